@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The standby's mirrored disk writes between their arrival and the load of the checkpoint that ends their epoch (DESIGN: the disk rule).
+ * Order is kept over all disks. Pure.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum disk_op { DISK_OP_WRITE, DISK_OP_ZERO, DISK_OP_TRIM };
+
+struct disk_write {
+	uint64_t epoch;
+	uint32_t disk;		/* index into the pair's list of disks */
+	enum disk_op op;
+	bool may_unmap;		/* ZERO: a hole is allowed */
+	uint64_t offset;
+	uint64_t length;
+	GBytes *data;		/* WRITE: `length` bytes, owned */
+};
+void disk_write_clear(struct disk_write *w);
+
+struct disk_queue;
+struct disk_queue *disk_queue_new(uint64_t max_bytes);
+void disk_queue_free(struct disk_queue *q);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct disk_queue, disk_queue_free)
+
+/* Takes the write over on success. FTD_ERROR_LIMIT when it would not fit, FTD_ERROR_PROTOCOL when its epoch is older than one already queued. */
+bool disk_queue_push(struct disk_queue *q, struct disk_write *w, GError **error);
+/* Lets writes of epochs <= epoch out. Until then disk_queue_next() returns only those of earlier calls. Monotonic. */
+void disk_queue_permit(struct disk_queue *q, uint64_t epoch);
+bool disk_queue_next(struct disk_queue *q, struct disk_write *out);
+/* The write that was taken has reached the disk (or failed for good). */
+void disk_queue_done(struct disk_queue *q, const struct disk_write *w);
+/* True when every write of epochs <= epoch that was pushed is done. */
+bool disk_queue_applied(const struct disk_queue *q, uint64_t epoch);
+/* Forget every write of epochs > epoch (a checkpoint that will never come); returns the number. */
+unsigned disk_queue_discard_after(struct disk_queue *q, uint64_t epoch);
+uint64_t disk_queue_bytes(const struct disk_queue *q);	/* held, in bytes: payload + fixed cost per write */

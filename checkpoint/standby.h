@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The standby's end of the checkpoint stream: plays the primary's role to QEMU B. Theory of operation in standby.c. Pure. */
+#pragma once
+
+#include <glib.h>
+#include <stdint.h>
+
+struct standby;
+
+struct standby_limits {
+	uint64_t max_checkpoint_bytes;	/* one checkpoint */
+	uint64_t max_held_bytes;	/* all checkpoints held; beyond it: STANDBY_FAILED (the primary's max_unacked_bytes is far below) */
+};
+
+enum standby_action_type {
+	STANDBY_TO_QEMU,	/* `bytes` go to QEMU B's incoming migration socket */
+	STANDBY_RETURN_PATH,	/* `bytes` go back to the peer (initial migration only) */
+	STANDBY_READY,		/* QEMU B said READY: tell the peer */
+	STANDBY_COMMITTED,	/* checkpoint `epoch` is whole and checked, and the disk mark is there: tell the peer */
+	STANDBY_LOAD_WANTED,	/* apply disk writes of epochs <= `epoch`, then call standby_disk_applied() */
+	STANDBY_STOPPED,	/* QEMU B answered REPLY: the SVM is stopped; what it sent so far belongs to its old epoch */
+	STANDBY_LOADED,		/* the SVM runs epoch `epoch` + 1; `load_ns` from REQUEST to LOADED, `stop_ns` from REPLY */
+	STANDBY_FAILED,		/* `reason`, `offset`: a protocol error, a checksum that does not match, a limit */
+};
+
+struct standby_action {
+	enum standby_action_type type;
+	uint64_t epoch;
+	GBytes *bytes;
+	uint64_t load_ns, stop_ns, pages;
+	const char *reason;
+	uint64_t offset;
+};
+
+struct standby *standby_new(const struct standby_limits *limits);
+void standby_free(struct standby *s);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct standby, standby_free)
+
+void standby_stream(struct standby *s, uint64_t now, GBytes *bytes);		/* the initial stream, verbatim to QEMU B; the reader learns the RAM blocks */
+void standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes);		/* return path, READY, then COLO answers */
+void standby_live(struct standby *s, uint64_t now);				/* the peer passed READY to its QEMU: checkpoints may come */
+void standby_checkpoint_begin(struct standby *s, uint64_t now, uint64_t epoch);
+void standby_checkpoint_data(struct standby *s, uint64_t now, uint64_t epoch, GBytes *bytes);
+void standby_checkpoint_seal(struct standby *s, uint64_t now, uint64_t epoch, uint64_t length, uint64_t checksum);
+void standby_disk_mark(struct standby *s, uint64_t now, uint64_t epoch);	/* every disk write of epochs <= epoch is held here */
+void standby_disk_applied(struct standby *s, uint64_t now, uint64_t epoch);	/* answer to STANDBY_LOAD_WANTED */
+/* The peer is lost: drop a checkpoint that is not whole, take no more; what is committed is loaded first. */
+void standby_peer_lost(struct standby *s, uint64_t now);
+/* True when nothing committed waits to be loaded and no load is running: x-colo-lost-heartbeat may be sent. */
+bool standby_settled(const struct standby *s);
+bool standby_loading(const struct standby *s);		/* REQUEST is out, LOADED is not in */
+uint64_t standby_loaded_epoch(const struct standby *s);
+uint64_t standby_committed_epoch(const struct standby *s);
+
+bool standby_next(struct standby *s, struct standby_action *out);
+void standby_action_clear(struct standby_action *a);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* org.ftd.Guard: what a guard answers on its control socket. ftd is the only caller. */
+#pragma once
+
+#define GUARD_INTERFACE "org.ftd.Guard"
+#define GUARD_INTERFACE_DESCRIPTION \
+"# One side of one protected domain. ftd is the only caller; people use org.ftd.\n" \
+"interface org.ftd.Guard\n" \
+"\n" \
+"# Everything there is to know, see ftctl(1) STATUS for the members.\n" \
+"method Status() -> (status: object)\n" \
+"\n" \
+"# Primary: attach to QEMU, copy disks and memory, arm the pair. With more: progress replies\n" \
+"# {phase: connect|attach|disk|memory|arm, done: int, total: int}; the last reply comes when the pair is protected.\n" \
+"# Standby: prepares QEMU and answers {port} when its link listener is ready for the primary.\n" \
+"method Start() -> (port: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# Primary: end protection, this side goes on alone. Replies when the domain is as it was before.\n" \
+"method Disable() -> ()\n" \
+"\n" \
+"# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
+"method Failover() -> ()\n" \
+"\n" \
+"# The domain was shut down or destroyed on purpose: end without a failover.\n" \
+"method GuestEnded() -> ()\n" \
+"\n" \
+"# With more: every event from now on, and first the last ones kept.\n" \
+"method Events() -> (event: object)\n" \
+"\n" \
+"error Failed (message: string)\n"

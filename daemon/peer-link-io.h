@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One mutually authenticated TLS 1.3 connection of the FT link, carrying peer-protocol.h frames; the only file that knows GnuTLS.
+ * Non-blocking, driven by the thread-default GMainContext of the thread that made it. TCP_NODELAY; SO_KEEPALIVE off (heartbeats do that).
+ */
+#pragma once
+
+#include "daemon/peer-protocol.h"
+
+struct peer_credentials;
+/* PKI laid out as libvirt's: <pki>/CA/cacert.pem, <pki>/ftd/servercert.pem, <pki>/ftd/private/serverkey.pem, clientcert.pem, private/clientkey.pem
+ * (pki is /etc/pki by default; the client files default to the server's when absent; CA/cacrl.pem is used when present). */
+struct peer_credentials *peer_credentials_load(const char *pki, GError **error);	/* error names the file and what to do */
+struct peer_credentials *peer_credentials_ref(struct peer_credentials *c);
+void peer_credentials_unref(struct peer_credentials *c);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct peer_credentials, peer_credentials_unref)
+
+struct peer_link;
+struct peer_link_callbacks {
+	void (*established)(struct peer_link *link, const char *peer_name, gpointer user_data);	/* TLS done; peer_name: the certificate's CN */
+	void (*frame)(struct peer_link *link, const struct peer_frame *frame, GBytes *payload, gpointer user_data);	/* payload: the same bytes, may be kept */
+	void (*writable)(struct peer_link *link, gpointer user_data);	/* optional: the queue fell below half its limit */
+	void (*closed)(struct peer_link *link, const GError *error, gpointer user_data);	/* exactly once; error NULL = the peer closed in order. PEER_UNREACHABLE, PEER_CERTIFICATE, PROTOCOL, LIMIT */
+};
+
+/* Connects (asynchronously) to host:port. verify_host: the name the server's certificate must carry; NULL = `host`. */
+struct peer_link *peer_link_connect(const char *host, unsigned port, const char *verify_host, enum peer_channel channel, struct peer_credentials *creds,
+				    unsigned timeout_ms, const struct peer_link_callbacks *cb, gpointer user_data);
+/* Serves an accepted socket (taken over). The channel is CONTROL until the owner has read HELLO and calls peer_link_set_channel(). */
+struct peer_link *peer_link_accept(int fd, struct peer_credentials *creds, unsigned handshake_timeout_ms, const struct peer_link_callbacks *cb, gpointer user_data);
+void peer_link_set_callbacks(struct peer_link *l, const struct peer_link_callbacks *cb, gpointer user_data);
+void peer_link_set_channel(struct peer_link *l, enum peer_channel channel);
+void peer_link_set_priority(struct peer_link *l, int glib_priority);
+void peer_link_set_generation(struct peer_link *l, uint64_t generation);	/* sent in every header from now on */
+void peer_link_close(struct peer_link *l);	/* flushes what it can without blocking, frees; closed() is not called */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct peer_link, peer_link_close)
+
+/* Queues a frame: `head` (copied, may be empty) and `body` (referenced, may be NULL) are one payload. Never blocks, never fails: trouble comes as closed(). */
+void peer_link_send(struct peer_link *l, enum peer_type type, const void *head, size_t head_length, GBytes *body);
+size_t peer_link_queued(const struct peer_link *l);	/* bytes not handed to the kernel yet; the owner bounds it */
+uint64_t peer_link_bytes_sent(const struct peer_link *l);
+uint64_t peer_link_bytes_received(const struct peer_link *l);
+void peer_link_pause_reading(struct peer_link *l, bool paused);	/* back-pressure */
+
+/* Listens on a port (0: any) of all addresses or `bind_host`; accepted sockets go to `accepted`. */
+struct peer_listener;
+struct peer_listener *peer_listener_new(const char *bind_host, unsigned port, void (*accepted)(int fd, const char *from, gpointer user_data), gpointer user_data, GError **error);
+unsigned peer_listener_port(const struct peer_listener *l);
+void peer_listener_free(struct peer_listener *l);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct peer_listener, peer_listener_free)

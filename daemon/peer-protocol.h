@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Frames of the FT link, for both guard-to-guard connections and daemon-to-daemon calls. ftd-protocol(7) is the specification. Pure codec.
+ *
+ *   be32 magic "FTD1" | be16 type | be16 flags (0) | be32 length of the payload | be32 reserved (0) | be64 generation | payload
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PEER_MAGIC 0x46544431u
+#define PEER_VERSION 1
+#define PEER_HEADER 24
+#define PEER_MAX_CONTROL (64 * 1024)		/* payload of anything but bulk, disk and JSON frames */
+#define PEER_MAX_BULK (1024 * 1024)		/* CHECKPOINT_DATA, STREAM */
+#define PEER_MAX_DISK ((32u << 20) + 64)	/* DISK_WRITE: NBD's largest request + header */
+#define PEER_MAX_JSON (4u << 20)
+
+enum peer_channel { PEER_CHANNEL_CONTROL, PEER_CHANNEL_FAST, PEER_CHANNEL_BULK, PEER_CHANNEL_DISK, PEER_CHANNEL_LAST };
+
+enum peer_type {
+	PEER_HELLO = 1,		/* be16 version, u8 channel, 16 bytes pair uuid, 32 bytes token; first frame of the connecting side */
+	PEER_WELCOME,		/* be16 version; the answer */
+	PEER_JSON,		/* one JSON text (daemon to daemon) */
+	/* fast */
+	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side (round trip), be64 epoch */
+	PEER_ARM,		/* the pair is protected from now on; generation in the header is the register's */
+	PEER_ARMED,
+	PEER_ABDICATE,		/* be16 reason: our QEMU is dead */
+	PEER_GOODBYE,		/* be16 reason: orderly end */
+	PEER_READY,		/* the standby's QEMU said READY */
+	PEER_LIVE,		/* READY was passed to the primary's QEMU */
+	PEER_COMMITTED,		/* be64 epoch */
+	PEER_SVM_STOPPED,	/* be64 epoch being loaded */
+	PEER_SVM_LOADED,	/* be64 epoch, be64 load ns, be64 stop ns */
+	PEER_INBOUND,		/* be64 epoch, be16 nic, wire frame */
+	PEER_OUTPUT,		/* be64 id, be64 epoch, be16 nic, wire frame: SVM output */
+	PEER_TWIN_LEFT,		/* be64 id, repeated */
+	PEER_DISK_CREDIT,	/* be64 bytes of disk writes applied (or queued for good) since the last credit */
+	PEER_FAIL,		/* utf-8 text: why this side calls the pair off */
+	/* bulk */
+	PEER_STREAM = 48,	/* initial migration stream, primary to standby */
+	PEER_RETURN_PATH,	/* standby to primary */
+	PEER_CHECKPOINT_BEGIN,	/* be64 epoch */
+	PEER_CHECKPOINT_DATA,	/* be64 epoch, bytes */
+	PEER_CHECKPOINT_SEAL,	/* be64 epoch, be64 length, be64 checksum */
+	/* disk */
+	PEER_DISK_WRITE = 80,	/* be64 epoch, be32 disk, be32 flags, be64 offset, bytes */
+	PEER_DISK_ZERO,		/* be64 epoch, be32 disk, be32 flags (1: may unmap), be64 offset, be64 length */
+	PEER_DISK_TRIM,		/* as ZERO */
+	PEER_DISK_MARK,		/* be64 epoch: every write of epochs <= epoch was sent before this frame */
+};
+
+struct peer_frame {
+	enum peer_type type;
+	uint64_t generation;
+	const uint8_t *payload;		/* valid during the callback; see peer_link for keeping it */
+	uint32_t length;
+};
+
+const char *peer_type_name(unsigned type);	/* "CHECKPOINT_SEAL", or "type 77" (static buffer free: returns "unknown") */
+/* Largest payload allowed for a type, and whether it may travel on that channel. False: unknown type or wrong channel. */
+bool peer_type_allowed(unsigned type, enum peer_channel channel, uint32_t *max_length);
+void peer_header_encode(uint8_t out[PEER_HEADER], enum peer_type type, uint32_t length, uint64_t generation);
+/* Checks magic, flags, reserved, type on this channel and the length limit, before anything is allocated. */
+bool peer_header_decode(const uint8_t in[PEER_HEADER], enum peer_channel channel, struct peer_frame *out, GError **error);
+
+struct peer_hello { uint16_t version; enum peer_channel channel; uint8_t pair[16]; uint8_t token[32]; };
+#define PEER_HELLO_LENGTH 51
+void peer_hello_encode(uint8_t out[PEER_HELLO_LENGTH], const struct peer_hello *h);
+bool peer_hello_decode(const uint8_t *data, size_t length, struct peer_hello *out, GError **error);

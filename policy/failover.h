@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who may run the VM: one guard's view. The rules in plain words and the diagram are at the head of failover.c. Pure. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum failover_role { FAILOVER_PRIMARY, FAILOVER_STANDBY };
+
+enum failover_state {
+	FAILOVER_FORMING,	/* pair is being set up: the primary runs as if unprotected, the standby may never go live */
+	FAILOVER_PROTECTED,	/* armed: output only by the output commit rule; solo only by the arbiter's word */
+	FAILOVER_DECIDING,	/* peer lost (or disable/failover asked for): the claim of generation + 1 is out; output held */
+	FAILOVER_SETTLING,	/* claim won, durable; the copy is being made the only one (load what is committed, detach the pair) */
+	FAILOVER_SOLO,		/* the only owner: runs as an ordinary domain */
+	FAILOVER_FENCED,	/* lost the claim or its QEMU: this copy never speaks again; it is being stopped */
+	FAILOVER_ENDED,		/* forming failed or everything is cleaned up: nothing more will happen */
+	FAILOVER_STATE_LAST
+};
+
+enum failover_event_type {
+	FAILOVER_EV_ARM,		/* primary: READY passed, gate closed, first checkpoint committed; record written. standby: the primary said ARM */
+	FAILOVER_EV_PEER_LOST,		/* liveness: silent past the limit, or its connection ended */
+	FAILOVER_EV_PEER_ABDICATED,	/* the peer says its QEMU is dead */
+	FAILOVER_EV_PEER_GOODBYE,	/* orderly end by the peer: it owns generation + 1 already, or forming was called off */
+	FAILOVER_EV_QEMU_DIED,		/* our own copy is gone */
+	FAILOVER_EV_COPY_UNFIT,		/* standby: the SVM must not be promoted (guest reset, failed load) */
+	FAILOVER_EV_DATA_FAILED,	/* stream, checkpoint, disk or protocol trouble: the pair cannot go on as a pair */
+	FAILOVER_EV_OPERATOR_DISABLE,	/* primary goes on alone */
+	FAILOVER_EV_OPERATOR_FAILOVER,	/* standby takes over */
+	FAILOVER_EV_GUEST_ENDED,	/* the VM was shut down or destroyed on purpose: both copies follow */
+	FAILOVER_EV_GRANTED,		/* arbiter: generation + 1 is ours */
+	FAILOVER_EV_DENIED,		/* arbiter: generation + 1 is somebody else's */
+	FAILOVER_EV_ARBITER_SILENT,	/* no answer within the deadline */
+	FAILOVER_EV_SETTLED,		/* the shell finished FAILOVER_ACT_GO_SOLO */
+	FAILOVER_EV_STOPPED,		/* the shell finished FAILOVER_ACT_STOP_COPY / UNDO */
+	FAILOVER_EV_TICK,
+	FAILOVER_EVENT_LAST
+};
+
+enum failover_reason {		/* why the state is what it is; the text is shown unchanged in logs, events, status and tests */
+	FAILOVER_REASON_NONE,
+	FAILOVER_REASON_PEER_SILENT,
+	FAILOVER_REASON_PEER_CLOSED,
+	FAILOVER_REASON_PEER_ABDICATED,
+	FAILOVER_REASON_PEER_GOODBYE,
+	FAILOVER_REASON_QEMU_DIED,
+	FAILOVER_REASON_COPY_UNFIT,
+	FAILOVER_REASON_DATA_FAILED,
+	FAILOVER_REASON_OPERATOR_DISABLE,
+	FAILOVER_REASON_OPERATOR_FAILOVER,
+	FAILOVER_REASON_GUEST_ENDED,
+	FAILOVER_REASON_CLAIM_DENIED,
+	FAILOVER_REASON_SETUP_FAILED,
+	FAILOVER_REASON_LAST
+};
+
+/* Actions, to be carried out in this order. */
+enum failover_action {
+	FAILOVER_ACT_FREEZE = 1 << 0,		/* output gate: nothing leaves by comparison from here on; the standby takes no further checkpoint */
+	FAILOVER_ACT_PERSIST = 1 << 1,		/* write state + generation durably *before* the actions below */
+	FAILOVER_ACT_CLAIM = 1 << 2,		/* ask the arbiter for generation + 1 with us as the only owner */
+	FAILOVER_ACT_ABDICATE = 1 << 3,		/* tell the peer that our QEMU is dead */
+	FAILOVER_ACT_GO_SOLO = 1 << 4,		/* primary: detach the pair, then release what is held; standby: load, open the path, announce */
+	FAILOVER_ACT_STOP_COPY = 1 << 5,	/* destroy our copy without a word on the LAN */
+	FAILOVER_ACT_UNDO = 1 << 6,		/* forming failed: leave the domain as it was (primary) or remove the standby */
+	FAILOVER_ACT_TELL_GOODBYE = 1 << 7,	/* tell the peer that it is over (best effort) */
+	FAILOVER_ACT_FINISH = 1 << 8,		/* report the end; the guard may exit */
+};
+
+struct failover_config {
+	enum failover_role role;
+	uint64_t claim_retry_ns;	/* silence of the arbiter: ask again after this */
+};
+
+struct failover {
+	struct failover_config config;
+	enum failover_state state;
+	enum failover_reason reason;
+	uint64_t generation;		/* of the pair's record that both hold; after a won claim the new one */
+	uint64_t retry_at;		/* next claim after silence; UINT64_MAX: none */
+	bool disable_wanted;		/* the claim is for an orderly end */
+};
+
+void failover_init(struct failover *f, const struct failover_config *config, uint64_t generation);
+/* One step: changes the state and returns a set of failover_action. Every (state, event) pair has an answer. */
+unsigned failover_step(struct failover *f, uint64_t now, enum failover_event_type event, enum failover_reason reason);
+uint64_t failover_deadline(const struct failover *f);
+/* May this side's copy reach the LAN without the pair's consent? True in SOLO, in SETTLING, and for a primary in FORMING. */
+bool failover_may_speak_alone(const struct failover *f);
+
+const char *failover_state_name(enum failover_state state);
+const char *failover_event_name(enum failover_event_type event);
+const char *failover_reason_name(enum failover_reason reason);	/* short id: "peer-silent" */
+const char *failover_reason_text(enum failover_reason reason);	/* a sentence */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The primary's proxy: what both copies send comes in, what may leave for the LAN comes out (through output-gate.c, the one place that lets a frame go).
+ * Theory of operation in comparator.c. Pure.
+ *
+ * Epochs: a frame the PVM sent between checkpoint n-1 and checkpoint n is of epoch n; so is what the SVM sends between LOADED(n-1) and the stop for its next load.
+ * Only outputs of the same epoch are compared.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct comparator;
+
+struct comparator_limits {
+	uint64_t hold_ns;		/* compare timeout: a frame held longer asks for a checkpoint (runs only while the SVM runs in the frame's epoch) */
+	size_t max_held_bytes;		/* PVM frames waiting; at it a checkpoint is asked for (nothing is dropped: the caller stops reading f_out at 2x) */
+	size_t max_secondary_bytes;	/* SVM bytes waiting for their twin; beyond it the flow is marked differing until the next load */
+	unsigned max_flows;		/* beyond it new flows are released by commit only */
+	uint64_t flow_idle_ns;
+};
+
+enum comparator_want { COMPARATOR_WANT_NONE, COMPARATOR_WANT_DIFFERENCE, COMPARATOR_WANT_TIMEOUT, COMPARATOR_WANT_QUEUE_FULL };
+
+enum release_reason {		/* output-gate.h: why a frame may leave */
+	RELEASE_UNPROTECTED,	/* no pair (forming, solo) */
+	RELEASE_SAME,		/* the SVM sent the same, and the ACK is safe */
+	RELEASE_COMMITTED,	/* its epoch's checkpoint is committed */
+	RELEASE_LAST
+};
+const char *release_reason_name(enum release_reason reason);
+
+struct comparator_stats {
+	uint64_t released_frames[RELEASE_LAST], released_bytes[RELEASE_LAST];
+	uint64_t differences, timeouts, queue_full;
+	uint64_t held_frames, held_bytes, held_peak_bytes;
+	uint64_t flows, flows_refused, secondary_frames, secondary_stale;
+};
+
+struct comparator *comparator_new(const struct comparator_limits *limits);
+void comparator_free(struct comparator *c);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct comparator, comparator_free)
+
+/* Starts protecting: from now on frames are held until they may go. The current epochs of both copies are `epoch`. */
+void comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch);
+/* Ends protecting: this side is the only one by the arbiter's word. Everything held is released (RELEASE_UNPROTECTED), and all later frames at once. */
+void comparator_unprotect(struct comparator *c, uint64_t now);
+/* The peer is lost and the arbiter has not spoken: nothing is released by comparison any more, nothing is asked for. Commits that are already in still count. */
+void comparator_freeze(struct comparator *c);
+
+/* A PVM frame (wire-frame.h format) of NIC `nic`; keeps a reference. Its epoch is the current one. */
+void comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GBytes *frame);
+/* An SVM frame with the standby's id (ascending) and epoch. */
+void comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *frame);
+/* The PVM stopped and its filter sockets are drained: epoch n is over, later PVM frames are of epoch n + 1. */
+void comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch);
+void comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch);
+/* The SVM runs epoch + 1 / has been stopped for a load (hold clocks rest). */
+void comparator_loaded(struct comparator *c, uint64_t now, uint64_t epoch);
+void comparator_secondary_stopped(struct comparator *c, uint64_t now);
+void comparator_tick(struct comparator *c, uint64_t now);
+uint64_t comparator_deadline(const struct comparator *c);
+
+/* Output: the next frame to be written to f_rel of `nic`, in the order the PVM sent them per flow. The caller owns it. NULL when there is none. */
+GBytes *comparator_next_release(struct comparator *c, unsigned *nic);
+/* Ids of SVM frames whose twins have left (the standby may forget them); the array is emptied by the call that returns it. NULL when there are none. */
+GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
+/* Why a checkpoint is wanted, once per epoch; reset by the call. */
+enum comparator_want comparator_take_want(struct comparator *c);
+bool comparator_full(const struct comparator *c);	/* held bytes at 2 x max_held_bytes: stop reading f_out */
+void comparator_stats(const struct comparator *c, struct comparator_stats *out);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The standby's proxy: gives the SVM each inbound frame in the epoch the PVM got it, tags what the SVM sends, and keeps it until its twin
+ * has left, so that after a failover nobody waits for a retransmission. Pure.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct standby_proxy;
+
+struct standby_proxy_limits {
+	size_t max_inbound_bytes;	/* frames waiting for a later epoch; at it the oldest go (the guest's TCP repairs that), counted */
+	size_t max_output_bytes;	/* SVM frames kept for a failover; at it the oldest go, counted */
+};
+
+enum standby_proxy_action_type {
+	STANDBY_PROXY_INJECT,		/* write to f_inj of nic */
+	STANDBY_PROXY_TO_PEER,		/* SVM frame: id, epoch, to be compared */
+	STANDBY_PROXY_TO_LAN,		/* after take-over: write to f_rel of nic */
+};
+
+struct standby_proxy_action {
+	enum standby_proxy_action_type type;
+	unsigned nic;
+	uint64_t id, epoch;
+	GBytes *frame;		/* owned by the action */
+};
+
+struct standby_proxy *standby_proxy_new(const struct standby_proxy_limits *limits);
+void standby_proxy_free(struct standby_proxy *p);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct standby_proxy, standby_proxy_free)
+
+void standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);	/* frame the PVM received in `epoch` */
+void standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame);			/* frame from f_cap */
+void standby_proxy_stopped(struct standby_proxy *p);			/* the SVM stands for a load; f_cap is drained */
+void standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch);	/* the SVM runs epoch + 1: older kept output is forgotten, older inbound dropped */
+void standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n);
+/* The SVM is the VM now: all kept output goes to the LAN in order, waiting inbound frames are injected, later output goes to the LAN at once. */
+void standby_proxy_take_over(struct standby_proxy *p);
+
+bool standby_proxy_next(struct standby_proxy *p, struct standby_proxy_action *out);
+void standby_proxy_action_clear(struct standby_proxy_action *a);
+uint64_t standby_proxy_dropped(const struct standby_proxy *p);
