@@ -7,6 +7,12 @@
 
 #include <string.h>
 
+static void
+put(gpointer object)
+{
+	json_object_put(object);
+}
+
 /* -- events -------------------------------------------------------------------------------------------------------------------- */
 
 static struct json_object *
@@ -241,5 +247,5 @@ control_clear(struct guard_io *io)
 {
 	g_clear_pointer(&io->control, varlink_server_free);
 	g_clear_pointer(&io->subscribers, g_ptr_array_unref);
-	g_queue_clear_full(&io->events, (GDestroyNotify)json_object_put);
+	g_queue_clear_full(&io->events, put);
 }

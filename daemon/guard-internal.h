@@ -4,11 +4,14 @@
 
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
+#include "daemon/base/byte-reader.h"
+#include "daemon/base/error.h"
 #include "daemon/base/histogram.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
+#include "proxy/wire-frame.h"
 
 #define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
