@@ -63,10 +63,10 @@ test_epochs_are_held(void **state)
 	disk_queue_done(q, &a);
 	assert_true(disk_queue_applied(q, 1));
 	assert_false(disk_queue_applied(q, 2));
-	disk_queue_permit(q, 0);	/* never back */
 	push(q, 2, 4);
 	assert_nothing(q);
 	disk_queue_permit(q, 2);
+	disk_queue_permit(q, 0);	/* never back */
 	a = take(q, 3);
 	b = take(q, 4);
 	disk_queue_done(q, &a);
