@@ -3,9 +3,9 @@
  * Theory of operation
  * ===================
  *
- * The disk rule: the standby's parent image holds exactly the writes of the epochs that its SVM has loaded. A write of epoch N may reach
- * the image only when checkpoint N is about to be loaded (disk_queue_permit()), and the load may begin only when the last of them is there
- * (disk_queue_applied()). A failover then finds parent = state of the last loaded checkpoint.
+ * The disk rule: the standby's parent image holds exactly the writes of the epochs that its SVM has loaded. A write of epoch
+ * N may reach the image only when checkpoint N is about to be loaded (disk_queue_permit()), and the load may begin only when
+ * the last of them is there (disk_queue_applied()). A failover then finds parent = state of the last loaded checkpoint.
  *
  *   push() --> waiting --[epoch <= permitted]--> next() --> taken --> done()
  *                 |
@@ -13,9 +13,10 @@
  *
  * Invariants:
  * - epochs in `waiting` never decrease, and no write is handed out of the order it was pushed in, over all disks;
- * - so the oldest waiting write tells whether anything of an epoch still waits, and `taken` (one entry per epoch, oldest first) stays short;
- * - `bytes` = cost of what waits + cost of what is taken, and never exceeds max_bytes. A write is charged a fixed cost beside its payload,
- *   which bounds the number of writes as well.
+ * - so the oldest waiting write tells whether anything of an epoch still waits, and `taken` (one entry per epoch, oldest
+ *   first) stays short;
+ * - `bytes` = cost of what waits + cost of what is taken, and never exceeds max_bytes. A write is charged a fixed cost beside
+ *   its payload, which bounds the number of writes as well.
  */
 #include "checkpoint/disk-queue.h"
 

@@ -29,11 +29,14 @@ typedef struct disk_queue disk_queue;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(disk_queue, disk_queue_free)
 
 /*
- * Takes the write over on success. FTD_ERROR_LIMIT when it would not fit, FTD_ERROR_PROTOCOL when its epoch is older than one pushed before,
- * its length is 0 or its data has another length.
+ * Takes the write over on success. FTD_ERROR_LIMIT when it would not fit, FTD_ERROR_PROTOCOL when its epoch is older than one
+ * pushed before, its length is 0 or its data has another length.
  */
 bool disk_queue_push(struct disk_queue *q, struct disk_write *w, GError **error);
-/* Lets writes of epochs <= epoch out. Until then disk_queue_next() returns only those of earlier calls; before the first call, none. Monotonic. */
+/*
+ * Lets writes of epochs <= epoch out. Until then disk_queue_next() returns only those of earlier calls; before the first
+ * call, none. Monotonic.
+ */
 void disk_queue_permit(struct disk_queue *q, uint64_t epoch);
 bool disk_queue_next(struct disk_queue *q, struct disk_write *out);
 /* The write that was taken has reached the disk (or failed for good). Its data may have been cleared. */

@@ -3,17 +3,18 @@
  * Theory of operation
  * ===================
  *
- * One GSource drives libnbd's state machine: prepare() tells poll what libnbd wants (nbd_aio_get_direction()), dispatch() lets it read or write,
- * starts what may start, and then reports. libnbd's completion callbacks run inside libnbd's calls, where its handle must not be used
- * again (libnbd(3) "Callbacks and locking"); so they only note the result, and the user's callbacks are made at the end of dispatch(), with no
- * libnbd call on the stack. That is why a callback may free the target.
+ * One GSource drives libnbd's state machine: prepare() tells poll what libnbd wants (nbd_aio_get_direction()), dispatch()
+ * lets it read or write, starts what may start, and then reports. libnbd's completion callbacks run inside libnbd's calls,
+ * where its handle must not be used again (libnbd(3) "Callbacks and locking"); so they only note the result, and the user's
+ * callbacks are made at the end of dispatch(), with no libnbd call on the stack. That is why a callback may free the target.
  *
  *   CONNECTING --ready--> READY --lost--> CLOSED
  *       +---timeout, refused, wrong size----^
  *
- * Order: an NBD server may carry out requests in any order (proto.md "Ordering of messages and writes"), QEMU's does. A write that overlaps
- * one at QEMU must wait for it. `waiting` is first in, first out: the head waits, all behind it wait with it. So nothing is ever compared but
- * the head with at most DISK_TARGET_MAX_IN_FLIGHT others, and the order of any two overlapping writes is that of their submission.
+ * Order: an NBD server may carry out requests in any order (proto.md "Ordering of messages and writes"), QEMU's does. A write
+ * that overlaps one at QEMU must wait for it. `waiting` is first in, first out: the head waits, all behind it wait with it.
+ * So nothing is ever compared but the head with at most DISK_TARGET_MAX_IN_FLIGHT others, and the order of any two
+ * overlapping writes is that of their submission.
  */
 #include "checkpoint/disk-target-io.h"
 
@@ -176,8 +177,8 @@ check_export(struct disk_target *t)
 }
 
 /*
- * After every call into libnbd: see what became of the connection. A dead handle has closed its socket, whose number may be used again at once,
- * so poll must not see it any more.
+ * After every call into libnbd: see what became of the connection. A dead handle has closed its socket, whose number may be
+ * used again at once, so poll must not see it any more.
  */
 static void
 look_at_connection(struct disk_target *t)

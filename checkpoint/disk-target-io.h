@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The way of the mirrored disk writes into the standby's QEMU: an NBD client (libnbd) to the writable export of one parent image. It lives on
- * the GMainContext that is the thread's default when it is made, and never blocks it.
+ * The way of the mirrored disk writes into the standby's QEMU: an NBD client (libnbd) to the writable export of one parent
+ * image. It lives on the GMainContext that is the thread's default when it is made, and never blocks it.
  *
  * Callbacks come from the main context only, never from inside a call made here; each of them may call disk_target_free().
  */
@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DISK_TARGET_MAX_IN_FLIGHT 16	/* requests at QEMU; the others wait here. QEMU's NBD server takes as many (MAX_NBD_REQUESTS, nbd/server.c) */
+/* Requests at QEMU; the others wait here. QEMU's NBD server takes as many (nbd/server.c MAX_NBD_REQUESTS). */
+#define DISK_TARGET_MAX_IN_FLIGHT 16
 
 struct disk_target;
 
@@ -23,8 +24,8 @@ struct disk_target_callbacks {
 	/* A write is finished; error is 0 or an errno. */
 	void (*done)(guint64 cookie, int error, void *user_data);
 	/*
-	 * No connection, not the right export, or the connection is lost. Once, and nothing comes after it: a write that was not reported done
-	 * is lost, or half applied. FTD_ERROR_TIMEOUT, _IMAGE_SIZE, _DISK_KIND (the export is not usable) or _FAILED.
+	 * No connection, not the right export, or the connection is lost. Once, and nothing comes after it: a write that was
+	 * not reported done is lost, or half applied. FTD_ERROR_TIMEOUT, _IMAGE_SIZE, _DISK_KIND (the export is not usable) or _FAILED.
 	 */
 	void (*closed)(const GError *error, void *user_data);
 };
@@ -41,8 +42,8 @@ typedef struct disk_target disk_target;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(disk_target, disk_target_free)
 
 /*
- * Takes a reference on the data. Two writes that overlap reach the disk in the order of submission, others in any order. A write outside
- * of the export is done with EINVAL. May be called before ready().
+ * Takes a reference on the data. Two writes that overlap reach the disk in the order of submission, others in any order. A
+ * write outside of the export is done with EINVAL. May be called before ready().
  */
 void disk_target_submit(struct disk_target *t, const struct disk_write *w, guint64 cookie);
 /* Writes that were submitted and are not done: those that wait here and those at QEMU. */

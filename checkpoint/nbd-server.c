@@ -3,8 +3,9 @@
  * Theory of operation
  * ===================
  *
- * The primary's QEMU mirrors its disk to this server (blockdev-mirror, copy-mode=write-blocking). The server speaks just what that needs of
- * https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md: fixed newstyle negotiation, simple replies, one export.
+ * The primary's QEMU mirrors its disk to this server (blockdev-mirror, copy-mode=write-blocking). The server speaks just what
+ * that needs of https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md: fixed newstyle negotiation, simple
+ * replies, one export.
  *
  *   GREETING ---> OPTION_HEADER <---> OPTION_DATA          negotiation
  *                      | GO, EXPORT_NAME
@@ -14,17 +15,19 @@
  *                      v
  *                   CLOSED
  *
- * Each phase needs a number of bytes that is known when the phase begins: enter() says how many and where they go, nbd_server_input() fills
- * that place from whatever pieces arrive, and finish_phase() acts when it is full. So the result does not depend on how the input is split, and
- * the payload of a WRITE is copied exactly once, into the buffer that becomes the request's GBytes.
+ * Each phase needs a number of bytes that is known when the phase begins: enter() says how many and where they go,
+ * nbd_server_input() fills that place from whatever pieces arrive, and finish_phase() acts when it is full. So the result
+ * does not depend on how the input is split, and the payload of a WRITE is copied exactly once, into the buffer that becomes
+ * the request's GBytes.
  *
- * Two kinds of wrong input. A request whose framing is sound but that asks for what we do not offer is answered EINVAL (proto.md "Error values")
- * and never reaches the caller; its payload is skipped. Input after which the next boundary is unknown, or that runs into a limit, ends
- * the connection: nbd_server_input() returns false, and so does every later call.
+ * Two kinds of wrong input. A request whose framing is sound but that asks for what we do not offer is answered EINVAL
+ * (proto.md "Error values") and never reaches the caller; its payload is skipped. Input after which the next boundary is
+ * unknown, or that runs into a limit, ends the connection: nbd_server_input() returns false, and so does every later call.
  *
- * Limits: NBD_MAX_OPTION_LENGTH and NBD_MAX_OPTIONS bound the negotiation, NBD_MAX_REQUEST one buffer, NBD_MAX_PENDING the requests without
- * an answer and, separately, the EINVAL answers that nobody has taken yet. At most one buffer is incomplete at any time, so memory is
- * never more than what was really sent plus NBD_MAX_REQUEST. To push back, the caller stops reading the socket.
+ * Limits: NBD_MAX_OPTION_LENGTH and NBD_MAX_OPTIONS bound the negotiation, NBD_MAX_REQUEST one buffer, NBD_MAX_PENDING the
+ * requests without an answer and, separately, the EINVAL answers that nobody has taken yet. At most one buffer is incomplete
+ * at any time, so memory is never more than what was really sent plus NBD_MAX_REQUEST. To push back, the caller stops reading
+ * the socket.
  */
 #include "checkpoint/nbd-server.h"
 
@@ -246,8 +249,8 @@ option_export_name(struct nbd_server *s, GError **error)
 }
 
 /*
- * The block size is sent unasked, as proto.md "Block size constraints" allows: with a minimum of 1 QEMU has no reason to read the rest
- * of a sector before it writes (block/nbd.c nbd_refresh_limits() would guess 512 or 1 from the size).
+ * The block size is sent unasked, as proto.md "Block size constraints" allows: with a minimum of 1 QEMU has no reason to read
+ * the rest of a sector before it writes (block/nbd.c nbd_refresh_limits() would guess 512 or 1 from the size).
  */
 static void
 send_export_info(struct nbd_server *s)
@@ -343,7 +346,10 @@ read_option_header(struct nbd_server *s, GError **error)
 	return true;
 }
 
-/* Unknown client flags must end the connection (proto.md "Client flags"); without FIXED_NEWSTYLE most options could not be answered. */
+/*
+ * Unknown client flags must end the connection (proto.md "Client flags"); without FIXED_NEWSTYLE most options could not be
+ * answered.
+ */
 static bool
 read_greeting(struct nbd_server *s, GError **error)
 {
@@ -430,7 +436,10 @@ flags_are_valid(enum nbd_op op, uint16_t flags)
 	return (flags & ~known) == 0;
 }
 
-/* The length of zero is unspecified by proto.md; nbdkit (server/protocol.c validate_request()) refuses it as well, and QEMU never sends it. */
+/*
+ * The length of zero is unspecified by proto.md; nbdkit (server/protocol.c validate_request()) refuses it as well, and QEMU
+ * never sends it.
+ */
 static bool
 range_is_valid(const struct nbd_server *s, const struct nbd_request *r)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The server side of one NBD connection (fixed newstyle, simple replies; https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md),
- * as far as QEMU's blockdev-mirror needs it of its target. Pure: bytes in, requests out; the caller answers each request when its data is safe.
+ * The server side of one NBD connection (fixed newstyle, simple replies;
+ * https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md), as far as QEMU's blockdev-mirror needs it of its
+ * target. Pure: bytes in, requests out; the caller answers each request when its data is safe.
  */
 #pragma once
 
@@ -35,9 +36,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(nbd_server, nbd_server_free)
 /* Takes bytes from the client. False: protocol error (FTD_ERROR_PROTOCOL, names what was wrong); the connection must be closed. */
 bool nbd_server_input(struct nbd_server *s, const uint8_t *data, size_t length, GError **error);
 /*
- * Moves the next request out; out-of-range requests were already answered with EINVAL and never show up here. Every request but
- * NBD_OP_DISCONNECT is answered once with nbd_server_reply(), in any order. NBD_OP_DISCONNECT is the last one there is: it wants no answer, and
- * the caller closes the connection when the output has been sent.
+ * Moves the next request out; out-of-range requests were already answered with EINVAL and never show up here. Every request
+ * but NBD_OP_DISCONNECT is answered once with nbd_server_reply(), in any order. NBD_OP_DISCONNECT is the last one there is:
+ * it wants no answer, and the caller closes the connection when the output has been sent.
  */
 bool nbd_server_next_request(struct nbd_server *s, struct nbd_request *out);
 void nbd_request_clear(struct nbd_request *r);

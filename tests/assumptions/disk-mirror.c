@@ -4,8 +4,9 @@
  *
  *   source QEMU --blockdev-mirror, NBD--> nbd_server --> disk_queue --> disk_target --NBD--> export of a second QEMU
  *
- * FTD_TEST_QEMU is the command that runs qemu-system-x86_64 (it may be several words); qemu-img is run by the same words with the last one's
- * name replaced. Both must see the folder for temporary files (TMPDIR) under the same name. Without FTD_TEST_QEMU: skipped.
+ * FTD_TEST_QEMU is the command that runs qemu-system-x86_64 (it may be several words); qemu-img is run by the same words with
+ * the last one's name replaced. Both must see the folder for temporary files (TMPDIR) under the same name. Without
+ * FTD_TEST_QEMU: skipped.
  */
 #include "checkpoint/disk-queue.h"
 #include "checkpoint/disk-target-io.h"
@@ -465,7 +466,10 @@ hang_up(struct disk *d)
 	d->fd = -1;
 }
 
-/* Fixture: both QEMUs, images, and the targets connected; no mirror yet. Disk 0 is qcow2 on the source, disk 1 raw; the copies are raw. */
+/*
+ * Fixture: both QEMUs, images, and the targets connected; no mirror yet. Disk 0 is qcow2 on the source, disk 1 raw; the
+ * copies are raw.
+ */
 
 static char *
 image(const struct pair *p, const char *side, unsigned i)
@@ -490,8 +494,8 @@ create_image(const char *format, const char *path)
 }
 
 /*
- * The guest halts at once: cli; hlt; jmp. A real firmware resets the virtio disks when it likes, which drains them (hw/block/virtio-blk.c
- * virtio_blk_reset()) and would get between the steps of these tests.
+ * The guest halts at once: cli; hlt; jmp. A real firmware resets the virtio disks when it likes, which drains them
+ * (hw/block/virtio-blk.c virtio_blk_reset()) and would get between the steps of these tests.
  */
 static char *
 create_firmware(const struct pair *p)
@@ -833,8 +837,9 @@ test_copy_is_sparse(void **state)
 }
 
 /*
- * While a disk is mirrored, QEMU drops its guest's discards: the mirror's filter node is opened without BDRV_O_UNMAP (block/mirror.c
- * mirror_start_job()), and bdrv_co_pdiscard() ends there. So no TRIM comes, and the images grow on both sides.
+ * While a disk is mirrored, QEMU drops its guest's discards: the mirror's filter node is opened without BDRV_O_UNMAP
+ * (block/mirror.c mirror_start_job()), and bdrv_co_pdiscard() ends there. So no TRIM comes, and the images grow on both
+ * sides.
  */
 static void
 test_discard_is_dropped(void **state)
@@ -924,8 +929,9 @@ test_nothing_unanswered_after_stop(void **state)
 }
 
 /*
- * Silence of the server is not an error: no event, the job stays, the guest waits, and all goes on when the answers come. The monitor answers
- * all that time, but only as long as nothing drains the disk under the BQL. That is vm_stop(), and also a guest that resets its virtio disk.
+ * Silence of the server is not an error: no event, the job stays, the guest waits, and all goes on when the answers come. The
+ * monitor answers all that time, but only as long as nothing drains the disk under the BQL. That is vm_stop(), and also a
+ * guest that resets its virtio disk.
  */
 static void
 test_silence_is_no_error(void **state)

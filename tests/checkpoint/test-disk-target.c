@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The NBD client against a server made of the NBD server core, in the same main loop. The server holds every request until the test answers it,
- * in the order the test likes, and applies it to an image in memory at that moment.
+ * The NBD client against a server made of the NBD server core, in the same main loop. The server holds every request until
+ * the test answers it, in the order the test likes, and applies it to an image in memory at that moment.
  */
 #include "checkpoint/disk-target-io.h"
 #include "checkpoint/nbd-server.h"

@@ -95,7 +95,10 @@ take(struct nbd_server *s)
 	return r;
 }
 
-/* Whole conversations, replayed with every piece size; the caller's part is to answer each request with 0 (a READ with 0xee bytes). */
+/*
+ * Whole conversations, replayed with every piece size; the caller's part is to answer each request with 0 (a READ with 0xee
+ * bytes).
+ */
 static const struct {
 	const char *name, *input, *output;
 	bool transmitting;

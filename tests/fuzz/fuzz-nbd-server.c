@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The first byte is the size of the pieces the rest comes in. Whatever is asked for is answered, so that the replies are walked as well. */
+/*
+ * The first byte is the size of the pieces the rest comes in. Whatever is asked for is answered, so that the replies are
+ * walked as well.
+ */
 #include "checkpoint/nbd-server.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
