@@ -50,7 +50,8 @@ struct relay_action {
 
 struct relay *relay_new(const struct relay_limits *limits);
 void relay_free(struct relay *r);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct relay, relay_free)
+typedef struct relay relay;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(relay, relay_free)
 
 /* Events. Each may queue actions; take them with relay_next() until it returns false. */
 void relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes);		/* keeps a reference */

@@ -34,7 +34,8 @@ struct standby_action {
 
 struct standby *standby_new(const struct standby_limits *limits);
 void standby_free(struct standby *s);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct standby, standby_free)
+typedef struct standby standby;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(standby, standby_free)
 
 void standby_stream(struct standby *s, uint64_t now, GBytes *bytes);		/* the initial stream, verbatim to QEMU B; the reader learns the RAM blocks */
 void standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes);		/* return path, READY, then COLO answers */
