@@ -41,7 +41,7 @@ struct options {
 	bool json;
 	bool progress;
 	bool any_answer;	/* wait: a refusal will do */
-	bool append;		/* ledger: do not empty it first */
+	bool append;		/* ledger: do not empty it first, go on after its last number */
 };
 
 struct client;
@@ -60,7 +60,9 @@ struct client {
 	int fd;			/* or -1 */
 	char *in;		/* what was received of the answer */
 	size_t in_len, in_size;
-	uint64_t requests, answered, resets, wrong;
+	uint64_t base;		/* ledger, --append: the last number that others wrote */
+	uint64_t requests;	/* the number of the last one; base + how many */
+	uint64_t answered, resets, wrong;
 	int64_t start, last_answer, gap;
 	uint32_t *latency_us;	/* one per answer */
 	uint8_t *acknowledged;	/* ledger: per number; indexed like requests */
@@ -419,13 +421,15 @@ verdict_add_dump(struct verdict *v, const struct client *c, const char *text, co
 			text = text ? text + 1 : end;
 			continue;
 		}
+		text = stop + 1;
+		if (n <= c->base)
+			continue;
 		v->doubled += seen[n];
 		v->out_of_order += n < last;
 		seen[n] = 1;
 		last = n;
-		text = stop + 1;
 	}
-	for (uint64_t n = 1; n <= c->requests && n < c->acknowledged_size; n++)
+	for (uint64_t n = c->base + 1; n <= c->requests && n < c->acknowledged_size; n++)
 		v->lost += c->acknowledged[n] && !seen[n];
 	v->disks++;
 	free(seen);
@@ -449,6 +453,23 @@ ledger_command(struct client *c, const char *command, const char *last)
 			return false;
 	}
 	return false;
+}
+
+/* Empties the ledger, or finds where to go on. */
+static bool
+ledger_start(struct client *c)
+{
+	if (!c->opt->append)
+		return ledger_command(c, "RESET\n", "OK\n");
+	if (!ledger_command(c, "DUMP\n", "END\n"))
+		return false;
+	for (char *line = c->in, *end = c->in + c->in_len; line < end; line = (char *)memchr(line, '\n', end - line) + 1) {
+		uint64_t n = strtoull(line, NULL, 10);
+
+		c->base = n > c->base ? n : c->base;
+	}
+	c->requests = c->base;
+	return true;
 }
 
 static bool
@@ -493,7 +514,7 @@ report_counts(const struct client *c, const struct verdict *v)
 {
 	const struct options *o = c->opt;
 
-	report_number(o, "requests", c->requests, "%.0f");
+	report_number(o, "requests", c->requests - c->base, "%.0f");
 	if (c->kind->port == PORT_LEDGER) {
 		report_number(o, "acknowledged", c->answered - c->wrong, "%.0f");
 		report_number(o, "disks", v->disks, "%.0f");
@@ -533,7 +554,7 @@ run_kind(const struct options *opt, const struct kind *kind)
 	long interval = opt->interval_ms >= 0 ? opt->interval_ms : kind->interval_ms;
 	bool ledger = kind->port == PORT_LEDGER, verified = true;
 
-	if (ledger && !opt->append && !ledger_command(&c, "RESET\n", "OK\n"))
+	if (ledger && !ledger_start(&c))
 		die("the guest's ledger at %s does not answer", opt->guest);
 	client_disconnect(&c);
 	c.fd = dial(opt->guest, kind->port, 5 * SECOND);
@@ -545,7 +566,7 @@ run_kind(const struct options *opt, const struct kind *kind)
 	report(&c, &v);
 	if (!verified)
 		die("the ledger could not be read back: nothing is verified");
-	return c.resets || c.wrong || v.lost || v.doubled || v.out_of_order || (v.foreign && !opt->append);
+	return c.resets || c.wrong || v.lost || v.doubled || v.out_of_order || v.foreign;
 }
 
 /* Until the guest takes a connection on its echo port. */
@@ -572,7 +593,7 @@ usage(int status)
 	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10)\n"
 	      "  --guest ADDRESS      default 10.99.0.10; IPv6 works too\n"
 	      "  --path /|/100k|/1m   http: what to get (default /100k)\n"
-	      "  --append             ledger: do not empty it first\n"
+	      "  --append             ledger: do not empty it first, go on after its last number\n"
 	      "  --any-answer         wait: a refused connection will do\n"
 	      "  --json               report as one JSON object\n"
 	      "  --progress           a line per second on standard error\n\n"

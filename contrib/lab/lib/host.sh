@@ -161,8 +161,12 @@ host_ftctl() {
 
 # host-init starts it again at once.
 host_restart_ftd() {
-	! host_pid "$1" >/dev/null ||
-		host_run "$1" bash -c 'read -r pid </run/ftd-lab/ftd.pid && kill -9 "$pid"' 2>/dev/null || true
+	host_pid "$1" >/dev/null || return 0
+	# shellcheck disable=SC2016 # expanded in the host
+	host_run "$1" bash -c 'read -r pid </run/ftd-lab/ftd.pid || exit
+		kill "$pid"
+		for i in {1..40}; do kill -0 "$pid" || exit; sleep 0.05; done
+		kill -9 "$pid"' 2>/dev/null || true
 }
 
 host_crash() {
