@@ -15,7 +15,6 @@ struct fd_stream_callbacks {
 /* Takes the fd. read_size: the most one read takes; a dispatch makes at most a few reads, so that no stream starves another. */
 struct fd_stream *fd_stream_new(int fd, size_t read_size, const struct fd_stream_callbacks *cb, gpointer user_data);
 void fd_stream_free(struct fd_stream *s);	/* allowed from its own callbacks */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct fd_stream, fd_stream_free)
 
 void fd_stream_write(struct fd_stream *s, GBytes *bytes);	/* keeps a reference; nothing happens on a closed stream */
 size_t fd_stream_queued(const struct fd_stream *s);

@@ -89,10 +89,11 @@ on_nbd_accept(int fd, GIOCondition condition, gpointer user_data)
 {
 	struct disk_io *d = user_data;
 	int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	g_autofree char *name = g_strdup_printf("ftd%u", d->disk);
 
 	if (c < 0)
 		return G_SOURCE_CONTINUE;
-	d->server = nbd_server_new("ftd", d->io->config->disks[d->disk].size);
+	d->server = nbd_server_new(name, d->io->config->disks[d->disk].size);
 	d->stream = fd_stream_new(c, NBD_READ, &nbd_callbacks, d);
 	flush_output(d);
 	close(d->listen_fd);

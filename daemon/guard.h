@@ -61,7 +61,6 @@ const char *guard_phase_name(enum guard_phase phase);
 
 struct guard *guard_new(const struct guard_config *config, uint64_t now, const struct guard_env *env, void *ctx);	/* config stays the caller's and must outlive it */
 void guard_free(struct guard *g);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct guard, guard_free)
 
 /* The operator's (ftd's) words. */
 void guard_start(struct guard *g, uint64_t now);
