@@ -138,7 +138,7 @@ call_failover(struct varlink_request *r, struct json_object *parameters, gpointe
 
 	if (io->config->role != FAILOVER_STANDBY)
 		refusal = "the standby takes over, not the primary: ask its host";
-	else if (guard_state(io->guard) != FAILOVER_PROTECTED && guard_state(io->guard) != FAILOVER_DECIDING)
+	else if (guard_state(io->guard) != FAILOVER_PROTECTED)
 		refusal = "the pair is not protected";
 	if (!keep(io, &io->failover_request, r, refusal))
 		return;
@@ -215,11 +215,13 @@ control_finished(struct guard_io *io)
 void
 control_claim_silent(struct guard_io *io)
 {
-	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter %s gives no answer, so nothing was changed; is it reachable from %s?",
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter %s gives no answer yet; the claim is repeated until it does. Is it reachable from %s?",
 					      io->config->arbiter, io->config->self);
 
-	if (guard_state(io->guard) == FAILOVER_PROTECTED)
-		answer(&io->disable_request, error);
+	if (guard_state(io->guard) != FAILOVER_ASKING)
+		return;
+	answer(&io->disable_request, error);
+	answer(&io->failover_request, error);
 }
 
 bool

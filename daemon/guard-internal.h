@@ -88,7 +88,7 @@ guard_is_primary(const struct guard *g)
 
 /* guard.c */
 void guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum failover_reason reason);
-void guard_claim_generation(struct guard *g, uint64_t generation, const char *standby, const char *reason);
+void guard_claim_generation(struct guard *g, uint64_t generation, const char *other, const char *reason);
 void guard_send(struct guard *g, enum peer_type type, const void *head, size_t length, GBytes *body);
 void guard_send_u64(struct guard *g, enum peer_type type, unsigned n, const uint64_t *values);
 void guard_event(struct guard *g, const char *type, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -225,6 +225,7 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	standby_proxy_loaded(g->s.proxy, a->epoch);
 	proxy_pump(g);
 	g->s.loads++;
+	guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
 	histogram_record(&g->s.load, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
@@ -368,7 +369,7 @@ disk_mark(struct guard *g, uint64_t now, const struct peer_frame *frame)
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
-	if (g->s.going_live || g->failover.state == FAILOVER_DECIDING)
+	if (g->s.going_live || g->failover.state == FAILOVER_DECIDING || g->failover.state == FAILOVER_YIELDED)
 		return;		/* the pair is being dissolved: nothing more is taken from the other side */
 	switch ((int)frame->type) {
 	case PEER_STREAM:

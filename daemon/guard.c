@@ -146,15 +146,15 @@ guard_persist(struct guard *g)
 
 /* -- policy: actions of failover.c, in their order ------------------------------------------------------------------------ */
 
-/* standby: the other side's name in the record, "" for a claim to be the only owner. Answered by guard_claimed(). */
+/* other: the other side's name in the record, "" for a claim to be the only owner. Answered by guard_claimed(). */
 void
-guard_claim_generation(struct guard *g, uint64_t generation, const char *standby, const char *reason)
+guard_claim_generation(struct guard *g, uint64_t generation, const char *other, const char *reason)
 {
 	struct arbiter_record r = { .generation = generation };
 
 	g_strlcpy(r.pair, g->config->pair, sizeof r.pair);
 	g_strlcpy(r.active, g->config->self, sizeof r.active);
-	g_strlcpy(r.standby, standby, sizeof r.standby);
+	g_strlcpy(r.standby, other, sizeof r.standby);
 	g_strlcpy(r.nonce, g->nonce, sizeof r.nonce);
 	g_strlcpy(r.reason, reason, sizeof r.reason);
 	g->claim_out = true;
