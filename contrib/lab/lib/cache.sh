@@ -33,6 +33,10 @@ install_tools() {
 		say 'installing libc6-dev (to compile the guest'\''s server)'
 		missing+=(libc6-dev)
 	fi
+	if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
+		say 'installing busybox-static (the guest needs a statically linked busybox)'
+		missing+=(busybox-static)
+	fi
 	[ ${#missing[@]} -gt 0 ] || return 0
 	command -v apt-get >/dev/null ||
 		die "these are missing and there is no apt-get to install them: ${missing[*]} (Debian's package names)"
@@ -52,13 +56,12 @@ make_cache() {
 	exec 8>&-
 }
 
-# The Debian mirror this machine uses itself: first archive of a deb822 or one-line source that is not the security one.
+# The Debian mirror this machine uses itself, from its deb822 or one-line sources: the first archive that is not the security one.
 debian_mirror() {
-	{
-		cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs:[[:space:]]*//p' | tr ' ' '\n'
-		cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-			sed -nE 's/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p'
-	} | grep -E '/debian/?$' | head -n 1
+	# Any of these files may be missing.
+	{ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null || true; } |
+		sed -nE 's/^URIs:[[:space:]]*//p; s/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p' | tr ' ' '\n' |
+		awk '/\/debian\/?$/ && !found { print; found = 1 }'
 }
 
 make_root() {
@@ -83,6 +86,7 @@ $(tail -n 5 "$CACHE/root.log")"
 # Older debootstraps do not know the newer suites: all of them are like sid.
 build_root() {
 	local suite=$1 uri=$2 root=$3
+	umount -l "$root/proc" "$root/sys" 2>/dev/null	# debootstrap was interrupted
 	rm -rf --one-file-system "$root"
 	debootstrap --variant=minbase "$suite" "$root" "$uri" /usr/share/debootstrap/scripts/sid || return
 	# No services are started by the packages' scripts.

@@ -16,7 +16,20 @@ LAN_NET6=fd99:
 FT_NET=10.98.0
 
 say() { printf 'lab: %s\n' "$*" >&2; }
-die() { printf 'lab: error: %s\n' "$*" >&2; exit 1; }
+
+# The lab's own errors have a status of their own, so that they differ from those of the command in `lab exec`.
+LAB_ERROR=125
+die() { printf 'lab: error: %s\n' "$*" >&2; exit $LAB_ERROR; }
+
+# No error is silent: what ends the lab without die() is told here.
+on_error() {
+	local status=$1 where=$2
+	[ "$status" -eq "$LAB_ERROR" ] || printf 'lab: error: a command failed (status %s) at %s\n' "$status" "$where" >&2
+	exit "$LAB_ERROR"
+}
+set -E
+trap 'on_error $? "${BASH_SOURCE[0]##*/}:$LINENO"' ERR
+
 need_value() { [ $# -ge 2 ] || die "$1 needs a value (see lab --help)"; }
 
 # One lab command that changes the set of hosts at a time. Long-lived children must not inherit fd 9.

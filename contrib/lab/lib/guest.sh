@@ -3,7 +3,7 @@
 # Guests: disks, domain XML, start, removal.
 
 guest_options() {
-	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP=$LAN_NET.10 G_NIC='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
+	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
 	G_NAME=${1:-}
 	[[ $G_NAME =~ ^[a-zA-Z0-9][a-zA-Z0-9._-]*$ ]] || die 'usage: lab guest NAME [OPTION...] (see lab --help)'
 	shift
@@ -25,10 +25,12 @@ guest_options() {
 		esac
 		shift 2
 	done
+	# The second time a guest keeps its address.
+	[ -n "$G_IP" ] || G_IP=$(cat "$RUN/guests/$G_NAME.ip" 2>/dev/null || echo "$LAN_NET.10")
 	[ ${#G_DISKS[@]} -gt 0 ] || [ -n "$G_IMAGE" ] || G_DISKS=(1G)
 	[[ $G_IP == "$LAN_NET".* ]] || die "guest: --ip must be in $LAN_NET.0/24, the lab's LAN"
 	if [ -n "$G_IMAGE$G_KERNEL$G_INITRD" ]; then
-		[ -n "$G_KERNEL" ] && [ -n "$G_INITRD" ] || die 'guest: --image, --kernel and --initrd go together'
+		if [ -z "$G_KERNEL" ] || [ -z "$G_INITRD" ]; then die 'guest: --image needs --kernel and --initrd'; fi
 	fi
 	local file
 	for file in "$G_IMAGE" "$G_KERNEL" "$G_INITRD"; do
@@ -37,10 +39,11 @@ guest_options() {
 }
 
 guest_up() {
+	local where
 	guest_options "$@"
 	host_need "$G_HOST" >/dev/null
-	local where
 	if where=$(guest_where "$G_NAME"); then
+		G_HOST=$where
 		say "guest $G_NAME: already running on host $where"
 	else
 		lock
@@ -58,7 +61,7 @@ guest_up() {
 # An image of one's own need not have an echo server: any answer, a refusal too, means that it is there.
 guest_wait() {
 	local args=(--guest "$G_IP" --duration "$G_TIMEOUT")
-	[ -z "$G_KERNEL" ] || args+=(--any-answer)
+	[ ! -e "$STATE/guest-boot/$G_NAME-vmlinuz" ] || args+=(--any-answer)
 	in_ns lan "$CACHE/bin/lab-client" wait "${args[@]}" ||
 		die "guest $G_NAME does not answer at $G_IP after $G_TIMEOUT s; its console: lab exec $G_HOST cat /var/log/libvirt/qemu/$G_NAME-serial.log"
 }
@@ -84,6 +87,7 @@ guest_make() {
 	for i in "${!G_DISKS[@]}"; do guest_disk_empty "${G_DISKS[i]}" "$i"; done
 	mkdir -p "$RUN/guests"
 	guest_xml >"$RUN/guests/$G_NAME.xml"
+	echo "$G_IP" >"$RUN/guests/$G_NAME.ip"
 	host_run "$G_HOST" virsh -q -c qemu:///system define /dev/stdin <"$RUN/guests/$G_NAME.xml" >&2 ||
 		die "libvirt did not accept the guest's XML ($RUN/guests/$G_NAME.xml)"
 }
@@ -195,6 +199,6 @@ guest_remove() {
 		rm -f "$STATE/$h/var/lib/libvirt/images/$name"-vd?.qcow2*
 		rm -f "$STATE/$h/var/lib/libvirt/boot/$name"-{vmlinuz,initrd}
 	done
-	rm -f "$RUN/guests/$name.xml" "$STATE/guest-boot/$name"-{vmlinuz,initrd}
+	rm -f "$RUN/guests/$name".{xml,ip} "$STATE/guest-boot/$name"-{vmlinuz,initrd}
 	say "guest $name: removed"
 }

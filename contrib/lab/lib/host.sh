@@ -30,7 +30,7 @@ host_need() {
 # A host owns its /etc and /var; everything else of its root is shared and read-only.
 host_files() {
 	local h=$1 dir=$STATE/$1
-	if [ ! -e "$dir/complete" ]; then
+	if [ "$(cat "$dir/complete" 2>/dev/null)" != "$ROOT_VERSION" ] && ! host_pid "$h" >/dev/null; then
 		say "host $h: writing its files"
 		rm -rf --one-file-system "$dir"
 		mkdir -p "$dir"
@@ -38,7 +38,7 @@ host_files() {
 		mkdir -p "$dir"/etc/{ftd,pki,libvirt/hooks} "$dir"/var/lib/{ftd,libvirt/images,libvirt/boot} \
 			"$dir"/var/log/libvirt/qemu "$dir"/var/cache/libvirt
 		tr -d - </proc/sys/kernel/random/uuid >"$dir/etc/machine-id"
-		touch "$dir/complete"
+		echo "$ROOT_VERSION" >"$dir/complete"
 	fi
 	host_config "$h" "$dir/etc"
 	host_boot_files "$h"
@@ -120,7 +120,11 @@ host_bind_build() {
 }
 
 ftd_note() {
-	[ -x "$BUILD/daemon/ftd" ] || echo " (without ftd: $BUILD/daemon/ftd is not built; it starts by itself once it is)"
+	if [ ! -d "$BUILD" ]; then
+		echo " (without ftd: there is no $BUILD; build it and run lab up again)"
+	elif [ ! -x "$BUILD/daemon/ftd" ]; then
+		echo " (without ftd: $BUILD/daemon/ftd is not built; it starts by itself once it is)"
+	fi
 }
 
 host_answers() { host_run "$1" virsh -c qemu:///system version >/dev/null 2>&1; }
@@ -133,7 +137,7 @@ host_wait() {
 # host_run HOST COMMAND...: in all of the host's namespaces and its root.
 host_run() {
 	local pid
-	pid=$(host_need "$1") || exit 1
+	pid=$(host_need "$1") || exit "$LAB_ERROR"
 	nsenter -t "$pid" -m -u -p -n -r -w env -u LD_LIBRARY_PATH LC_ALL=C.UTF-8 HOME=/root \
 		PATH=/usr/sbin:/usr/bin:/sbin:/bin "${@:2}"
 }
