@@ -53,6 +53,7 @@ struct guard_standby {
 	uint64_t disk_received;		/* writes, = sequence number of the last one */
 	uint64_t disk_prefix;		/* every write up to here is applied */
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
+	bool live;			/* the peer passed READY to its QEMU */
 	uint64_t load_wanted;		/* epoch; 0: none */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */

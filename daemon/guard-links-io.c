@@ -253,8 +253,10 @@ links_listen(struct guard_io *io, GError **error)
 static enum peer_channel
 channel_of(enum peer_type type)
 {
+	uint32_t limit;
+
 	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++)
-		if (type != PEER_HELLO && type != PEER_WELCOME && peer_type_allowed(type, pair_channels[i], NULL))
+		if (type != PEER_HELLO && type != PEER_WELCOME && peer_type_allowed(type, pair_channels[i], &limit))
 			return pair_channels[i];
 	g_assert_not_reached();
 }

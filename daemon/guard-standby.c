@@ -315,6 +315,15 @@ standby_side_pump(struct guard *g, uint64_t now)
 	try_take_over(g, now);
 }
 
+/* Said by LIVE on the fast connection and by the first BEGIN on the bulk one, whichever is here first. */
+static void
+went_live(struct guard *g, uint64_t now)
+{
+	if (!g->s.live)
+		standby_live(g->s.standby, now);
+	g->s.live = true;
+}
+
 static void
 checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
@@ -327,7 +336,7 @@ checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 		return;
 	}
 	if (frame->type == PEER_CHECKPOINT_BEGIN && byte_reader_done(&r)) {
-		standby_live(g->s.standby, now);
+		went_live(g, now);
 		standby_checkpoint_begin(g->s.standby, now, epoch);
 		return;
 	}
@@ -377,7 +386,7 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		standby_stream(g->s.standby, now, payload);
 		break;
 	case PEER_LIVE:
-		standby_live(g->s.standby, now);
+		went_live(g, now);
 		break;
 	case PEER_ARM:
 		on_arm(g, now, frame);
