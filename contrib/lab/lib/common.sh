@@ -84,7 +84,7 @@ pid_start() {
 pid_read() {
 	local pid start
 	{ read -r pid start <"$1"; } 2>/dev/null || return 1
-	[ "$(pid_start "$pid")" = "$start" ] || return 1
+	[ "$(pid_start "$pid")" = "$start" ] && pid_running "$pid" || return 1
 	echo "$pid"
 }
 
