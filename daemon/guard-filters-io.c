@@ -66,7 +66,8 @@ on_filter_closed(struct fd_stream *s, const char *why, gpointer user_data)
 {
 	struct port_io *p = user_data;
 
-	qemu_closed(p->io, true, "a filter");
+	if (!p->io->leaving)
+		qemu_closed(p->io, true, "a filter");
 }
 
 static const struct fd_stream_callbacks filter_callbacks = { .data = on_filter_data, .closed = on_filter_closed };

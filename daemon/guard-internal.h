@@ -75,7 +75,8 @@ struct guard {
 	bool claim_out;
 	char nonce[33];
 	char failure[256];		/* the first cause, for people */
-	uint64_t peer_clock, state_since;
+	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
+	uint64_t state_since;
 	struct histogram round_trip;
 	struct guard_primary p;
 	struct guard_standby s;

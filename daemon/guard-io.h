@@ -61,6 +61,7 @@ struct guard_io {
 	struct fd_stream *migration;
 	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
 	char *gone_why;
+	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
 
 	struct peer_credentials *credentials;

@@ -617,6 +617,7 @@ on_start(gpointer user_data)
 	struct op_call *c = user_data;
 
 	log_debug("op", "%s", guard_op_name(c->op));
+	c->io->leaving = c->op == GUARD_OP_DETACH || c->op == GUARD_OP_STANDBY_FINISH || c->op == GUARD_OP_STOP_COPY;
 	if (c->op == GUARD_OP_STANDBY_FINISH)
 		poll_overlays(c->io);
 	else

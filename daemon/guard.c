@@ -229,14 +229,14 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
 	if (actions & FAILOVER_ACT_ABDICATE)
 		act_tell(g, PEER_ABDICATE);
+	if (actions & FAILOVER_ACT_TELL_GOODBYE)
+		act_tell(g, PEER_GOODBYE);
 	if (actions & FAILOVER_ACT_GO_SOLO)
 		act_go_solo(g, now);
 	if (actions & FAILOVER_ACT_STOP_COPY)
 		g->env.op_start(g->ctx, GUARD_OP_STOP_COPY);
 	if (actions & FAILOVER_ACT_UNDO)
 		act_undo(g, now);
-	if (actions & FAILOVER_ACT_TELL_GOODBYE)
-		act_tell(g, PEER_GOODBYE);
 	if (actions & FAILOVER_ACT_FINISH)
 		act_finish(g);
 }
@@ -399,16 +399,16 @@ static void
 heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
-	uint64_t theirs = byte_reader_be64(&r), echo = byte_reader_be64(&r);
+	uint64_t theirs = byte_reader_be64(&r), echo = byte_reader_be64(&r), waited = byte_reader_be64(&r);
 
-	byte_reader_be64(&r);
 	if (!byte_reader_done(&r)) {
 		guard_data_failed(g, now, "a heartbeat of %u bytes", frame->length);
 		return;
 	}
 	g->peer_clock = theirs;
-	if (echo && echo < now)
-		histogram_record(&g->round_trip, now - echo);
+	g->peer_clock_at = now;
+	if (echo && echo + waited < now)
+		histogram_record(&g->round_trip, now - echo - waited);
 }
 
 void
@@ -468,7 +468,7 @@ liveness_tick(struct guard *g, uint64_t now)
 	if (!g->linked || g->finished)
 		return;
 	if (liveness_beat_due(&g->liveness, now))
-		guard_send_u64(g, PEER_HEARTBEAT, 3, (uint64_t[]){ now, g->peer_clock, guard_is_primary(g) ? relay_epoch(g->p.relay) : standby_loaded_epoch(g->s.standby) });
+		guard_send_u64(g, PEER_HEARTBEAT, 3, (uint64_t[]){ now, g->peer_clock, now - g->peer_clock_at });
 	if (liveness_check(&g->liveness, now) == LIVENESS_LOST) {
 		g->linked = false;
 		if (g->failover.state == FAILOVER_FORMING)
