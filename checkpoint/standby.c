@@ -65,6 +65,7 @@ struct standby {
 	size_t have;
 	size_t rp_left;		/* payload bytes of a return path message still to come */
 	bool rp_shut;		/* SHUT was seen: only READY may follow */
+	GByteArray *rp;		/* return path bytes of this event, for the peer */
 	uint64_t qemu_offset;
 
 	/* From the peer. */
@@ -96,6 +97,7 @@ standby_new(const struct standby_limits *limits)
 	s->reader = migration_reader_new(limits->max_checkpoint_bytes);
 	s->hash = XXH3_createState();
 	s->merge = checkpoint_merge_new();
+	s->rp = g_byte_array_new();
 	g_queue_init(&s->actions);
 	g_queue_init(&s->sealed);
 	g_queue_init(&s->later);
@@ -126,6 +128,7 @@ standby_free(struct standby *s)
 	held_checkpoint_free(s->open);
 	checkpoint_merge_free(s->merge);
 	g_clear_pointer(&s->load, g_ptr_array_unref);
+	g_byte_array_unref(s->rp);
 	migration_reader_free(s->reader);
 	XXH3_freeState(s->hash);
 	g_free(s->peer_reason);
@@ -375,54 +378,59 @@ collect_head(struct standby *s, struct byte_reader *in)
 	return true;
 }
 
+static void
+flush_return_path(struct standby *s)
+{
+	if (s->rp->len == 0)
+		return;
+	act(s, STANDBY_RETURN_PATH, 0)->bytes = g_bytes_new(s->rp->data, s->rp->len);
+	g_byte_array_set_size(s->rp, 0);
+}
+
+static void
+take_ready(struct standby *s)
+{
+	flush_return_path(s);
+	if (!migration_reader_ram_complete(s->reader)) {
+		qemu_fault(s, "QEMU says READY before the end of RAM");
+		return;
+	}
+	s->qemu = Q_IDLE;
+	act(s, STANDBY_READY, 0);
+}
+
 /* No return path message has type 0 (MIG_RP_MSG_INVALID), so a be16 of 0 opens the be32 of READY. */
 static void
-take_return_path_header(struct standby *s, GByteArray *forward)
+take_return_path_header(struct standby *s)
 {
 	struct byte_reader b = byte_reader_init(s->head, sizeof s->head);
 	uint16_t type = byte_reader_be16(&b), length = byte_reader_be16(&b);
 
 	if (type == 0 && length == COLO_READY) {
-		s->qemu = Q_IDLE;
+		take_ready(s);
 	} else if (type == 0 || s->rp_shut) {
+		flush_return_path(s);
 		qemu_fault(s, "return path message of type %u and %u bytes where READY was expected", type, length);
 	} else {
 		s->rp_shut = type == MIG_RP_MSG_SHUT;
 		s->rp_left = length;
-		g_byte_array_append(forward, s->head, sizeof s->head);
+		g_byte_array_append(s->rp, s->head, sizeof s->head);
 	}
 }
 
+/* Until READY everything is for the peer's QEMU. A partial header is kept back, since it may turn out to be READY. */
 static void
-return_path_bytes(struct standby *s, struct byte_reader *in, GByteArray *forward)
+return_path_bytes(struct standby *s, struct byte_reader *in)
 {
 	size_t n = MIN(s->rp_left, in->left);
 
 	if (n > 0) {
-		g_byte_array_append(forward, byte_reader_bytes(in, n), (guint)n);
+		g_byte_array_append(s->rp, byte_reader_bytes(in, n), (guint)n);
 		s->rp_left -= n;
 		s->qemu_offset += n;
 	} else if (collect_head(s, in)) {
-		take_return_path_header(s, forward);
+		take_return_path_header(s);
 	}
-}
-
-/* Until READY: everything before it is the peer's QEMU's. A partial header is kept back, since it may turn out to be READY. */
-static void
-return_path(struct standby *s, struct byte_reader *in)
-{
-	GByteArray *forward = g_byte_array_new();
-
-	while (in->left > 0 && s->qemu == Q_INITIAL)
-		return_path_bytes(s, in, forward);
-	if (forward->len > 0)
-		act(s, STANDBY_RETURN_PATH, 0)->bytes = g_byte_array_free_to_bytes(forward);
-	else
-		g_byte_array_unref(forward);
-	if (s->qemu == Q_IDLE && !migration_reader_ram_complete(s->reader))
-		qemu_fault(s, "QEMU says READY before the end of RAM");
-	else if (s->qemu == Q_IDLE)
-		act(s, STANDBY_READY, 0);
 }
 
 void
@@ -432,8 +440,9 @@ standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes)
 	const uint8_t *data = g_bytes_get_data(bytes, &length);
 	struct byte_reader in = byte_reader_init(data, length);
 
-	if (s->qemu == Q_INITIAL)
-		return_path(s, &in);
+	while (in.left > 0 && s->qemu == Q_INITIAL)
+		return_path_bytes(s, &in);
+	flush_return_path(s);
 	while (in.left > 0 && s->qemu != Q_BROKEN)
 		if (collect_head(s, &in))
 			take_message(s, now);
@@ -477,7 +486,7 @@ standby_stream(struct standby *s, uint64_t now, GBytes *bytes)
 	if (s->peer == P_ENDED)
 		return;
 	if (s->peer != P_STREAM || s->qemu != Q_INITIAL) {
-		peer_fault(s, migration_reader_offset(s->reader), "the peer sent migration stream after READY");
+		peer_fault(s, 0, "the peer sent migration stream after READY");
 		return;
 	}
 	if (read_on(s, &in))
