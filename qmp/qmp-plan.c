@@ -171,17 +171,11 @@ qmp_plan_undo(struct qmp_plan *p)
 }
 
 static bool
-is_string(struct json_object *value, const char *text)
-{
-	return json_object_is_type(value, json_type_string) && g_str_equal(json_object_get_string(value), text);
-}
-
-static bool
 must_skip(const struct qmp_plan *p, const struct step *s)
 {
 	const struct step *before = s->skip_if ? step_at(p, p->at - 1) : NULL;
 
-	return before && (before->state != STEP_DONE || is_string(before->result, s->skip_if));
+	return before && (!json_object_is_type(before->result, json_type_string) || g_str_equal(json_object_get_string(before->result), s->skip_if));
 }
 
 struct json_object *

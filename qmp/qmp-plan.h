@@ -29,7 +29,7 @@ unsigned qmp_plan_length(const struct qmp_plan *p);
 
 /* Appends a step. `undo` may be NULL. `fd` >= 0 is passed along with the command (getfd) and closed afterwards. */
 void qmp_plan_add(struct qmp_plan *p, struct json_object *command, struct json_object *undo, int fd, unsigned flags);
-/* The step last added is skipped (it has no result and no undo then) when the step before it returned the string `value`, or nothing at all. */
+/* The step last added is skipped (it has no result and no undo then) when the step before it returned the string `value`, or no string at all. */
 void qmp_plan_skip_if(struct qmp_plan *p, const char *value);
 /* Undoing the step last added takes more than one command: all of `undo`, in its order and with its flags. Takes it over. */
 void qmp_plan_set_undo(struct qmp_plan *p, struct qmp_plan *undo);
