@@ -162,7 +162,8 @@ packet_parse(struct packet *out, GBytes *frame)
 		return;
 	out->whole = data + WIRE_FRAME_HEADER;
 	out->whole_length = size - WIRE_FRAME_HEADER;
-	parse_vnet(out, wire_frame_vnet(frame, &vnet_length), vnet_length);
+	const uint8_t *vnet = wire_frame_vnet(frame, &vnet_length);
+	parse_vnet(out, vnet, vnet_length);
 	out->ethernet = wire_frame_ethernet(frame, &out->ethernet_length);
 
 	struct byte_reader r = byte_reader_init(out->ethernet, out->ethernet_length);
