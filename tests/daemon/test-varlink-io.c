@@ -53,7 +53,7 @@ count(struct varlink_request *r, struct json_object *parameters, gpointer user_d
 		struct json_object *p = json_object_new_object();
 
 		json_object_object_add(p, "n", json_object_new_int(i));
-		assert_true(varlink_request_notify(r, p));
+		varlink_request_notify(r, p);	/* the caller may have had enough */
 	}
 	varlink_request_finish(r, NULL);
 }
