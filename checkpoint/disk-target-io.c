@@ -47,6 +47,7 @@ struct disk_target {
 	GQueue waiting, running, finished;	/* struct job; finished: done() is still to be called */
 	GSource *source;
 	gpointer fd_tag;			/* NULL when libnbd has no socket (any more) */
+	GIOCondition wanted;	/* what fd_tag is polled for now */
 	GError *failure;			/* set: closed() is still to be called */
 	bool dispatching, freed;		/* freed while dispatching: destroyed at the end of it */
 };
@@ -265,8 +266,11 @@ source_prepare(GSource *source, gint *timeout)
 		wanted |= G_IO_IN;
 	if (direction & LIBNBD_AIO_DIRECTION_WRITE)
 		wanted |= G_IO_OUT;
-	if (t->fd_tag)
+	if (t->fd_tag && wanted != t->wanted) {
+		/* Every change wakes the main context up, this one too: making it each time would spin. */
 		g_source_modify_unix_fd(source, t->fd_tag, wanted);
+		t->wanted = wanted;
+	}
 	return t->state != TARGET_CLOSED && wants_dispatch(t);
 }
 

@@ -22,6 +22,8 @@ on_timer(gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
+	io->armed_for = UINT64_MAX;
+	g_source_set_ready_time(io->timer, -1);
 	guard_tick(io->guard, guard_io_now());
 	guard_io_schedule(io);
 	return G_SOURCE_CONTINUE;
@@ -32,7 +34,11 @@ guard_io_schedule(struct guard_io *io)
 {
 	uint64_t t = guard_deadline(io->guard);
 
-	g_source_set_ready_time(io->timer, t == UINT64_MAX ? -1 : (gint64)(t / 1000));
+	/* Moving the ready time wakes the main context up. Deadlines mostly move away: let the timer come early then, and look again. */
+	if (t >= io->armed_for)
+		return;
+	io->armed_for = t;
+	g_source_set_ready_time(io->timer, (gint64)((t + 999) / 1000));
 }
 
 static gboolean
@@ -46,6 +52,7 @@ static GSourceFuncs timer_funcs = { .dispatch = timer_dispatch };
 static void
 timer_init(struct guard_io *io)
 {
+	io->armed_for = UINT64_MAX;
 	io->timer = g_source_new(&timer_funcs, sizeof(GSource));
 	g_source_set_callback(io->timer, on_timer, io, NULL);
 	g_source_set_priority(io->timer, G_PRIORITY_HIGH);

@@ -54,6 +54,7 @@ struct guard_io {
 	struct guard *guard;
 	GMainLoop *loop;
 	GSource *timer;
+	uint64_t armed_for;	/* ns; UINT64_MAX: not armed */
 	GError *fatal;
 
 	struct port_io ports[GUARD_PORT_LAST][GUARD_MAX_NICS];
