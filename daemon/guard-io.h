@@ -74,7 +74,6 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
-	unsigned polls_left;
 
 	struct arbiter *arbiter;
 

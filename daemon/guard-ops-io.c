@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define POLL_MS 100
-#define JOBS_GONE_POLLS 50	/* 5 s for a cancelled mirror job to end */
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 
@@ -295,60 +294,6 @@ on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 	query(user_data, "query-status", on_status_after);
 }
 
-static void
-detach_finish(struct guard_io *io)
-{
-	struct qmp_plan *plan = qmp_plan_new("detach");
-
-	for (unsigned i = 0; i < io->config->n_disks; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
-	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
-	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
-	if (io->old_parameters)
-		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
-	run(io, plan, on_detached);
-}
-
-static gboolean poll_jobs_gone(gpointer user_data);
-
-static void
-on_jobs_left(struct json_object *reply, const GError *error, gpointer user_data)
-{
-	struct guard_io *io = user_data;
-	bool left = false;
-
-	for (unsigned i = 0; i < io->config->n_disks && !error; i++) {
-		g_autofree char *id = g_strdup_printf("ftd-mirror%u", i);
-		struct qmp_job job;
-		left = left || (qmp_read_job(reply, id, &job, NULL) && job.found);
-	}
-	if (left && --io->polls_left > 0) {
-		io->poll_timer = g_timeout_add(5, poll_jobs_gone, io);
-		return;
-	}
-	detach_finish(io);
-}
-
-static gboolean
-poll_jobs_gone(gpointer user_data)
-{
-	struct guard_io *io = user_data;
-
-	io->poll_timer = 0;
-	query(io, "query-block-jobs", on_jobs_left);
-	return G_SOURCE_REMOVE;
-}
-
-static void
-on_colo_left(struct qmp_plan *plan, const GError *error, gpointer user_data)
-{
-	struct guard_io *io = user_data;
-
-	io->polls_left = JOBS_GONE_POLLS * 20;
-	poll_jobs_gone(io);
-}
-
 /* Our ends of QEMU's sockets first: that un-sticks whatever waits on them. x-colo-lost-heartbeat always: without it a guest that was caught inside a
  * checkpoint stays stopped (migration/colo-failover.c). */
 static void
@@ -362,13 +307,16 @@ op_detach(struct guard_io *io)
 		op_done(io, GUARD_OP_DETACH, NULL);
 		return;
 	}
-	plan = qmp_plan_new("leave-colo");
+	plan = qmp_plan_new("detach");
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	for (unsigned i = 0; i < io->config->n_disks; i++) {
-		g_autofree char *id = g_strdup_printf("ftd-mirror%u", i);
-		qmp_plan_add(plan, qmp_job_cancel_force(id), NULL, -1, QMP_STEP_MAY_FAIL);
-	}
-	run(io, plan, on_colo_left);
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
+	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	if (io->old_parameters)
+		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
+	run(io, plan, on_detached);
 }
 
 /* -- standby: attach -------------------------------------------------------------------------------------------------------------------- */
