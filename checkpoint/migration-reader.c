@@ -32,6 +32,8 @@
 #define MIG_CMD_PACKAGED 7	/* savevm.c: its payload is a length, the package follows outside of the command */
 #define MAX_MACHINE_NAME 1024
 #define UUID_BYTES 16
+#define MAX_HEAD (4 + 1 + 255 + 4 + 4)	/* the longest element: START's id, u8 length, name, instance id, version */
+G_STATIC_ASSERT(MAX_HEAD >= MIGRATION_MAX_HEADER);
 
 enum state {
 	S_MAGIC,
@@ -66,7 +68,7 @@ struct block {
 
 struct migration_reader {
 	enum state state;
-	uint8_t head[MIGRATION_MAX_HEADER];
+	uint8_t head[MAX_HEAD];
 	size_t have, need;	/* bytes in head; bytes that the state wants there */
 	uint64_t skip;		/* payload bytes still to pass */
 	uint64_t offset;	/* of the next byte */
