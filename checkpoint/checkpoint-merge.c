@@ -2,18 +2,19 @@
 /*
  * Theory of operation
  *
- * A held checkpoint keeps the pieces of its stream as they came and, for every page, where in the stream its record is. Adding it to a merge
- * looks each page up in one index over all merged checkpoints; the older record of the same page is dead from then on. A piece that no living
- * record needs any more is let go at once, so a page that every epoch writes is held about once, however long the load is put off. (A piece is
- * let go whole: one living page keeps its piece.)
+ * A held checkpoint keeps the pieces of its stream as they came and, for every page, where in the stream its record is. Adding it
+ * to a merge looks each page up in one index over all merged checkpoints; the older record of the same page is dead from then on.
+ * A piece that no living record needs any more is let go at once, so a page that every epoch writes is held about once, however
+ * long the load is put off. (A piece is let go whole: one living page keeps its piece.)
  *
- * The output walks the checkpoints from old to new and writes the living records in the order they came. Records that were neighbours in the
- * stream and both live are sent as one slice with their headers, so a single checkpoint goes out as it came. Where a neighbour is missing, a
- * record that relied on it (CONTINUE: "the block of the record before") gets a new header that names its block; so does the first record of all,
- * which must not rely on what QEMU got before. All new headers share one buffer.
+ * The output walks the checkpoints from old to new and writes the living records in the order they came. Records that were
+ * neighbours in the stream and both live are sent as one slice with their headers, so a single checkpoint goes out as it came.
+ * Where a neighbour is missing, a record that relied on it (CONTINUE: "the block of the record before") gets a new header that
+ * names its block; so does the first record of all, which must not rely on what QEMU got before. All new headers share one
+ * buffer.
  *
- * Invariants: at most one living record per page; `users` of a piece is the number of living records (and device states) that reach into it; a
- * piece is held iff it has users, or its checkpoint is not closed yet.
+ * Invariants: at most one living record per page; `users` of a piece is the number of living records (and device states) that
+ * reach into it; a piece is held iff it has users, or its checkpoint is not closed yet.
  */
 #include "checkpoint/checkpoint-merge.h"
 

@@ -2,23 +2,24 @@
 /*
  * Theory of operation
  *
- * Two things have to be known about the bytes that QEMU sends for a checkpoint: where it ends, and which page of which RAM block each record
- * holds. Payloads (pages, device state) are never looked at and never copied: a header is collected in `head` until it has the `need` bytes
- * that its state asks for, its step says what comes next, and payloads are left behind with `skip`. So a split of the input anywhere
- * changes nothing, and the cost is per header, not per byte.
+ * Two things have to be known about the bytes that QEMU sends for a checkpoint: where it ends, and which page of which RAM block
+ * each record holds. Payloads (pages, device state) are never looked at and never copied: a header is collected in `head` until
+ * it has the `need` bytes that its state asks for, its step says what comes next, and payloads are left behind with `skip`. So a
+ * split of the input anywhere changes nothing, and the cost is per header, not per byte.
  *
  *   initial stream:  MAGIC [CONFIG [SUBSECTION]...]  { COMMAND | START "ram" | PART | END | FOOTER }...  OPAQUE
  *   checkpoint:      { COMMAND | PART | END | FOOTER }...  EOF  VMSTATE_SIZE n  n bytes  DONE
  *   RAM section:     RECORD... EOS        (the first one opens with MEM_SIZE and the list of blocks)
  *
- * Why the initial stream is read at all: a record with CONTINUE means "the block of the record before", and that carries over from section to
- * section and from precopy into the first checkpoint (QEMU keeps it in RAMState.last_sent_block and per channel in last_recv_block). What comes
- * after the RAM section's END (devices, VM description) has no framing that can be read without the device models, and needs none: nothing
- * but it comes before the first COLO message, so the caller knows its end (COLO_READY).
+ * Why the initial stream is read at all: a record with CONTINUE means "the block of the record before", and that carries over
+ * from section to section and from precopy into the first checkpoint (QEMU keeps it in RAMState.last_sent_block and per channel
+ * in last_recv_block). What comes after the RAM section's END (devices, VM description) has no framing that can be read without
+ * the device models, and needs none: nothing but it comes before the first COLO message, so the caller knows its end
+ * (COLO_READY).
  *
- * Invariants: a PAGE event lies within its block and is aligned; `skip` never exceeds what a limit allowed; after an error nothing is read.
- * What is refused: sections of other devices before the end of RAM (their length cannot be known), XBZRLE, mapped-ram, ignored shared blocks,
- * packaged commands (postcopy): none occurs with the capabilities that a COLO pair uses.
+ * Invariants: a PAGE event lies within its block and is aligned; `skip` never exceeds what a limit allowed; after an error
+ * nothing is read. What is refused: sections of other devices before the end of RAM (their length cannot be known), XBZRLE,
+ * mapped-ram, ignored shared blocks, packaged commands (postcopy): none occurs with the capabilities that a COLO pair uses.
  */
 #include "checkpoint/migration-reader.h"
 
@@ -32,6 +33,8 @@
 #define MIG_CMD_PACKAGED 7	/* savevm.c: its payload is a length, the package follows outside of the command */
 #define MAX_MACHINE_NAME 1024
 #define UUID_BYTES 16
+#define MAX_HEAD (4 + 1 + 255 + 4 + 4)	/* the longest element: START's id, u8 length, name, instance id, version */
+G_STATIC_ASSERT(MAX_HEAD >= MIGRATION_MAX_HEADER);
 
 enum state {
 	S_MAGIC,
@@ -66,7 +69,7 @@ struct block {
 
 struct migration_reader {
 	enum state state;
-	uint8_t head[MIGRATION_MAX_HEADER];
+	uint8_t head[MAX_HEAD];
 	size_t have, need;	/* bytes in head; bytes that the state wants there */
 	uint64_t skip;		/* payload bytes still to pass */
 	uint64_t offset;	/* of the next byte */

@@ -2,23 +2,24 @@
 /*
  * Theory of operation
  *
- * The relay answers the primary's QEMU in the secondary's place (QEMU migration/colo.c, colo_do_checkpoint_transaction()), so that the guest
- * stops only for as long as its state takes to reach this process, never for the peer's network or load.
+ * The relay answers the primary's QEMU in the secondary's place (QEMU migration/colo.c, colo_do_checkpoint_transaction()), so
+ * that the guest stops only for as long as its state takes to reach this process, never for the peer's network or load.
  *
  *   INITIAL --peer ready/READY--> RUNNING --REQUEST--> HELD --(a checkpoint is due)/REPLY--> REPLIED --VMSTATE_SEND--> RECEIVING
  *      ^                             ^                                                                                    |
  *      |  stream verbatim            +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
  *
- * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is what makes an
- * epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch has passed; no more than
- * max_unacked_bytes are sealed and not committed; and someone wants one, or max_epoch has passed. Times count from the end of the last one.
+ * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
+ * what makes an epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch
+ * has passed; no more than max_unacked_bytes are sealed and not committed; and someone wants one, or max_epoch has passed. Times
+ * count from the end of the last one.
  *
- * A wish that comes between REPLY and LOADED is fulfilled by the checkpoint that is being made: the guest either has not stopped yet, or has
- * sent nothing since it did. The first of several wishes is the one reported.
+ * A wish that comes between REPLY and LOADED is fulfilled by the checkpoint that is being made: the guest either has not stopped
+ * yet, or has sent nothing since it did. The first of several wishes is the one reported.
  *
- * Invariants: bytes of a checkpoint go out in order and unchanged between BEGIN and SEAL; LOADED is answered once per VMSTATE_SEND, never before
- * the caller has closed the epoch (relay_boundary_done); nothing is queued after FAILED. A checkpoint can be no larger than the guest's RAM
- * twice plus the device state: beyond that QEMU is not believed.
+ * Invariants: bytes of a checkpoint go out in order and unchanged between BEGIN and SEAL; LOADED is answered once per
+ * VMSTATE_SEND, never before the caller has closed the epoch (relay_boundary_done); nothing is queued after FAILED. A checkpoint
+ * can be no larger than the guest's RAM twice plus the device state: beyond that QEMU is not believed.
  */
 #include "checkpoint/relay.h"
 
@@ -256,7 +257,8 @@ take_message(struct relay *r, uint64_t now)
 	if (r->state != R_RUNNING && r->state != R_REPLIED)
 		fail(r, r->offset - COLO_MESSAGE_BYTES, "QEMU sent something (0x%08x) while it waits for an answer", got);
 	else if (got != expected)
-		fail(r, r->offset - COLO_MESSAGE_BYTES, "QEMU sent 0x%08x (%s) instead of %s", got, colo_message_name(got), colo_message_name(expected));
+		fail(r, r->offset - COLO_MESSAGE_BYTES, "QEMU sent 0x%08x (%s) instead of %s", got, colo_message_name(got),
+		     colo_message_name(expected));
 	else if (r->state == R_REPLIED)
 		begin_checkpoint(r, now);
 	else {

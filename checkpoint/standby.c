@@ -2,26 +2,28 @@
 /*
  * Theory of operation
  *
- * To the secondary's QEMU the standby is a COLO primary (QEMU migration/colo.c, colo_incoming_process_checkpoint()); to the peer it is the place
- * where checkpoints are safe. The two sides run at their own pace, so there are two state machines and a store between them.
+ * To the secondary's QEMU the standby is a COLO primary (QEMU migration/colo.c, colo_incoming_process_checkpoint()); to the peer
+ * it is the place where checkpoints are safe. The two sides run at their own pace, so there are two state machines and a store
+ * between them.
  *
  *   peer:  STREAM --standby_live()--> LIVE <--begin/seal--> OPEN                  any --lost, or a fault of the peer--> ENDED
  *   store: open -> sealed (whole, checksum right) -> committed (disk mark there) -> merged -> loaded
  *   qemu:  INITIAL --READY--> IDLE --(something merged)/LOAD_WANTED--> WANTED --disk applied/REQUEST--> REQUESTED --REPLY/the checkpoint-->
  *          SENT --RECEIVED--> LOADING --LOADED--> IDLE                            any --a fault of QEMU--> BROKEN
  *
- * The epoch that LOAD_WANTED names is exactly the one that is loaded: what is committed while the caller applies the disk writes for it waits in
- * `later`, because merging it would mix pages of a later epoch with disks of an earlier one. It is asked for with the next load. From REQUEST on
- * the output is fixed and commits are merged for the next load again. A caller that wants few loads of many checkpoints sets `lazy` and
- * says when (standby_load_now).
+ * The epoch that LOAD_WANTED names is exactly the one that is loaded: what is committed while the caller applies the disk writes
+ * for it waits in `later`, because merging it would mix pages of a later epoch with disks of an earlier one. It is asked for with
+ * the next load. From REQUEST on the output is fixed and commits are merged for the next load again. A caller that wants few
+ * loads of many checkpoints sets `lazy` and says when (standby_load_now).
  *
  * Two kinds of failure, both end in STANDBY_FAILED:
  *   a fault of the peer (bad checkpoint, checksum, order, limit) is taken as its loss: what is open or only sealed is dropped, nothing more is
  *   taken, and what is committed is still loaded, since the peer may have released output that depends on it;
  *   a fault of QEMU ends everything: the SVM's state is not known, standby_settled() never becomes true.
  *
- * Invariants: COMMITTED is said only of a checkpoint that is whole and parsed to its last byte, in order of epochs; nothing goes to QEMU between
- * READY and REQUEST, nor between the checkpoint's last byte and LOADED; memory held is never above max_held_bytes by more than one piece.
+ * Invariants: COMMITTED is said only of a checkpoint that is whole and parsed to its last byte, in order of epochs; nothing goes
+ * to QEMU between READY and REQUEST, nor between the checkpoint's last byte and LOADED; memory held is never above max_held_bytes
+ * by more than one piece and its index.
  */
 #include "checkpoint/standby.h"
 
@@ -529,9 +531,11 @@ may_take(struct standby *s, uint64_t epoch, size_t length)
 	if (s->peer != P_OPEN || epoch != s->begun_epoch)
 		peer_fault(s, 0, "data of checkpoint %" G_GUINT64_FORMAT ", which is not open", epoch);
 	else if (length > s->limits.max_checkpoint_bytes - held_checkpoint_length(s->open))
-		peer_fault(s, held_checkpoint_length(s->open), "a checkpoint of more than %" G_GUINT64_FORMAT " bytes", s->limits.max_checkpoint_bytes);
+		peer_fault(s, held_checkpoint_length(s->open), "a checkpoint of more than %" G_GUINT64_FORMAT " bytes",
+			   s->limits.max_checkpoint_bytes);
 	else if (standby_held_bytes(s) + length > s->limits.max_held_bytes)
-		peer_fault(s, held_checkpoint_length(s->open), "checkpoints not loaded yet take more than %" G_GUINT64_FORMAT " bytes", s->limits.max_held_bytes);
+		peer_fault(s, held_checkpoint_length(s->open), "checkpoints not loaded yet take more than %" G_GUINT64_FORMAT " bytes",
+			   s->limits.max_held_bytes);
 	return s->peer == P_OPEN;
 }
 

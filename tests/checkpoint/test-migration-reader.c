@@ -275,6 +275,21 @@ bad_streams_are_refused(void **state)
 	}
 }
 
+/* The longest element there is; found by the fuzzer. */
+static void
+the_longest_name_is_refused_politely(void **state)
+{
+	struct input in = { .bytes = g_byte_array_new(), .boundary = { SIZE_MAX, SIZE_MAX } };
+
+	put_hex(in.bytes, "5145564d0000000301" "00000001" "ff");
+	for (unsigned i = 0; i < 255; i++)
+		put(in.bytes, 'n', 1);
+	put_hex(in.bytes, "00000000" "00000001");
+	g_autofree char *got = transcript(&in, 1, 1);
+	assert_true(g_str_has_prefix(got, "9: device \"nnnn"));
+	g_byte_array_unref(in.bytes);
+}
+
 static void
 large_pages_are_understood(void **state)
 {
@@ -296,6 +311,7 @@ main(void)
 		cmocka_unit_test(any_split_gives_the_same_events),
 		cmocka_unit_test(nothing_is_taken_after_the_end_of_a_checkpoint),
 		cmocka_unit_test(bad_streams_are_refused),
+		cmocka_unit_test(the_longest_name_is_refused_politely),
 		cmocka_unit_test(large_pages_are_understood),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
