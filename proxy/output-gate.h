@@ -21,7 +21,7 @@ struct release_evidence {
 	enum release_reason reason;
 
 	/* RELEASE_SAME */
-	uint64_t epoch;			/* in which the SVM sent it */
+	uint64_t epoch;			/* in which the SVM sent it (or has nothing to send: all of it had left before) */
 	bool same;			/* the compare-*.c file's verdict on the content */
 	bool in_stream;			/* TCP with content: */
 	uint32_t end, compared;		/* where the segment ends, up to where both streams were found equal */

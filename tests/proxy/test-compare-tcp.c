@@ -342,6 +342,25 @@ test_new_connection_in_old_numbers(void **state)
 	rig_clear(&r);
 }
 
+static void
+test_ports_used_again(void **state)
+{
+	struct rig r = rig_new();
+
+	for (uint32_t n = 1; n <= 3; n++) {
+		uint32_t seq = n * 0x50000000u, ack = n * 0x30000000u;
+		S(.seq = seq + 5, .ack = ack, .flags = SYN | ACK);
+		assert_true(leaves(&r, P(.seq = seq, .ack = ack, .flags = SYN | ACK)));
+		S(.seq = seq + 1, .ack = ack + 1, .flags = ACK | FIN, .text = "hello");
+		assert_true(leaves(&r, P(.seq = seq + 1, .ack = ack, .flags = ACK, .text = "hello")));
+		assert_true(leaves(&r, P(.seq = seq + 6, .ack = ack + 1, .flags = ACK | FIN)));
+		assert_false(leaves(&r, P(.seq = seq + 7, .ack = ack + 2, .flags = ACK)));
+		assert_false(r.differs);
+		boundary(&r);
+	}
+	rig_clear(&r);
+}
+
 /* The SVM is in a new connection, the PVM still in the old one: the numbers mean different things. */
 static void
 test_secondary_ahead_in_a_new_connection(void **state)
@@ -553,6 +572,7 @@ main(void)
 		cmocka_unit_test(test_syn_ack_secondary_first),
 		cmocka_unit_test(test_syn_table),
 		cmocka_unit_test(test_new_connection_in_old_numbers),
+		cmocka_unit_test(test_ports_used_again),
 		cmocka_unit_test(test_secondary_ahead_in_a_new_connection),
 		cmocka_unit_test(test_boundary),
 		cmocka_unit_test(test_boundary_after_handshake),
