@@ -25,7 +25,7 @@ enum peer_type {
 	PEER_WELCOME,		/* be16 version; the answer */
 	PEER_JSON,		/* one JSON text (daemon to daemon) */
 	/* fast */
-	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side (round trip), be64 epoch */
+	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side, be64 ns since it was heard (round trip) */
 	PEER_ARM,		/* the pair is protected from now on; generation in the header is the register's */
 	PEER_ARMED,
 	PEER_ABDICATE,		/* be16 reason: our QEMU is dead */

@@ -13,9 +13,10 @@ enum qmp_event_type {
 };
 struct qmp_event {
 	enum qmp_event_type type;
-	const char *name;	/* as QEMU spells it; valid during the callback */
-	gint64 timestamp_us;
+	const char *name;	/* as QEMU spells it; valid as long as the message */
+	gint64 timestamp_us;	/* the host's wall clock; -1 when QEMU could not tell (qmp-spec.rst, "Asynchronous events") */
 	bool guest;		/* SHUTDOWN, RESET: the guest's own doing */
-	char reason[48];	/* SHUTDOWN reason, COLO_EXIT reason, MIGRATION status, job id ... */
+	char reason[48];	/* SHUTDOWN, RESET, COLO_EXIT reason, MIGRATION status, GUEST_PANICKED action, job id, I/O error's node; "" where there is none */
 };
+/* False + FTD_ERROR_PROTOCOL when the message is not an event. Missing data of a known event leaves the fields empty: what happened is in the name. */
 bool qmp_event_decode(struct json_object *message, struct qmp_event *out, GError **error);

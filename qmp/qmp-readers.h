@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Readers for exactly the replies ftd uses. Each takes the whole {"return": ...}; false + FTD_ERROR_QMP when the reply is not what QAPI promises, with the outputs
+ * untouched. Pure.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct qmp_job {
+	bool found, ready, actively_synced;
+	uint64_t offset, length;
+	char status[16];	/* "concluded": over, `error` says why ("" = cancelled or done) */
+	char error[256];
+};
+bool qmp_read_job(struct json_object *query_block_jobs_reply, const char *job_id, struct qmp_job *out, GError **error);
+bool qmp_read_status(struct json_object *query_status_reply, char status[32], bool *running, GError **error);
+struct qmp_migration { char status[24]; uint64_t transferred, total, remaining; char error[256]; };	/* status "none" before the first migration */
+bool qmp_read_migration(struct json_object *query_migrate_reply, struct qmp_migration *out, GError **error);
+bool qmp_read_tcg(struct json_object *query_kvm_reply, bool *tcg, GError **error);		/* "enabled": false means TCG */
+bool qmp_read_version(struct json_object *query_version_reply, char version[64], unsigned *major, GError **error);
+/* Has this QEMU x-colo? From query-migrate-capabilities. */
+bool qmp_read_has_colo(struct json_object *query_migrate_capabilities_reply, bool *has, GError **error);
+/* Is repl<i>'s overlay chain gone (failover commit done)? From query-named-block-nodes: ftd-repl<i>'s file child is `parent_node`. */
+bool qmp_read_overlay_done(struct json_object *query_named_block_nodes_reply, unsigned i, const char *parent_node, bool *done, GError **error);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Recipes: the plans that attach ftd to a running QEMU and take it away again. Pure; theory of operation in qmp-recipes.c.
+ *
+ * Everything ftd adds to a QEMU is named "ftd-..." so that its absence can be checked. i is the index of the NIC or disk: filters ftd-rel<i> ftd-out<i> ftd-mir<i>
+ * ftd-inj<i> ftd-cap<i> ftd-rew<i>, chardevs ftd-chr-<same>, nodes ftd-nbd<i> ftd-hid<i> ftd-act<i> ftd-repl<i>, job ftd-mirror<i>, export ftd-exp<i> (NBD name ftd<i>).
+ */
+#pragma once
+
+#include "qmp/qmp-plan.h"
+
+#include <stdint.h>
+
+/* One NIC of the domain as QEMU knows it. Every fd is QEMU's end of a stream socket; its ownership moves to the plan and -1 is left behind. */
+struct qmp_nic {
+	char netdev[64];	/* "hostnet0" */
+	int out_fd, rel_fd, mir_fd;	/* primary */
+	int inj_fd, cap_fd, shut_fd;	/* standby (rel_fd too); shut: what the standby host's LAN sends, to be read and thrown away */
+	bool has_rewriter;	/* a former standby: ftd-rew<i> is there and the primary's filters go before it */
+	bool vnet_hdr;
+};
+struct qmp_disk {
+	char device[128];	/* qdev id or QOM path of the frontend: "virtio-disk0" */
+	char node[64];		/* root node of the guest's disk now ("libvirt-1-format", or "ftd-repl0" on a former standby) */
+	uint64_t size;
+	int nbd_fd;		/* primary: QEMU's end, -1 = use nbd_path; ownership moves as above */
+	char nbd_path[108];	/* primary: the guard's NBD socket */
+	char active_path[512], hidden_path[512];	/* standby: overlay files, made by the caller */
+};
+
+struct qmp_plan *qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic);	/* getfd, chardev-add, object-add x3 with undo */
+struct qmp_plan *qmp_recipe_primary_nic_detach(unsigned i);			/* mir, out, rel and their chardevs; all MAY_FAIL */
+struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
+/* Ends the SVM's isolation: cap is removed first, then inj; rel is kept until _finish so that held frames can still leave. The caller has closed no fd yet. */
+struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
+struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel and the chardevs; ftd-rew<i> stays */
+
+/* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>; undo cancels and removes. The job's own errors (a target of another size, which must be equal to
+ * the byte; an I/O error) come after the plan: qmp_read_job(). */
+struct qmp_plan *qmp_recipe_primary_disk(unsigned i, struct qmp_disk *d);
+struct qmp_plan *qmp_recipe_primary_disk_detach(unsigned i);			/* after the guard closed its end: job-cancel, job-dismiss, blockdev-del */
+struct qmp_plan *qmp_recipe_standby_disk(unsigned i, const struct qmp_disk *d);	/* hid, act, replication, qom-set drive, block-export-add; the NBD server runs already */
+struct qmp_plan *qmp_recipe_standby_disk_finish(unsigned i);			/* after failover: blockdev-del ftd-act<i>, ftd-hid<i>; waits up to 2 s for the commit's end */
+struct qmp_plan *qmp_recipe_nbd_server_start(const char *path);
+struct qmp_plan *qmp_recipe_nbd_server_stop(void);
+struct qmp_plan *qmp_recipe_drop_translations(void);				/* TCG only: hmp "loadvm nosuch", then cont (hazard: stale translations after a load) */
