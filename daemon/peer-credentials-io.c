@@ -136,7 +136,8 @@ explain_status(struct peer_credentials *c, unsigned status, const char *peer, co
 	if (status & GNUTLS_CERT_REVOKED)
 		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is revoked: install a new one there", peer);
 	if (status & GNUTLS_CERT_EXPIRED)
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s has expired: install a new one there (and compare the clocks of both hosts)", peer);
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s has expired: "
+				   "install a new one there (and compare the clocks of both hosts)", peer);
 	if (status & GNUTLS_CERT_NOT_ACTIVATED)
 		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not valid yet: compare the clocks of both hosts", peer);
 	if (status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA))

@@ -64,7 +64,7 @@ struct peer_link {
 	enum link_state state;
 	struct peer_link_callbacks cb;
 	gpointer user_data;
-	bool client, paused, read_ready, write_blocked, was_high, peer_closed;
+	bool client, paused, read_ready, write_blocked, was_high, dispatching;
 	enum peer_channel channel;
 	uint64_t generation, bytes_sent, bytes_received;
 	struct peer_credentials *creds;
@@ -90,6 +90,7 @@ struct peer_link {
 	uint8_t staging[RECORD];
 
 	uint8_t *transport;	/* bytes read from the socket, before decryption */
+	bool dry;		/* the last recv() emptied the socket: poll() is asked before the next */
 	size_t transport_pos, transport_len;
 	uint8_t in[2 * RECORD];
 	size_t in_len;
@@ -154,12 +155,17 @@ transport_pull(gnutls_transport_ptr_t p, void *data, size_t length)
 {
 	struct peer_link *l = p;
 
+	if (l->transport_pos == l->transport_len && l->dry) {
+		errno = EAGAIN;
+		return transport_error(l);
+	}
 	if (l->transport_pos == l->transport_len) {
 		ssize_t n = recv(l->fd, l->transport, TRANSPORT_BUFFER, 0);
 		if (n <= 0)
 			return n < 0 ? transport_error(l) : 0;
 		l->transport_pos = 0;
 		l->transport_len = (size_t)n;
+		l->dry = l->transport_len < TRANSPORT_BUFFER;
 	}
 	length = MIN(length, l->transport_len - l->transport_pos);
 	memcpy(data, l->transport + l->transport_pos, length);
@@ -752,6 +758,7 @@ work(struct peer_link *l)
 {
 	GIOCondition ready = l->tag ? g_source_query_unix_fd(l->source, l->tag) : 0;
 
+	l->dry = false;
 	if (l->state == LINK_CONNECTING)
 		connect_finished(l);
 	else if (l->state == LINK_HANDSHAKE)
@@ -760,11 +767,11 @@ work(struct peer_link *l)
 		return;
 	if (ready & (G_IO_OUT | G_IO_ERR | G_IO_HUP))
 		l->write_blocked = false;
-	/* Sending first: the owner's answer to the last dispatch is older than anything that is read now. */
-	if (!l->write_blocked)
-		send_queued(l);
-	if (l->state == LINK_OPEN && !l->paused && (l->read_ready || ready & (G_IO_IN | G_IO_ERR | G_IO_HUP)))
+	if (!l->paused && (l->read_ready || ready & (G_IO_IN | G_IO_ERR | G_IO_HUP)))
 		receive(l);
+	/* Sending last: the owner's answers to what was just read go out at once. */
+	if (l->state == LINK_OPEN && !l->write_blocked)
+		send_queued(l);
 }
 
 static bool
@@ -793,14 +800,19 @@ link_check(GSource *source)
 static gboolean
 link_dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
 {
-	struct peer_link *l = link_ref(((struct link_source *)source)->link);
+	struct peer_link *l = ((struct link_source *)source)->link;
 
+	if (l->dispatching)
+		return G_SOURCE_CONTINUE;
+	link_ref(l);
+	l->dispatching = true;
 	if (l->failure)
 		link_end(l, g_steal_pointer(&l->failure));
 	else if (l->state < LINK_OPEN && g_source_get_time(source) >= l->attempt_deadline)
 		timed_out(l);
 	else
 		work(l);
+	l->dispatching = false;
 	update_events(l);
 	link_unref(l);
 	return G_SOURCE_CONTINUE;
@@ -825,6 +837,9 @@ link_new(struct peer_credentials *creds, unsigned timeout_ms, const struct peer_
 	l->source = g_source_new(&link_source_funcs, sizeof(struct link_source));
 	((struct link_source *)l->source)->link = l;
 	g_source_set_static_name(l->source, "peer-link");
+	/* Otherwise GLib takes the fd out of the poll set and back around every dispatch, with a wake-up of the loop each: 5 system calls per frame.
+	 * link_dispatch() ignores the recursion that this would allow. */
+	g_source_set_can_recurse(l->source, TRUE);
 	l->deadline = g_get_monotonic_time() + (int64_t)timeout_ms * 1000;
 	set_deadline(l, l->deadline);
 	g_source_attach(l->source, g_main_context_get_thread_default());

@@ -153,8 +153,8 @@ peer_hello_decode(const uint8_t *data, size_t length, struct peer_hello *out, GE
 
 	/* The version is judged first: a later version may have a longer HELLO, and "other version" is what a person must read then. */
 	if (length >= 2 && version != PEER_VERSION) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the peer speaks version %u of the FT link protocol, this side %u: install the same version of ftd on both hosts",
-			    version, PEER_VERSION);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the peer speaks version %u of the FT link protocol, this side %u: "
+			    "install the same version of ftd on both hosts", version, PEER_VERSION);
 		return false;
 	}
 	if (!byte_reader_done(&r)) {

@@ -118,7 +118,8 @@ get_member(struct json_object *message, const char *name, enum json_type type, s
 	*out = NULL;
 	if (!json_object_object_get_ex(message, name, out) || !*out || json_object_is_type(*out, type))
 		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "\"%s\" of a Varlink message is %s, not %s", name, json_type_to_name(json_object_get_type(*out)), json_type_to_name(type));
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "\"%s\" of a Varlink message is %s, not %s", name,
+		    json_type_to_name(json_object_get_type(*out)), json_type_to_name(type));
 	return false;
 }
 
