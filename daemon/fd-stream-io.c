@@ -99,6 +99,8 @@ watch(struct fd_stream *s, GIOCondition condition, GUnixFDSourceFunc func)
 	GSource *source = g_unix_fd_source_new(s->fd, condition);
 
 	g_source_set_callback(source, G_SOURCE_FUNC(func), s, NULL);
+	/* Nothing here runs a main loop of its own; without this GLib takes the fd out of the poll set around each dispatch and wakes itself twice. */
+	g_source_set_can_recurse(source, TRUE);
 	g_source_attach(source, g_main_context_get_thread_default());
 	return source;
 }

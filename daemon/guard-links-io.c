@@ -64,12 +64,16 @@ on_closed(struct peer_link *link, const GError *error, gpointer user_data)
 {
 	struct link_io *l = user_data;
 	bool was_up = l->up;
+	g_autoptr(GError) ended = NULL;
 
 	l->up = false;
-	if (was_up)
+	if (was_up) {
 		guard_peer_closed(l->io->guard, guard_io_now(), l->channel, error ? error->message : "closed by the peer");
-	else
+	} else {
+		if (!error)
+			error = ended = g_error_new(FTD_ERROR, FTD_ERROR_PROTOCOL, "the guard on %s closed the connection without a WELCOME", l->io->config->peer);
 		guard_op_done(l->io->guard, guard_io_now(), GUARD_OP_CONNECT, error);
+	}
 	guard_io_schedule(l->io);
 }
 
@@ -122,7 +126,9 @@ on_welcome(struct peer_link *link, const struct peer_frame *frame, GBytes *paylo
 		link_is_up(l);
 		return;
 	}
-	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_PROTOCOL, "the guard on %s answered HELLO with %s", l->io->config->peer, peer_type_name(frame->type));
+	g_autofree char *text = frame->type == PEER_FAIL ? g_strndup((const char *)frame->payload, MIN(frame->length, 200)) : g_strdup(peer_type_name(frame->type));
+	g_autofree char *valid = g_utf8_make_valid(text, -1);
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_PROTOCOL, "the guard on %s answered HELLO with: %s", l->io->config->peer, valid);
 	guard_op_done(l->io->guard, guard_io_now(), GUARD_OP_CONNECT, error);
 }
 
@@ -192,6 +198,7 @@ on_hello(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 
 	if (fault) {
 		log_warn("link", "a connection was turned away: %s", fault);
+		peer_link_send(link, PEER_FAIL, fault, strlen(fault), NULL);
 		g_ptr_array_remove(io->strangers, stranger);
 		return;
 	}
