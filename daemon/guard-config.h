@@ -50,6 +50,7 @@ struct guard_config {
 
 struct guard_config *guard_config_new(void);	/* with the defaults: 20, 150, 1000, 20 ms; 16, 512, 64 MiB */
 void guard_config_free(struct guard_config *c);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct guard_config, guard_config_free)
+typedef struct guard_config guard_config;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(guard_config, guard_config_free)
 char *guard_config_encode(const struct guard_config *c);
 struct guard_config *guard_config_decode(const char *text, gsize length, GError **error);	/* FTD_ERROR_CONFIG with the key's name */
