@@ -27,21 +27,27 @@ system_error(const char *what, GError **error)
 	return false;
 }
 
-bool
-guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
+void
+guard_remove_dir(const struct host *h, const char *uuid)
 {
 	g_autofree char *dir = host_pair_dir(h, uuid);
-	g_autoptr(GDir) entries = NULL;
+	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
 
-	if (g_mkdir_with_parents(dir, 0700) < 0 || chmod(dir, 0700) < 0)
-		return system_error(dir, error);
-	entries = g_dir_open(dir, 0, NULL);
 	for (const char *name; entries && (name = g_dir_read_name(entries));) {
 		g_autofree char *path = g_build_filename(dir, name, NULL);
 
 		g_unlink(path);
 	}
-	return true;
+	g_rmdir(dir);
+}
+
+bool
+guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *dir = host_pair_dir(h, uuid);
+
+	guard_remove_dir(h, uuid);
+	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
 }
 
 static char *

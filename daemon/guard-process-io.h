@@ -7,6 +7,7 @@
 
 /* Makes <run>/pairs/<uuid> anew (0700), without what an earlier pair left there. */
 bool guard_prepare_dir(const struct host *h, const char *uuid, GError **error);
+void guard_remove_dir(const struct host *h, const char *uuid);
 /* Writes guard.json, starts the guard with it and waits for its guard.sock. Its standard error goes to guard.log beside. */
 bool guard_start(const struct host *h, const struct guard_config *config, GError **error);
 bool guard_is_running(const struct host *h, const char *uuid);

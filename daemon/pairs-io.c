@@ -18,7 +18,6 @@
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
 
-#include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -26,6 +25,7 @@
 #define GUARD_LEAVE_MS 5000
 #define GUEST_ENDED_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
+#define GUARD_STATE_SUFFIX ".json"	/* durable-state.h, written by the guard */
 
 struct pair {
 	struct pairs *pairs;
@@ -134,12 +134,8 @@ pairs_list(struct pairs *p)
 static bool
 write_record(const struct host *h, const struct pair_record *record, GError **error)
 {
-	g_autofree char *path = host_state_file(h, record->uuid, RECORD_SUFFIX), *dir = g_path_get_dirname(path), *text = pair_record_encode(record);
+	g_autofree char *path = host_state_file(h, record->uuid, RECORD_SUFFIX), *text = pair_record_encode(record);
 
-	if (g_mkdir_with_parents(dir, 0700) < 0) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s: %s", dir, g_strerror(errno));
-		return false;
-	}
 	return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
 }
 
@@ -243,26 +239,28 @@ judge(struct pairs *p, const struct pair_record *r, const char *finished)
 	return pair_end_judge(&facts);
 }
 
-static void
+static bool
 destroy_domain(struct host *h, const struct pair_record *r)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
 
-	if (dom && libvirt_is_running(dom) && virDomainDestroy(dom) < 0)
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
+		return true;
+	if (dom && libvirt_is_running(dom) && virDomainDestroy(dom) < 0 && libvirt_is_running(dom))
 		libvirt_set_error(&error, "destroying the stale domain");
 	if (error)
-		host_event(h, r->domain, "error", "%s", error->message);
+		host_event(h, r->domain, "error", "%s; trying again", error->message);
+	return !error;
 }
 
-static void
+static bool
 carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finished)
 {
 	if (r->role == FAILOVER_STANDBY)
-		standby_end(p->host, r, end, finished);
-	else if (end != PAIR_END_KEEP)
-		destroy_domain(p->host, r);
+		return standby_end(p->host, r, end, finished);
+	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
 }
 
 static struct json_object *
@@ -276,15 +274,22 @@ last_status(struct pairs *p, const struct pair_record *r, enum pair_end end, con
 	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
+static char *
+final_file(const struct host *h, const char *uuid)
+{
+	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
+}
+
 static void
 forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 {
-	g_autofree char *record = host_state_file(p->host, r->uuid, RECORD_SUFFIX), *dir = host_pair_dir(p->host, r->uuid), *path = NULL;
+	g_autofree char *record = host_state_file(p->host, r->uuid, RECORD_SUFFIX), *durable = host_state_file(p->host, r->uuid, GUARD_STATE_SUFFIX);
+	g_autofree char *path = final_file(p->host, r->uuid);
 	struct pair *pair;
 
-	guard_prepare_dir(p->host, r->uuid, NULL);	/* empties it */
-	path = host_pair_file(p->host, r->uuid, "final.json");
 	g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
+	guard_remove_dir(p->host, r->uuid);
+	g_unlink(durable);
 	g_unlink(record);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
@@ -303,11 +308,11 @@ schedule_retry(gpointer pair)
 }
 
 static void
-become_orphan(struct pairs *p, const struct pair_record *r, enum pair_phase before)
+become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 {
 	struct pair *pair;
 
-	if (before != PAIR_ORPHAN)
+	if (say)
 		host_event(p->host, r->domain, "orphan", "the guard of %s is gone and the arbiter does not tell yet who goes on; this copy cannot reach the network", r->domain);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
@@ -339,11 +344,10 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
 	end = judge(p, info->record, finished);
-	if (end == PAIR_END_WAIT) {
-		become_orphan(p, info->record, info->phase);
+	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL)) {
+		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
-	carry_out(p, info->record, end, finished != NULL);
 	forget(p, info->record, last_status(p, info->record, end, finished, why));
 	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role), why ? why : "guard-gone");
 }
@@ -524,18 +528,20 @@ load_record(struct pairs *p, const char *path)
 }
 
 static void
-load_final(struct pairs *p, const char *uuid)
+load_final(struct pairs *p, const char *path)
 {
-	g_autofree char *path = host_pair_file(p->host, uuid, "final.json"), *text = NULL;
+	g_autofree char *text = NULL;
 	g_autoptr(json_object_ptr) last = NULL;
 	g_autoptr(pair_record) record = NULL;
 	struct pair *pair;
+	const char *uuid;
 	gsize length;
 
 	if (!g_file_get_contents(path, &text, &length, NULL))
 		return;
 	last = json_parse(text, length, NULL);
-	if (!json_get_str(last, "domain") || !json_get_str(last, "peer") || g_strcmp0(json_get_str(last, "uuid"), uuid) != 0)
+	uuid = json_get_str(last, "uuid");
+	if (!json_get_str(last, "domain") || !json_get_str(last, "peer") || !uuid || !g_uuid_string_is_valid(uuid))
 		return;
 	record = pair_record_new(uuid, json_get_str(last, "domain"), json_get_str(last, "peer"),
 				 g_strcmp0(json_get_str(last, "role"), "standby") == 0 ? FAILOVER_STANDBY : FAILOVER_PRIMARY, json_get_u64(last, "generation"));
@@ -548,19 +554,24 @@ load_final(struct pairs *p, const char *uuid)
 	g_mutex_unlock(&p->lock);
 }
 
+static void
+load_all(struct pairs *p, const char *dir, const char *suffix, void (*load)(struct pairs *p, const char *path))
+{
+	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
+
+	for (const char *name; entries && (name = g_dir_read_name(entries));) {
+		g_autofree char *path = g_build_filename(dir, name, NULL);
+
+		if (g_str_has_suffix(name, suffix))
+			load(p, path);
+	}
+}
+
 void
 pairs_load(struct pairs *p)
 {
-	g_autofree char *records = g_strdup_printf("%s/pairs", p->host->config->state_dir), *run = g_strdup_printf("%s/pairs", p->host->config->run_dir);
-	g_autoptr(GDir) made = g_dir_open(records, 0, NULL);
-	g_autoptr(GDir) dirs = g_dir_open(run, 0, NULL);
+	g_autofree char *records = g_strdup_printf("%s/pairs", p->host->config->state_dir), *ended = g_strdup_printf("%s/ended", p->host->config->run_dir);
 
-	for (const char *name; made && (name = g_dir_read_name(made));) {
-		g_autofree char *path = g_build_filename(records, name, NULL);
-
-		if (g_str_has_suffix(name, RECORD_SUFFIX))
-			load_record(p, path);
-	}
-	for (const char *name; dirs && (name = g_dir_read_name(dirs));)
-		load_final(p, name);
+	load_all(p, records, RECORD_SUFFIX, load_record);
+	load_all(p, ended, ".json", load_final);
 }
