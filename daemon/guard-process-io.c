@@ -236,5 +236,5 @@ guard_call(const struct host *h, const char *uuid, const char *method, bool more
 {
 	g_autofree char *socket = host_pair_file(h, uuid, "guard.sock"), *full = g_strconcat(GUARD_INTERFACE ".", method, NULL);
 
-	return varlink_call_sync(socket, full, json_object_new_object(), more, progress, user_data, timeout_ms, error);
+	return varlink_call_sync(socket, full, NULL, more, progress, user_data, timeout_ms, error);
 }

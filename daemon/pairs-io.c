@@ -437,7 +437,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
-	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", json_object_new_object(), true, 0, on_guard_event, on_guard_gone, pair);
+	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }
 
 void
