@@ -87,7 +87,8 @@ peer_type_allowed(unsigned type, enum peer_channel channel, uint32_t *max_length
 
 	if (!rule || (unsigned)channel >= PEER_CHANNEL_LAST || !(rule->channels & 1u << channel))
 		return false;
-	*max_length = rule->max_length;
+	if (max_length)
+		*max_length = rule->max_length;
 	return true;
 }
 

@@ -62,7 +62,7 @@ struct peer_frame {
 
 const char *peer_type_name(unsigned type);	/* "CHECKPOINT_SEAL", or "unknown" */
 const char *peer_channel_name(enum peer_channel channel);	/* "bulk" */
-/* Largest payload allowed for a type, and whether it may travel on that channel. False: unknown type or wrong channel. */
+/* Largest payload allowed for a type (max_length may be NULL), and whether it may travel on that channel. False: unknown type or wrong channel. */
 bool peer_type_allowed(unsigned type, enum peer_channel channel, uint32_t *max_length);
 void peer_header_encode(uint8_t out[PEER_HEADER], enum peer_type type, uint32_t length, uint64_t generation);
 /* Checks magic, flags, reserved, type on this channel and the length limit, before anything is allocated. */
