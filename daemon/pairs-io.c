@@ -14,6 +14,7 @@
 #include "daemon/guard-process-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/libvirt-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -230,10 +231,10 @@ judge(struct pairs *p, const struct pair_record *r, const char *finished)
 	g_autoptr(GError) error = NULL;
 
 	if (!finished) {
-		g_autoptr(arbiter) arbiter = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
+		g_autoptr(arbiter) asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
 
-		if (arbiter)
-			facts.register_known = arbiter_read(arbiter, r->uuid, &newest, &error);
+		if (asked)
+			facts.register_known = arbiter_read(asked, r->uuid, &newest, &error);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
 	}
 	return pair_end_judge(&facts);

@@ -345,7 +345,7 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 {
 	const struct service *s = user_data;
 	const char *nonce = json_get_str(parameters, "nonce");
-	g_autoptr(arbiter) arbiter = NULL;
+	g_autoptr(arbiter) asked = NULL;
 
 	if (!nonce || !g_uuid_string_is_valid(nonce)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "ArbiterProbe without a nonce");
@@ -355,8 +355,8 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_NOT_SHARED, "no arbiter is configured; set arbiter= in ftd.conf");
 		return NULL;
 	}
-	arbiter = arbiter_open(s->host->config->arbiter, error);
-	return arbiter && arbiter_probe_read(arbiter, nonce, error) ? json_object_new_object() : NULL;
+	asked = arbiter_open(s->host->config->arbiter, error);
+	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
 }
 
 static struct json_object *
@@ -441,7 +441,7 @@ peer_ended(guint64 connection, gpointer user_data)
 }
 
 static struct peer_credentials *
-peer_credentials(gpointer user_data)
+current_credentials(gpointer user_data)
 {
 	const struct service *s = user_data;
 
@@ -470,7 +470,7 @@ service_new(struct host *host, GError **error)
 	s->host = host;
 	if (!group)
 		log_info("api", "there is no group %s: only root may use %s", host->config->group, socket);
-	s->peers = peer_server_new(host->config->peer_port, peer_credentials, peer_methods, peer_ended, s, error);
+	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
 	if (s->peers)
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
 	if (s->varlink)
