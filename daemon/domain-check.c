@@ -104,8 +104,8 @@ check_nic(const struct domain_nic *nic, const struct qemu_nic *q, GPtrArray *fin
 	if (q->vhost == VHOST_YES)
 		findings_add(findings, FTD_ERROR_NIC_VHOST, "interface %s uses vhost, its packets never pass QEMU; give it <driver name='qemu'/> and start the domain anew", name);
 	else if (q->vhost == VHOST_UNKNOWN)
-		findings_add(findings, FTD_ERROR_NIC_VHOST, "interface %s may use vhost (the guest has not started its driver, so QEMU does not tell); "
-			     "wait for the guest, or give it <driver name='qemu'/>", name);
+		findings_add(findings, FTD_ERROR_NIC_VHOST, "interface %s may use vhost (QEMU's process was not found to look at); give it <driver name='qemu'/> and start the "
+			     "domain anew", name);
 }
 
 static const char *

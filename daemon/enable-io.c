@@ -92,15 +92,38 @@ check_place(struct attempt *a, GPtrArray *findings)
 		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
 }
 
+/* n random bytes as 2n hexadecimal digits. */
+static char *
+make_hex(guint n, GError **error)
+{
+	guint8 bytes[TOKEN_BYTES];
+	GString *hex = g_string_new(NULL);
+
+	g_assert(n <= sizeof(bytes));
+	if (getentropy(bytes, n) < 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no random numbers: %s", g_strerror(errno));
+		g_string_free(hex, TRUE);
+		return NULL;
+	}
+	for (guint i = 0; i < n; i++)
+		g_string_append_printf(hex, "%02x", bytes[i]);
+	return g_string_free(hex, FALSE);
+}
+
 /* -- the arbiter */
 
 static void
 check_arbiter_shared(struct attempt *a, GPtrArray *findings)
 {
-	g_autofree char *nonce = g_uuid_string_random();
+	g_autoptr(GError) no_entropy = NULL;
+	g_autofree char *nonce = make_hex(16, &no_entropy);
 	g_autoptr(json_object_ptr) answer = NULL;
 	GError *error = NULL;
 
+	if (!nonce) {
+		findings_take(findings, g_steal_pointer(&no_entropy));
+		return;
+	}
 	if (!arbiter_probe_write(a->arbiter, nonce, &error)) {
 		findings_take(findings, error);
 		return;
@@ -248,22 +271,6 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 
 /* -- enable */
 
-static char *
-make_token(GError **error)
-{
-	guint8 bytes[TOKEN_BYTES];
-	GString *hex = g_string_new(NULL);
-
-	if (getentropy(bytes, sizeof(bytes)) < 0) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no random numbers: %s", g_strerror(errno));
-		g_string_free(hex, TRUE);
-		return NULL;
-	}
-	for (guint i = 0; i < sizeof(bytes); i++)
-		g_string_append_printf(hex, "%02x", bytes[i]);
-	return g_string_free(hex, FALSE);
-}
-
 static struct json_object *
 settings_of(const struct ftd_config *c)
 {
@@ -379,7 +386,7 @@ run_guard(struct attempt *a, const char *token, struct json_object *prepared, GE
 static bool
 form_pair(struct attempt *a, bool *asked, GError **error)
 {
-	g_autofree char *token = make_token(error);
+	g_autofree char *token = make_hex(TOKEN_BYTES, error);
 	struct json_object *request = token ? prepare_request(a, token, error) : NULL;
 	g_autoptr(json_object_ptr) prepared = NULL;
 

@@ -34,30 +34,57 @@ collect_disks(virDomainPtr dom, const struct domain_facts *domain, struct qemu_f
 	return true;
 }
 
-/* A QEMU that has no x-query-virtio-status, or a device that is not virtio: VHOST_UNKNOWN, which only matters where the XML leaves it open. */
+/*
+ * vhost cannot be seen over QMP: `info network` shows a tap that was passed as an fd without it (net/tap.c), and x-query-virtio-status aborts QEMU 11.1 on a
+ * device without vhost (qapi-visit-core.c: visit_start_struct). The kernel's back end shows in QEMU's open files: one /dev/vhost-net per queue.
+ */
 static enum vhost_use
-ask_vhost(virDomainPtr dom, const char *alias)
+process_vhost(const char *pid)
 {
-	g_autofree char *path = g_strdup_printf("/machine/peripheral/%s/virtio-backend", alias);
-	g_autoptr(json_object_ptr) reply = libvirt_qmp(dom, "x-query-virtio-status", json_put_str(json_object_new_object(), "path", path), NULL);
+	g_autofree char *fds = g_strdup_printf("/proc/%s/fd", pid);
+	g_autoptr(GDir) dir = g_dir_open(fds, 0, NULL);
 
-	return reply ? qemu_facts_vhost(reply) : VHOST_UNKNOWN;
+	if (!dir)
+		return VHOST_UNKNOWN;
+	for (const char *name; (name = g_dir_read_name(dir));) {
+		g_autofree char *path = g_build_filename(fds, name, NULL), *target = g_file_read_link(path, NULL);
+
+		if (g_strcmp0(target, "/dev/vhost-net") == 0)
+			return VHOST_YES;
+	}
+	return VHOST_NO;
+}
+
+static enum vhost_use
+find_vhost(const char *uuid)
+{
+	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+
+	for (const char *pid; dir && (pid = g_dir_read_name(dir));) {
+		g_autofree char *path = g_strdup_printf("/proc/%s/cmdline", pid), *cmdline = NULL;
+		gsize length;
+
+		if (g_ascii_isdigit(*pid) && g_file_get_contents(path, &cmdline, &length, NULL) && qemu_facts_is_process(cmdline, length, uuid))
+			return process_vhost(pid);
+	}
+	return VHOST_UNKNOWN;
 }
 
 static bool
 collect_nics(virDomainPtr dom, const struct domain_facts *domain, struct qemu_facts *q, GError **error)
 {
 	g_autoptr(json_object_ptr) objects = libvirt_qmp(dom, "qom-list", json_put_str(json_object_new_object(), "path", "/objects"), error);
+	enum vhost_use vhost;
 
 	if (!objects)
 		return false;
+	vhost = find_vhost(domain->uuid);
 	for (guint i = 0; i < domain->nics->len; i++) {
-		const struct domain_nic *d = g_ptr_array_index(domain->nics, i);
 		struct qemu_nic *nic = g_new0(struct qemu_nic, 1);
 		g_autofree char *rewriter = g_strdup_printf("ftd-rew%u", i);
 
 		nic->has_rewriter = qemu_facts_has_child(objects, rewriter);
-		nic->vhost = d->alias ? ask_vhost(dom, d->alias) : VHOST_UNKNOWN;
+		nic->vhost = vhost;
 		g_ptr_array_add(q->nics, nic);
 	}
 	return true;

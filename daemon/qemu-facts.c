@@ -131,23 +131,6 @@ qemu_facts_find_disk(struct json_object *reply, const char *alias)
 	return NULL;
 }
 
-/* hw/virtio/virtio-qmp.c: vhost-started says whether the back end runs in the kernel now; it is false as well while the guest's driver is not up. */
-enum vhost_use
-qemu_facts_vhost(struct json_object *reply)
-{
-	struct json_object *status = json_get(reply, "return"), *flags = json_get(json_get(status, "status"), "statuses");
-
-	if (json_get_bool(status, "vhost-started"))
-		return VHOST_YES;
-	for (size_t i = 0; i < json_length(flags); i++) {
-		const char *flag = json_object_get_string(json_at(flags, i));
-
-		if (flag && g_str_has_prefix(flag, "VIRTIO_CONFIG_S_DRIVER_OK"))
-			return VHOST_NO;
-	}
-	return VHOST_UNKNOWN;
-}
-
 bool
 qemu_facts_has_child(struct json_object *reply, const char *name)
 {
@@ -156,5 +139,19 @@ qemu_facts_has_child(struct json_object *reply, const char *name)
 	for (size_t i = 0; i < json_length(list); i++)
 		if (g_strcmp0(json_get_str(json_at(list, i), "name"), name) == 0)
 			return true;
+	return false;
+}
+
+bool
+qemu_facts_is_process(const char *cmdline, gsize length, const char *uuid)
+{
+	const char *end = cmdline + length;
+	bool expected = false;
+
+	for (const char *word = cmdline; word < end; word += strnlen(word, (size_t)(end - word)) + 1) {
+		if (expected && strncmp(word, uuid, (size_t)(end - word)) == 0)
+			return true;
+		expected = strncmp(word, "-uuid", (size_t)(end - word)) == 0;
+	}
 	return false;
 }

@@ -9,7 +9,7 @@
 enum vhost_use {
 	VHOST_NO,		/* the device runs without it */
 	VHOST_YES,
-	VHOST_UNKNOWN,		/* the guest's driver is not up, or QEMU does not tell */
+	VHOST_UNKNOWN,		/* QEMU's process was not found */
 };
 
 struct qemu_disk {
@@ -44,7 +44,7 @@ bool qemu_facts_read_capabilities(struct qemu_facts *q, struct json_object *repl
 bool qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-block-jobs */
 /* query-block: the disk whose libvirt alias is `alias`; NULL when it is not there or has no medium. */
 struct qemu_disk *qemu_facts_find_disk(struct json_object *reply, const char *alias);
-/* x-query-virtio-status of a NIC. */
-enum vhost_use qemu_facts_vhost(struct json_object *reply);
+/* Does a command line (/proc/PID/cmdline) belong to the QEMU of that domain? libvirt always passes -uuid. */
+bool qemu_facts_is_process(const char *cmdline, gsize length, const char *uuid);
 /* qom-list: is there a child of that name? */
 bool qemu_facts_has_child(struct json_object *reply, const char *name);

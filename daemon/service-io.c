@@ -347,7 +347,7 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 	const char *nonce = json_get_str(parameters, "nonce");
 	g_autoptr(arbiter) asked = NULL;
 
-	if (!nonce || !g_uuid_string_is_valid(nonce)) {
+	if (!nonce) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "ArbiterProbe without a nonce");
 		return NULL;
 	}
