@@ -265,9 +265,10 @@ carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finish
 }
 
 static struct json_object *
-last_status(struct pairs *p, const struct pair_record *r, enum pair_end end, const char *finished, const char *why)
+last_status(const struct pair_info *info, enum pair_end end, const char *finished, const char *why)
 {
-	const char *state = finished ? finished : end == PAIR_END_KEEP ? "solo" : "fenced";
+	const struct pair_record *r = info->record;
+	const char *state = finished ? finished : info->phase == PAIR_FORMING ? "ended" : end == PAIR_END_KEEP ? "solo" : "fenced";
 	struct json_object *o = json_put_str(json_put_str(json_object_new_object(), "domain", r->domain), "uuid", r->uuid);
 
 	json_put_str(json_put_str(o, "state", state), "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
@@ -349,7 +350,7 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
-	forget(p, info->record, last_status(p, info->record, end, finished, why));
+	forget(p, info->record, last_status(info, end, finished, why));
 	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role), why ? why : "guard-gone");
 }
 
