@@ -52,7 +52,9 @@ find_pair(struct host *h, const char *domain, GError **error)
 	else if (!info || info->phase == PAIR_ENDED)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s; see ftctl status", domain, h->name);
 	else if (info->phase != PAIR_ACTIVE)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is %s; try again in a moment", domain, info->phase == PAIR_FORMING ? "just being protected" : "just ending");
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s %s; try again in a moment", domain,
+			    info->phase == PAIR_FORMING ? "is just being protected" :
+			    info->phase == PAIR_ORPHAN ? "has lost its guard here and waits for the arbiter to tell who goes on" : "is just ending its protection");
 	else
 		return g_steal_pointer(&info);
 	return NULL;

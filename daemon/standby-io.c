@@ -346,6 +346,7 @@ standby_call_off(struct host *h, const char *uuid, const char *why)
 		pairs_activate(h->pairs, uuid);
 		return;
 	}
+	guard_await_end(h, uuid, 0);	/* it has nothing to settle: the pair was never armed */
 	pairs_end(h->pairs, uuid, "ended", why);
 }
 
