@@ -31,7 +31,7 @@
 #define SECOND (1000 * MS)
 #define ANSWER_TIMEOUT (30 * SECOND)
 
-static volatile sig_atomic_t stopped;
+static volatile sig_atomic_t stopped, marked;
 
 struct options {
 	const char *guest;
@@ -74,6 +74,14 @@ on_signal(int signal_number)
 {
 	(void)signal_number;
 	stopped = 1;
+}
+
+/* SIGUSR1: the longest silence is counted from here on. */
+static void
+on_mark(int signal_number)
+{
+	(void)signal_number;
+	marked = 1;
 }
 
 static int64_t
@@ -319,6 +327,8 @@ client_note_answer(struct client *c, int64_t sent)
 {
 	int64_t now = now_ns();
 
+	if (marked)
+		c->gap = marked = 0;
 	if (now - c->last_answer > c->gap)
 		c->gap = now - c->last_answer;
 	c->last_answer = now;
@@ -589,7 +599,7 @@ static void __attribute__((noreturn))
 usage(int status)
 {
 	fputs("Usage: lab client echo|ledger|http|wait [OPTION...]\n\n"
-	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report\n"
+	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report; SIGUSR1 starts the count of gap_ms anew\n"
 	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10)\n"
 	      "  --guest ADDRESS      default 10.99.0.10; IPv6 works too\n"
 	      "  --path /|/100k|/1m   http: what to get (default /100k)\n"
@@ -641,6 +651,9 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &opt);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	action.sa_handler = on_mark;
+	action.sa_flags = SA_RESTART;
+	sigaction(SIGUSR1, &action, NULL);
 	if (!strcmp(argv[optind], "wait"))
 		return run_wait(&opt);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {

@@ -75,14 +75,14 @@ client() {
 	"$LAB" client "$@" --duration 600 --progress --json >"$TEST_WORK/client-$name" 2>"$TEST_WORK/progress-$name" &
 	echo $! >"$TEST_WORK/pid-$name"
 }
-client_answered() { sed -n 's/.*"answered": *\([0-9]*\).*/\1/p' "$TEST_WORK/progress-$1" | tail -n 1; }
+client_answered() { sed -n 's/.*: \([0-9]*\) answered.*/\1/p' "$TEST_WORK/progress-$1" | tail -n 1; }
 client_moves() {	# NAME N: at least N more answers within 30 s
 	local from to
 	from=$(client_answered "$1")
 	to=$((${from:-0} + $2))
 	until_true 30 eval "[ \"\$(client_answered $1)\" -ge $to ] 2>/dev/null" || die "client $1 gets no answers: $(tail -n 2 "$TEST_WORK/progress-$1")"
 }
-client_mark() { "$LAB" client-mark "$(cat "$TEST_WORK/pid-$1")"; }
+client_mark() { kill -USR1 "$(cat "$TEST_WORK/pid-$1")"; }
 client_end() {
 	kill -INT "$(cat "$TEST_WORK/pid-$1")"
 	for _ in $(seq 100); do

@@ -202,3 +202,11 @@ guest_remove() {
 	rm -f "$RUN/guests/$name".{xml,ip} "$STATE/guest-boot/$name"-{vmlinuz,initrd}
 	say "guest $name: removed"
 }
+
+# The pid file is libvirt's, and a pid in it is the host's own.
+guest_kill() {
+	[ $# -eq 2 ] || die 'kill-qemu needs a host and a guest'
+	host_need "$1" >/dev/null
+	host_run "$1" sh -c 'kill -9 "$(cat "/run/libvirt/qemu/$1.pid")"' sh "$2" || die "guest $2 has no QEMU on host $1"
+	say "host $1: QEMU of $2 killed"
+}
