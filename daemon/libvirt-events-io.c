@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libvirt's default event loop is GLib's default main context (libvirt: src/util/vireventglib.c), so its events arrive on the daemon's main thread.
+ * Opening a connection blocks, so that is left to a thread, which does nothing else than to open another one when the last is broken.
+ */
 #include "daemon/libvirt-events-io.h"
 
 #include "daemon/job-io.h"
 #include "daemon/libvirt-io.h"
 
-#include <stdbool.h>
 #include <unistd.h>
 
 #define RECONNECT_S 1
@@ -13,7 +16,7 @@ struct watcher {
 	char *uri;
 	void (*ended)(const char *uuid, void *user_data);
 	void *user_data;
-	bool broken;			/* the thread's own */
+	gint broken;			/* atomic */
 };
 
 struct ending {
@@ -48,12 +51,7 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 static void
 on_closed(virConnectPtr conn, int reason, void *opaque)
 {
-	((struct watcher *)opaque)->broken = true;
-}
-
-static void
-ignore_timeout(int timer, void *opaque)
-{
+	g_atomic_int_set(&((struct watcher *)opaque)->broken, 1);
 }
 
 static void
@@ -64,12 +62,12 @@ watch_once(struct watcher *w)
 
 	if (!conn)
 		return;
-	w->broken = false;
+	g_atomic_int_set(&w->broken, 0);
 	virConnectSetKeepAlive(conn, 5, 3);
 	virConnectRegisterCloseCallback(conn, on_closed, w, NULL);
 	callback = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), w, NULL);
-	while (callback >= 0 && !w->broken && virConnectIsAlive(conn) == 1)
-		virEventRunDefaultImpl();
+	while (callback >= 0 && !g_atomic_int_get(&w->broken) && virConnectIsAlive(conn) == 1)
+		sleep(RECONNECT_S);
 	if (callback >= 0)
 		virConnectDomainEventDeregisterAny(conn, callback);
 	virConnectUnregisterCloseCallback(conn, on_closed);
@@ -80,7 +78,6 @@ watch(gpointer data)
 {
 	struct watcher *w = data;
 
-	virEventAddTimeout(1000, ignore_timeout, NULL, NULL);	/* so that the loop looks at `broken` now and then */
 	for (;; sleep(RECONNECT_S))
 		watch_once(w);
 	return NULL;
@@ -91,7 +88,7 @@ libvirt_events_start(const char *uri, void (*ended)(const char *uuid, void *user
 {
 	struct watcher *w = g_new0(struct watcher, 1);
 
-	*w = (struct watcher){ g_strdup(uri), ended, user_data, false };
-	virEventRegisterDefaultImpl();	/* before any connection is opened: those of jobs are served by this loop as well */
+	*w = (struct watcher){ .uri = g_strdup(uri), .ended = ended, .user_data = user_data };
+	virEventRegisterDefaultImpl();	/* before any connection is opened */
 	g_thread_unref(g_thread_new("libvirt-events", watch, w));
 }

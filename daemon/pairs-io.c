@@ -324,7 +324,7 @@ become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 }
 
 static const char *
-end_text(enum pair_end end, enum failover_role role)
+end_text(enum pair_end end, enum failover_role role, const char *finished)
 {
 	static const char *const texts[PAIR_END_LAST] = {
 		[PAIR_END_KEEP] = "goes on unprotected on this host",
@@ -333,6 +333,8 @@ end_text(enum pair_end end, enum failover_role role)
 		[PAIR_END_WAIT] = "waits for the arbiter",
 	};
 
+	if (end == PAIR_END_KEEP && g_strcmp0(finished, "ended") == 0)
+		return "has no pair any more";
 	return end == PAIR_END_REMOVE && role == FAILOVER_STANDBY ? "has no standby here any more" : texts[end];
 }
 
@@ -351,7 +353,7 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		return;
 	}
 	forget(p, info->record, last_status(info, end, finished, why));
-	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role), why ? why : "guard-gone");
+	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role, finished), why ? why : "guard-gone");
 }
 
 struct end_job {
