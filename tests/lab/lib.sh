@@ -5,6 +5,9 @@ set -uo pipefail
 
 : "${LAB:?run through tests/lab/run}" "${TEST_WORK:?}"
 
+# No client outlives its test.
+trap 'for p in "$TEST_WORK"/pid-*; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done; rm -f "$TEST_WORK"/pid-*' EXIT
+
 ok() { echo "ok $*"; }
 not_ok() { echo "not ok $*"; }
 die() {
@@ -18,6 +21,16 @@ check() {
 	local text=$1
 	shift
 	if "$@"; then ok "$text"; else not_ok "$text"; fi
+}
+
+# same TEXT BEFORE AFTER
+same() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		diff <(echo "$2") <(echo "$3")
+		not_ok "$1"
+	fi
 }
 
 # The last words of every guard and daemon, for a failing test.
@@ -104,7 +117,7 @@ qmp() { "$LAB" virsh "$1" qemu-monitor-command "$2" "{\"execute\":\"$3\"${4:+,\"
 qemu_picture() {
 	local host=$1 domain=$2
 	qmp "$host" "$domain" query-named-block-nodes | jq -cS 'map({node: ."node-name", drv, file, ro}) | sort_by(.node)'
-	qmp "$host" "$domain" query-chardev | jq -cS 'map({label, filename: (.filename | sub("[0-9]+$"; ""))}) | sort_by(.label)'
+	qmp "$host" "$domain" query-chardev | jq -cS 'map({"label": .label, "file": (.filename | sub("[0-9]+$"; ""))}) | sort_by(.["label"])'
 	qmp "$host" "$domain" qom-list '{"path":"/objects"}' | jq -cS 'sort_by(.name)'
 	qmp "$host" "$domain" query-block-jobs
 	qmp "$host" "$domain" query-migrate-capabilities | jq -cS 'map(select(.state)) | sort_by(.capability)'

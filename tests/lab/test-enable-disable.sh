@@ -15,9 +15,9 @@ for round in 1 2; do
 	client_moves l 50
 	ftctl a disable vm1 || die "disable"
 	client_moves l 30
-	diff <(echo "$qemu_before") <(qemu_picture a vm1) && ok "round $round: QEMU is as it was" || not_ok "round $round: QEMU is as it was"
-	until_true 10 eval 'diff <(echo "$peer_before") <(host_picture b) >/dev/null'
-	diff <(echo "$peer_before") <(host_picture b) && ok "round $round: the peer is as it was" || not_ok "round $round: the peer is as it was"
+	same "round $round: QEMU is as it was" "$qemu_before" "$(qemu_picture a vm1)"
+	until_true 10 eval '[ "$peer_before" = "$(host_picture b)" ]'
+	same "round $round: the peer is as it was" "$peer_before" "$(host_picture b)"
 done
 client_end l
 check "no number lost, no connection reset" nothing_lost l

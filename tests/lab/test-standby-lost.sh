@@ -13,7 +13,7 @@ client_moves l 50
 client_moves l 100
 until_true 20 state_is a vm1 solo
 check "power loss of the standby: the primary goes on alone" state_is a vm1 solo
-diff <(echo "$before") <(qemu_picture a vm1) && ok "QEMU is as it was" || not_ok "QEMU is as it was"
+same "QEMU is as it was" "$before" "$(qemu_picture a vm1)"
 "$LAB" boot b
 until_true 10 ftctl b status >/dev/null
 enable a vm1 b
