@@ -23,6 +23,8 @@
 #include <string.h>
 
 #define RETRY_S 2
+#define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
+#define EARLIER_POLL_MS 200
 #define GUARD_LEAVE_MS 5000
 #define GUEST_ENDED_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
@@ -158,12 +160,26 @@ place_for(struct pairs *p, const struct pair_record *record)
 	return pair;
 }
 
+/* An earlier pair of the domain that only waits for its end (this host was down, say) is ended first, so that a pair can be made anew at once. */
+static void
+finish_earlier(struct pairs *p, const char *uuid)
+{
+	for (gint64 end = g_get_monotonic_time() + EARLIER_END_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, uuid);
+
+		if (!info || (info->phase != PAIR_ORPHAN && info->phase != PAIR_ENDING))
+			return;
+		pairs_end(p, uuid, NULL, NULL);
+	}
+}
+
 bool
 pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
 {
 	struct pair *pair;
 	bool taken;
 
+	finish_earlier(p, record->uuid);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, record->uuid);
 	taken = pair && pair->phase != PAIR_ENDED;

@@ -125,6 +125,9 @@ qemu_facts_find_disk(struct json_object *reply, const char *alias)
 		d->node = g_strdup(json_get_str(inserted, "node-name"));
 		d->virtual_size = json_get_u64(image, "virtual-size");
 		d->allocated = json_get_u64(image, "actual-size");
+		/* A former standby's disk sits under a pass-through replication node, whose file QEMU reports as a backing image. */
+		if (g_strcmp0(json_get_str(inserted, "drv"), "replication") == 0)
+			image = json_get(image, "backing-image");
 		d->has_backing = json_get(image, "backing-image") != NULL;
 		return d;
 	}
