@@ -15,5 +15,5 @@ check "the standby's host is solo" state_is b vm1 solo
 check "the reason is the abdication" eval '[ "$(status b vm1 .reason)" = peer-abdicated ]'
 client_end l
 check "no number lost, no connection reset" nothing_lost l
-until_true 10 eval '! "$LAB" virsh a domstate vm1 | grep -q running'
-check "no copy runs on the primary's host" eval '! "$LAB" virsh a domstate vm1 | grep -q running'
+until_true 10 eval '[ "$("$LAB" virsh a domstate vm1 | head -n 1)" = "shut off" ]'
+check "no copy runs on the primary's host" eval '[ "$("$LAB" virsh a domstate vm1 | head -n 1)" = "shut off" ]'

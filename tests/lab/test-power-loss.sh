@@ -12,7 +12,8 @@ client_moves l 100
 client_mark l
 "$LAB" crash a
 client_moves l 100
-check "the survivor is a running, persistent domain" eval '"$LAB" virsh b dominfo vm1 | grep -q "Persistent: *yes" && "$LAB" virsh b domstate vm1 | grep -q running'
+info=$("$LAB" virsh b dominfo vm1)
+check "the survivor is a running, persistent domain" eval 'grep -q "Persistent: *yes" <<<"$info" && grep -q "State: *running" <<<"$info"'
 until_true 20 state_is b vm1 solo
 check "status says solo" state_is b vm1 solo
 "$LAB" boot a || die "boot a"
