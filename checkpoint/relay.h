@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct relay;
@@ -33,8 +34,8 @@ enum relay_action_type {
 	RELAY_CHECKPOINT_BEGIN,	/* checkpoint `epoch` starts */
 	RELAY_CHECKPOINT_DATA,	/* `bytes` of checkpoint `epoch` */
 	RELAY_CHECKPOINT_SEAL,	/* checkpoint `epoch` is whole: `length` bytes, XXH3-64 `checksum` over all DATA, `pages`, `zero_pages` */
-	RELAY_RESUMED,		/* LOADED was answered: the primary runs epoch + 1; `pause_ns`, `epoch_ns` (its length), `want` (why) */
-	RELAY_FAILED,		/* the stream is not what QEMU.md says: `reason` (owned by the relay), `offset`; nothing more will come */
+	RELAY_RESUMED,		/* LOADED was answered: the primary runs epoch + 1; `pause_ns`, `drain_ns`, `epoch_ns`, `want` (why) */
+	RELAY_FAILED,		/* QEMU or the peer broke the protocol: `reason` (owned by the relay), `offset`; nothing more will come */
 };
 
 struct relay_action {
@@ -42,7 +43,9 @@ struct relay_action {
 	uint64_t epoch;
 	GBytes *bytes;			/* owned by the action */
 	uint64_t length, checksum, pages, zero_pages;
-	uint64_t pause_ns, epoch_ns;
+	uint64_t pause_ns;		/* RESUMED: from VMSTATE_SEND (the guest is stopped) to the answer LOADED */
+	uint64_t drain_ns;		/* RESUMED: from REPLY to VMSTATE_SEND; the guest runs for most of it, QEMU drains its disks */
+	uint64_t epoch_ns;		/* RESUMED: from the epoch's start to its VMSTATE_SEND */
 	enum relay_want want;
 	const char *reason;
 	uint64_t offset;
@@ -50,7 +53,8 @@ struct relay_action {
 
 struct relay *relay_new(const struct relay_limits *limits);
 void relay_free(struct relay *r);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct relay, relay_free)
+typedef struct relay relay;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(relay, relay_free)
 
 /* Events. Each may queue actions; take them with relay_next() until it returns false. */
 void relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes);		/* keeps a reference */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct standby;
@@ -20,21 +21,22 @@ enum standby_action_type {
 	STANDBY_LOAD_WANTED,	/* apply disk writes of epochs <= `epoch`, then call standby_disk_applied() */
 	STANDBY_STOPPED,	/* QEMU B answered REPLY: the SVM is stopped; what it sent so far belongs to its old epoch */
 	STANDBY_LOADED,		/* the SVM runs epoch `epoch` + 1; `load_ns` from REQUEST to LOADED, `stop_ns` from REPLY */
-	STANDBY_FAILED,		/* `reason`, `offset`: a protocol error, a checksum that does not match, a limit */
+	STANDBY_FAILED,		/* `reason`, `offset`: a protocol error, a checksum that does not match, a limit; see standby.c what still works then */
 };
 
 struct standby_action {
 	enum standby_action_type type;
 	uint64_t epoch;
 	GBytes *bytes;
-	uint64_t load_ns, stop_ns, pages;
-	const char *reason;
+	uint64_t load_ns, stop_ns, pages;	/* LOADED: `pages` that were sent, of all checkpoints in this load */
+	const char *reason;		/* FAILED: owned by the standby */
 	uint64_t offset;
 };
 
 struct standby *standby_new(const struct standby_limits *limits);
 void standby_free(struct standby *s);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct standby, standby_free)
+typedef struct standby standby;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(standby, standby_free)
 
 void standby_stream(struct standby *s, uint64_t now, GBytes *bytes);		/* the initial stream, verbatim to QEMU B; the reader learns the RAM blocks */
 void standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes);		/* return path, READY, then COLO answers */
@@ -43,7 +45,10 @@ void standby_checkpoint_begin(struct standby *s, uint64_t now, uint64_t epoch);
 void standby_checkpoint_data(struct standby *s, uint64_t now, uint64_t epoch, GBytes *bytes);
 void standby_checkpoint_seal(struct standby *s, uint64_t now, uint64_t epoch, uint64_t length, uint64_t checksum);
 void standby_disk_mark(struct standby *s, uint64_t now, uint64_t epoch);	/* every disk write of epochs <= epoch is held here */
-void standby_disk_applied(struct standby *s, uint64_t now, uint64_t epoch);	/* answer to STANDBY_LOAD_WANTED */
+void standby_disk_applied(struct standby *s, uint64_t now, uint64_t epoch);	/* answer to STANDBY_LOAD_WANTED: the epoch it named, which is the one loaded */
+/* Lazy: no load is asked for until standby_load_now() or the peer's loss; what is committed meanwhile is merged. Off at first. */
+void standby_set_lazy(struct standby *s, uint64_t now, bool lazy);
+void standby_load_now(struct standby *s, uint64_t now);	/* asks for a load of what is committed and not loaded, now or after the running load */
 /* The peer is lost: drop a checkpoint that is not whole, take no more; what is committed is loaded first. */
 void standby_peer_lost(struct standby *s, uint64_t now);
 /* True when nothing committed waits to be loaded and no load is running: x-colo-lost-heartbeat may be sent. */
@@ -51,6 +56,7 @@ bool standby_settled(const struct standby *s);
 bool standby_loading(const struct standby *s);		/* REQUEST is out, LOADED is not in */
 uint64_t standby_loaded_epoch(const struct standby *s);
 uint64_t standby_committed_epoch(const struct standby *s);
+uint64_t standby_held_bytes(const struct standby *s);	/* memory that checkpoints take */
 
 bool standby_next(struct standby *s, struct standby_action *out);
 void standby_action_clear(struct standby_action *a);

@@ -8,7 +8,9 @@
 #include "policy/failover.h"
 
 #include <glib.h>
+#include <stdbool.h>
 
+#define GUARD_CONFIG_MAX (256 * 1024)
 #define GUARD_MAX_NICS 8
 #define GUARD_MAX_DISKS 16
 
@@ -50,6 +52,9 @@ struct guard_config {
 
 struct guard_config *guard_config_new(void);	/* with the defaults: 20, 150, 1000, 20 ms; 16, 512, 64 MiB */
 void guard_config_free(struct guard_config *c);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct guard_config, guard_config_free)
+typedef struct guard_config guard_config;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(guard_config, guard_config_free)
 char *guard_config_encode(const struct guard_config *c);
-struct guard_config *guard_config_decode(const char *text, gsize length, GError **error);	/* FTD_ERROR_CONFIG with the key's name */
+/* FTD_ERROR_CONFIG with the key's name. Needed: everything but listen_address; peer_address and peer_port for the primary, qmp_path and the overlays of
+ * each disk for the standby. What it accepts is well formed: pair is a UUID, token 64 hex digits, suspect_ms longer than heartbeat_ms. */
+struct guard_config *guard_config_decode(const char *text, gsize length, GError **error);

@@ -13,8 +13,8 @@
 #define PEER_MAGIC 0x46544431u
 #define PEER_VERSION 1
 #define PEER_HEADER 24
-#define PEER_MAX_CONTROL (64 * 1024)		/* payload of anything but bulk, disk and JSON frames */
-#define PEER_MAX_BULK (1024 * 1024)		/* CHECKPOINT_DATA, STREAM */
+#define PEER_MAX_CONTROL (80 * 1024)		/* payload of anything but bulk, disk and JSON frames; INBOUND and OUTPUT carry up to QEMU's NET_BUFSIZE (68 KiB) */
+#define PEER_MAX_BULK (1024 * 1024 + 64)	/* CHECKPOINT_DATA, STREAM, RETURN_PATH: 1 MiB of data behind the fixed fields */
 #define PEER_MAX_DISK ((32u << 20) + 64)	/* DISK_WRITE: NBD's largest request + header */
 #define PEER_MAX_JSON (4u << 20)
 
@@ -25,11 +25,11 @@ enum peer_type {
 	PEER_WELCOME,		/* be16 version; the answer */
 	PEER_JSON,		/* one JSON text (daemon to daemon) */
 	/* fast */
-	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side (round trip), be64 epoch */
+	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side, be64 ns since it was heard (round trip) */
 	PEER_ARM,		/* the pair is protected from now on; generation in the header is the register's */
 	PEER_ARMED,
 	PEER_ABDICATE,		/* be16 reason: our QEMU is dead */
-	PEER_GOODBYE,		/* be16 reason: orderly end */
+	PEER_GOODBYE,		/* be16 reason: orderly end; any channel */
 	PEER_READY,		/* the standby's QEMU said READY */
 	PEER_LIVE,		/* READY was passed to the primary's QEMU */
 	PEER_COMMITTED,		/* be64 epoch */
@@ -39,7 +39,7 @@ enum peer_type {
 	PEER_OUTPUT,		/* be64 id, be64 epoch, be16 nic, wire frame: SVM output */
 	PEER_TWIN_LEFT,		/* be64 id, repeated */
 	PEER_DISK_CREDIT,	/* be64 bytes of disk writes applied (or queued for good) since the last credit */
-	PEER_FAIL,		/* utf-8 text: why this side calls the pair off */
+	PEER_FAIL,		/* utf-8 text: why this side calls the pair off; any channel (also the answer to a HELLO that is not accepted) */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */
 	PEER_RETURN_PATH,	/* standby to primary */
@@ -60,8 +60,9 @@ struct peer_frame {
 	uint32_t length;
 };
 
-const char *peer_type_name(unsigned type);	/* "CHECKPOINT_SEAL", or "type 77" (static buffer free: returns "unknown") */
-/* Largest payload allowed for a type, and whether it may travel on that channel. False: unknown type or wrong channel. */
+const char *peer_type_name(unsigned type);	/* "CHECKPOINT_SEAL", or "unknown" */
+const char *peer_channel_name(enum peer_channel channel);	/* "bulk" */
+/* Largest payload allowed for a type (max_length may be NULL), and whether it may travel on that channel. False: unknown type or wrong channel. */
 bool peer_type_allowed(unsigned type, enum peer_channel channel, uint32_t *max_length);
 void peer_header_encode(uint8_t out[PEER_HEADER], enum peer_type type, uint32_t length, uint64_t generation);
 /* Checks magic, flags, reserved, type on this channel and the length limit, before anything is allocated. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Asking an arbiter. All calls block and are made on a worker thread; a hung NFS server hangs nobody but that thread (arbiter_async). */
+/* Asking an arbiter. All calls block and are made on a worker thread; a hung NFS server hangs nobody but that thread (arbiter_claim_async). Thread safe. */
 #pragma once
 
 #include "policy/arbiter.h"
@@ -9,23 +9,32 @@ struct arbiter;
 struct arbiter *arbiter_open(const char *spec, GError **error);
 struct arbiter *arbiter_ref(struct arbiter *a);
 void arbiter_unref(struct arbiter *a);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct arbiter, arbiter_unref)
+typedef struct arbiter arbiter;	/* for g_autoptr(arbiter) only */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(arbiter, arbiter_unref)
 const char *arbiter_kind(const struct arbiter *a);	/* "file" */
 const char *arbiter_spec(const struct arbiter *a);
 
-/* Writes `claim` if nobody has written that generation yet and all lower ones up to the newest are settled
- * (a claim of g is DENIED when a generation > g exists that is not ours). *holder: the record that stands. */
+/*
+ * Writes `claim` if it is the newest generation + 1. GRANTED: it stands, durably, now or from an earlier claim with the same nonce. DENIED: that
+ * generation, or a later one, is somebody else's; *holder is the record that stands. SILENT (error set): nothing is known; also when generations are
+ * missing below the claim, because then this is not the arbiter that the pair was formed with (an NFS share that is not mounted looks empty).
+ */
 enum arbiter_verdict arbiter_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
 /* The newest record of a pair: 1 found, 0 none, -1 no answer (error set). */
 int arbiter_read(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error);
-/* Remove all records of a pair that ended for good. */
+/* Removes all records of a pair that ended for good. */
 bool arbiter_forget(struct arbiter *a, const char *pair, GError **error);
 /* Is it the same arbiter on both hosts? One side writes a nonce, the other must read it. */
 bool arbiter_probe_write(struct arbiter *a, const char *nonce, GError **error);
 bool arbiter_probe_read(struct arbiter *a, const char *nonce, GError **error);	/* false + FTD_ERROR_ARBITER_NOT_SHARED when it is not there */
 void arbiter_probe_remove(struct arbiter *a, const char *nonce);
 
-/* arbiter_claim() on a thread of its own with a deadline; `done` runs exactly once in the thread-default main context of the caller. Past the deadline
- * the verdict is ARBITER_SILENT and a late answer is ignored (a late grant shows as GRANTED when the same nonce claims again). */
+/*
+ * arbiter_claim() on a thread of its own with a deadline; `done` runs exactly once, later, in the thread-default main context of the caller. Past the
+ * deadline the verdict is ARBITER_SILENT and a late answer is ignored (a late grant shows as GRANTED when the same nonce claims again). A thread that
+ * hangs in a dead NFS server cannot be ended: it is left behind on purpose, at most ARBITER_MAX_THREADS of them; beyond that the verdict is SILENT
+ * (FTD_ERROR_LIMIT) without a new thread.
+ */
+#define ARBITER_MAX_THREADS 8
 typedef void (*arbiter_done)(enum arbiter_verdict verdict, const struct arbiter_record *holder, const GError *error, gpointer user_data);
 void arbiter_claim_async(struct arbiter *a, const struct arbiter_record *claim, unsigned timeout_ms, arbiter_done done, gpointer user_data);

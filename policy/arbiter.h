@@ -10,19 +10,25 @@
 #include <stdint.h>
 
 #define ARBITER_RECORD_MAX 4096
+#define ARBITER_GENERATION_MAX (UINT64_C(1) << 62)
 
 struct arbiter_record {
-	char pair[37];		/* domain UUID */
-	uint64_t generation;
+	char pair[37];		/* domain UUID, lower case */
+	uint64_t generation;	/* from 1 */
 	char active[256];	/* host that owns the VM */
 	char standby[256];	/* the other host of the pair, "" = solo */
-	char nonce[33];		/* of the claimant: tells a repeated claim after a crash from somebody else's */
+	char nonce[33];		/* of the claimant, [0-9A-Za-z-]+: tells a repeated claim after a crash from somebody else's */
 	char reason[64];
 	int64_t written_at;	/* unix time, for people */
 };
 
-char *arbiter_record_encode(const struct arbiter_record *r);	/* JSON, one line */
-/* FTD_ERROR_PROTOCOL and the reason when the text is not a record. */
+/* Letters that are safe in file names and keys, for a pair's UUID and a nonce. */
+bool arbiter_pair_valid(const char *pair);
+bool arbiter_nonce_valid(const char *nonce);
+/* FTD_ERROR_PROTOCOL and the member that is wrong. */
+bool arbiter_record_valid(const struct arbiter_record *r, GError **error);
+char *arbiter_record_encode(const struct arbiter_record *r);	/* JSON, one line; of a valid record */
+/* FTD_ERROR_PROTOCOL and the reason when the text is not a record; nothing else than a record, with nothing missing and nothing more, is one. */
 bool arbiter_record_decode(const char *text, size_t length, struct arbiter_record *out, GError **error);
 
 enum arbiter_verdict {

@@ -15,5 +15,11 @@ struct durable_state {
 	char arbiter[512];		/* spec */
 	char nonce[33];
 };
+#define DURABLE_STATE_MAX 8192
+
+/* FTD_ERROR_PROTOCOL and the member that is wrong. */
+bool durable_state_valid(const struct durable_state *s, GError **error);
+/* JSON, one member per line, for people too. */
 char *durable_state_encode(const struct durable_state *s);
+/* FTD_ERROR_PROTOCOL; *out is untouched unless the whole text is a state. */
 bool durable_state_decode(const char *text, size_t length, struct durable_state *out, GError **error);

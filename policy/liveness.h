@@ -17,6 +17,8 @@ struct liveness {
 
 void liveness_init(struct liveness *l, uint64_t now, uint64_t interval_ns, uint64_t limit_ns);
 void liveness_heard(struct liveness *l, uint64_t now);
-bool liveness_beat_due(struct liveness *l, uint64_t now);	/* true: send a heartbeat now (recorded as sent) */
+/* True: send a heartbeat now (recorded as sent). Never after LOST, which is final. */
+bool liveness_beat_due(struct liveness *l, uint64_t now);
 enum liveness_state liveness_check(struct liveness *l, uint64_t now);
+/* When to call both next; UINT64_MAX after LOST. */
 uint64_t liveness_deadline(const struct liveness *l);

@@ -12,11 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/output-gate.h"
+
 struct comparator;
 
 struct comparator_limits {
 	uint64_t hold_ns;		/* compare timeout: a frame held longer asks for a checkpoint (runs only while the SVM runs in the frame's epoch) */
-	size_t max_held_bytes;		/* PVM frames waiting; at it a checkpoint is asked for (nothing is dropped: the caller stops reading f_out at 2x) */
+	size_t max_held_bytes;		/* PVM frames of one epoch waiting; at it a checkpoint is asked for (nothing is dropped: the caller stops reading f_out at 2x) */
 	size_t max_secondary_bytes;	/* SVM bytes waiting for their twin; beyond it the flow is marked differing until the next load */
 	unsigned max_flows;		/* beyond it new flows are released by commit only */
 	uint64_t flow_idle_ns;
@@ -24,26 +26,21 @@ struct comparator_limits {
 
 enum comparator_want { COMPARATOR_WANT_NONE, COMPARATOR_WANT_DIFFERENCE, COMPARATOR_WANT_TIMEOUT, COMPARATOR_WANT_QUEUE_FULL };
 
-enum release_reason {		/* output-gate.h: why a frame may leave */
-	RELEASE_UNPROTECTED,	/* no pair (forming, solo) */
-	RELEASE_SAME,		/* the SVM sent the same, and the ACK is safe */
-	RELEASE_COMMITTED,	/* its epoch's checkpoint is committed */
-	RELEASE_LAST
-};
-const char *release_reason_name(enum release_reason reason);
-
 struct comparator_stats {
-	uint64_t released_frames[RELEASE_LAST], released_bytes[RELEASE_LAST];
-	uint64_t differences, timeouts, queue_full;
+	uint64_t released_frames[RELEASE_LAST], released_bytes[RELEASE_LAST];	/* bytes of wire frames, header and vnet header included */
+	uint64_t differences;			/* flows found differing, once per flow and epoch, whether or not they asked for a checkpoint */
+	uint64_t timeouts, queue_full;		/* checkpoints asked for because of them */
 	uint64_t held_frames, held_bytes, held_peak_bytes;
-	uint64_t flows, flows_refused, secondary_frames, secondary_stale;
+	uint64_t flows, flows_refused;		/* flows known now; frames of either copy that came when there was no room for their flow */
+	uint64_t secondary_frames, secondary_stale;	/* SVM frames, and those of them that were of an epoch that is committed */
 };
 
 struct comparator *comparator_new(const struct comparator_limits *limits);
 void comparator_free(struct comparator *c);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct comparator, comparator_free)
+typedef struct comparator comparator;	/* for g_autoptr() */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(comparator, comparator_free)
 
-/* Starts protecting: from now on frames are held until they may go. The current epochs of both copies are `epoch`. */
+/* Starts protecting: from now on frames are held until they may go. The current epochs of both copies are `epoch`, and the SVM runs. Not while protecting. */
 void comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch);
 /* Ends protecting: this side is the only one by the arbiter's word. Everything held is released (RELEASE_UNPROTECTED), and all later frames at once. */
 void comparator_unprotect(struct comparator *c, uint64_t now);
@@ -56,11 +53,13 @@ void comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, 
 void comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *frame);
 /* The PVM stopped and its filter sockets are drained: epoch n is over, later PVM frames are of epoch n + 1. */
 void comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch);
+/* An epoch that is not over, or that was committed before, is not a commit of anything: ignored. */
 void comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch);
 /* The SVM runs epoch + 1 / has been stopped for a load (hold clocks rest). */
 void comparator_loaded(struct comparator *c, uint64_t now, uint64_t epoch);
 void comparator_secondary_stopped(struct comparator *c, uint64_t now);
 void comparator_tick(struct comparator *c, uint64_t now);
+/* When comparator_tick() has something to ask for; UINT64_MAX: not before the next event. */
 uint64_t comparator_deadline(const struct comparator *c);
 
 /* Output: the next frame to be written to f_rel of `nic`, in the order the PVM sent them per flow. The caller owns it. NULL when there is none. */

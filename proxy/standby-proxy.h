@@ -29,13 +29,15 @@ struct standby_proxy_action {
 	GBytes *frame;		/* owned by the action */
 };
 
+/* The SVM runs epoch 1 (the state of the initial migration is checkpoint 0). */
 struct standby_proxy *standby_proxy_new(const struct standby_proxy_limits *limits);
 void standby_proxy_free(struct standby_proxy *p);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct standby_proxy, standby_proxy_free)
+typedef struct standby_proxy standby_proxy;	/* for g_autoptr() */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(standby_proxy, standby_proxy_free)
 
 void standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);	/* frame the PVM received in `epoch` */
 void standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame);			/* frame from f_cap */
-void standby_proxy_stopped(struct standby_proxy *p);			/* the SVM stands for a load; f_cap is drained */
+void standby_proxy_stopped(struct standby_proxy *p);			/* the SVM stands for a load; f_cap is drained: what comes from it now is of the epoch after the load */
 void standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch);	/* the SVM runs epoch + 1: older kept output is forgotten, older inbound dropped */
 void standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n);
 /* The SVM is the VM now: all kept output goes to the LAN in order, waiting inbound frames are injected, later output goes to the LAN at once. */
@@ -43,4 +45,5 @@ void standby_proxy_take_over(struct standby_proxy *p);
 
 bool standby_proxy_next(struct standby_proxy *p, struct standby_proxy_action *out);
 void standby_proxy_action_clear(struct standby_proxy_action *a);
+/* Frames that went because of a limit. */
 uint64_t standby_proxy_dropped(const struct standby_proxy *p);

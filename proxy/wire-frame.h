@@ -13,7 +13,8 @@
 struct wire_splitter;
 struct wire_splitter *wire_splitter_new(void);
 void wire_splitter_free(struct wire_splitter *s);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct wire_splitter, wire_splitter_free)
+typedef struct wire_splitter wire_splitter;	/* for g_autoptr() */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(wire_splitter, wire_splitter_free)
 /* Bytes as they came from the socket, in any split. False: the framing is broken (FTD_ERROR_PROTOCOL). */
 bool wire_splitter_input(struct wire_splitter *s, const uint8_t *data, size_t length, GError **error);
 /* The next whole frame *including* its 8-byte header, so that it can be written to another filter as it is; NULL when there is none. */

@@ -215,6 +215,18 @@ migrate_uri(const char *command, const char *fdname)
 }
 
 struct json_object *
+qmp_restore_migration_parameters(struct json_object *old)
+{
+	static const char *const names[] = { "x-checkpoint-delay", "max-bandwidth" };	/* those of qmp_set_migration_parameters() */
+	struct json_object *arguments = json_object_new_object(), *value;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
+		if (json_object_object_get_ex(old, names[i], &value))
+			json_object_object_add(arguments, names[i], json_object_get(value));
+	return qmp_command("migrate-set-parameters", arguments);
+}
+
+struct json_object *
 qmp_migrate_fd(const char *fdname)
 {
 	return migrate_uri("migrate", fdname);

@@ -31,5 +31,7 @@ struct json_object *qmp_job_dismiss(const char *job_id);
 struct json_object *qmp_announce_self(void);		/* initial 10, max 500, rounds 5, step 50 ms */
 struct json_object *qmp_set_capabilities(bool x_colo, bool return_path);
 struct json_object *qmp_set_migration_parameters(void);	/* x-checkpoint-delay 1 ms, max-bandwidth without a limit worth the name */
+/* Puts those parameters back to what a query-migrate-parameters reply's "return" said before. */
+struct json_object *qmp_restore_migration_parameters(struct json_object *old);
 struct json_object *qmp_migrate_fd(const char *fdname);
 struct json_object *qmp_migrate_incoming_fd(const char *fdname);

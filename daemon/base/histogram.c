@@ -7,7 +7,7 @@
 static unsigned
 bucket_of(uint64_t ns)
 {
-	uint64_t us16 = ns * 16 / 1000;	/* sixteenths of a microsecond */
+	uint64_t us16 = ns / 1000 * 16 + ns % 1000 * 16 / 1000;	/* sixteenths of a microsecond, without overflow */
 	if (us16 < 16)
 		return 0;
 	unsigned octave = 63 - (unsigned)__builtin_clzll(us16) - 4;	/* 0 for 1..2 us */

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# Networks: a bridge br0 in namespace "lan" and one in "ft", a port per host in each. In the host the LAN port is in its own br0,
+# where guests are attached; ft0 carries addresses. Links are cut and slowed at the port in "lan"/"ft", out of the hosts' sight.
+
+ns_exists() { [ -e "$RUN/namespaces" ] && grep -qxF "$PREFIX$1" "$RUN/namespaces"; }
+
+ns_make() {
+	local ns=$PREFIX$1
+	if ns_exists "$1"; then
+		ip netns del "$ns" 2>/dev/null || true	# half made by an interrupted command
+	elif [ -e "/run/netns/$ns" ]; then
+		die "network namespace $ns exists but this lab did not make it: choose another FTD_LAB_PREFIX, or remove it (ip netns del $ns)"
+	else
+		echo "$ns" >>"$RUN/namespaces"
+	fi
+	ip netns add "$ns"
+	ip -n "$ns" link set dev lo up
+}
+
+in_ns() { ip netns exec "$PREFIX$1" "${@:2}"; }
+
+bridge_make() {
+	ip -n "$PREFIX$1" link add br0 type bridge forward_delay 0 mcast_snooping 0
+	ip -n "$PREFIX$1" link set dev br0 up
+}
+
+net_up() {
+	[ ! -e "$RUN/net" ] || return 0
+	say 'making networks'
+	ns_make lan
+	bridge_make lan
+	ip -n "${PREFIX}lan" addr add "$LAN_NET.1/24" dev br0
+	ip -n "${PREFIX}lan" addr add "$LAN_NET6:1/64" dev br0 nodad
+	ns_make ft
+	bridge_make ft
+	touch "$RUN/net"
+}
+
+net_host_up() {
+	local h=$1 ns=$PREFIX$1
+	[ ! -e "$RUN/$h/net" ] || return 0
+	mkdir -p "$RUN/$h"
+	ns_make "$h"
+	bridge_make "$h"
+	ip link add lan0 netns "$ns" type veth peer name "$h" netns "${PREFIX}lan"
+	ip -n "$ns" link set dev lan0 master br0 up
+	ip -n "${PREFIX}lan" link set dev "$h" master br0 up
+	ip link add ft0 netns "$ns" type veth peer name "$h" netns "${PREFIX}ft"
+	ip -n "$ns" addr add "$FT_NET.$(host_number "$h")/24" dev ft0
+	ip -n "$ns" link set dev ft0 up
+	ip -n "${PREFIX}ft" link set dev "$h" master br0 up
+	touch "$RUN/$h/net"
+}
+
+# Whatever still runs in our namespaces (clients, wires) ends with them.
+net_down() {
+	local ns pids
+	[ -e "$RUN/namespaces" ] || return 0
+	while read -r ns; do
+		[ -e "/run/netns/$ns" ] || continue
+		pids=$(ip netns pids "$ns" 2>/dev/null || true)
+		# shellcheck disable=SC2086 # a list
+		[ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
+		ip netns del "$ns" || say "could not remove the network namespace $ns"
+	done <"$RUN/namespaces"
+	rm -f "$RUN/namespaces"
+}
+
+forget_namespaces() {
+	local ns
+	[ -e "$RUN/namespaces" ] || return 0
+	while read -r ns; do
+		mountpoint -q "/run/netns/$ns" || rm -f "/run/netns/$ns"
+	done <"$RUN/namespaces"
+}
+
+links_known() {
+	local net h
+	for net in lan ft; do
+		for h in $(hosts_known); do echo "$net-$h"; done
+	done
+}
+
+# The ports a LINK stands for, as "network host" lines.
+link_ports() {
+	local h
+	[ -e "$RUN/namespaces" ] || die 'the lab is down; start it with: lab up'
+	case $1 in
+	ft) for h in $(hosts_known); do echo "ft $h"; done ;;
+	ft-? | lan-?)
+		ns_exists "${1#*-}" || die "link $1: the lab has no host '${1#*-}'"
+		echo "${1%-*} ${1#*-}" ;;
+	*) die "there is no link '$1': links are ft, ft-HOST, lan-HOST" ;;
+	esac
+}
+
+# A bridge port in state "disabled" neither receives nor sends, and its peer keeps the carrier: frames vanish, nothing is told to anyone.
+port_state() { in_ns "$1" bridge link set dev "$2" state "$3"; }
+
+link_cut() {
+	local net h ports
+	[ $# -eq 1 ] || die 'usage: lab cut LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		port_state "$net" "$(port_name "$net" "$h")" 0
+		touch "$RUN/cut-$net-$h"
+	done <<<"$ports"
+}
+
+link_heal() {
+	local net h ports
+	[ $# -eq 1 ] || die 'usage: lab heal LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		wire_remove "$net" "$h"
+		port_state "$net" "$h" 3
+		rm -f "$RUN/cut-$net-$h"
+	done <<<"$ports"
+}
+
+link_slow() {
+	local link=${1:-} delay=0 rate=0 loss=0 net h ports
+	[ $# -ge 1 ] || die 'usage: lab slow LINK [--delay MS] [--rate MBIT] [--loss PERCENT]'
+	shift
+	while [ $# -gt 0 ]; do
+		need_value "$@"
+		case $1 in
+		--delay) delay=$2 ;;
+		--rate) rate=$2 ;;
+		--loss) loss=$2 ;;
+		*) die "slow: unknown argument '$1' (see lab --help)" ;;
+		esac
+		shift 2
+	done
+	ports=$(link_ports "$link")
+	while read -r net h; do
+		wire_remove "$net" "$h"
+		wire_insert "$net" "$h" "$link" --delay "$delay" --rate "$rate" --loss "$loss"
+	done <<<"$ports"
+}
+
+# A slow port is taken off the bridge; a process (lab-wire.c) carries its frames to and from a port pair put in its place.
+# (Not tc netem: not every kernel has it.)
+wire_insert() {
+	local net=$1 h=$2 link=$3 ns=$PREFIX$1
+	shift 3
+	# Every frame of "ft" passes two ports: slow it at one of them, on its way in.
+	[ "$link" != ft ] || set -- "$@" --one-way
+	ip -n "$ns" link add "$h-w" type veth peer name "$h-p"
+	ip -n "$ns" link set dev "$h-w" up
+	ip -n "$ns" link set dev "$h" nomaster
+	ip -n "$ns" link set dev "$h-p" master br0 up
+	[ ! -e "$RUN/cut-$net-$h" ] || port_state "$net" "$h-p" 0
+	echo "$*" >"$RUN/wire-$net-$h"
+	setsid ip netns exec "$ns" "$CACHE/bin/lab-wire" "$h" "$h-w" "$@" </dev/null >/dev/null 2>"$RUN/wire-$net-$h.log" 9>&- &
+	pid_write "$RUN/wire-$net-$h.pid" $!
+	wait_until 2 grep -q ready "$RUN/wire-$net-$h.log" || die "lab-wire did not start: $(cat "$RUN/wire-$net-$h.log")"
+}
+
+wire_remove() {
+	local net=$1 h=$2 ns=$PREFIX$1
+	[ -e "$RUN/wire-$net-$h" ] || return 0
+	pid_kill "$RUN/wire-$net-$h.pid"
+	ip -n "$ns" link del dev "$h-w" 2>/dev/null || true
+	ip -n "$ns" link set dev "$h" master br0 up
+	[ ! -e "$RUN/cut-$net-$h" ] || port_state "$net" "$h" 0
+	rm -f "$RUN/wire-$net-$h" "$RUN/wire-$net-$h.pid" "$RUN/wire-$net-$h.log"
+}
+
+# The port that is on the bridge for this host.
+port_name() {
+	if [ -e "$RUN/wire-$1-$2" ]; then echo "$2-p"; else echo "$2"; fi
+}
+
+link_status() {
+	local state=up
+	[ ! -e "$RUN/wire-$1" ] || state="slow: $(cat "$RUN/wire-$1")"
+	[ ! -e "$RUN/cut-$1" ] || state='cut'
+	echo "$state"
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/config.h"
+
+#include "daemon/base/error.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH };
+
+struct key {
+	const char *group, *name;
+	enum key_type type;
+	size_t offset;
+	guint64 min, max;
+};
+
+#define AT(field) offsetof(struct ftd_config, field)
+static const struct key keys[] = {
+	{ "ftd", "name", KEY_NAME, AT(name) },
+	{ "ftd", "peer-port", KEY_UINT, AT(peer_port), 1, 65535 },
+	{ "ftd", "arbiter", KEY_TEXT, AT(arbiter) },
+	{ "ftd", "pki", KEY_PATH, AT(pki) },
+	{ "ftd", "libvirt-uri", KEY_TEXT, AT(libvirt_uri) },
+	{ "ftd", "run-dir", KEY_PATH, AT(run_dir) },
+	{ "ftd", "state-dir", KEY_PATH, AT(state_dir) },
+	{ "ftd", "group", KEY_TEXT, AT(group) },
+	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
+	{ "guard", "heartbeat-ms", KEY_UINT, AT(heartbeat_ms), 5, 1000 },
+	{ "guard", "suspect-ms", KEY_UINT, AT(suspect_ms), 20, 60000 },
+	{ "guard", "max-epoch-ms", KEY_UINT, AT(max_epoch_ms), 5, 60000 },
+	{ "guard", "compare-timeout-ms", KEY_UINT, AT(compare_timeout_ms), 1, 10000 },
+	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
+	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
+	{ "guard", "disk-buffer-mib", KEY_MIB, AT(max_disk_bytes), 33, 65536 },
+	{ "guard", "tcg-flush", KEY_TCG_FLUSH, AT(tcg_flush_load) },
+};
+
+struct ftd_config *
+ftd_config_new(void)
+{
+	struct ftd_config *c = g_new0(struct ftd_config, 1);
+
+	c->peer_port = 7768;
+	c->pki = g_strdup("/etc/pki");
+	c->libvirt_uri = g_strdup("qemu:///system");
+	c->run_dir = g_strdup("/run/ftd");
+	c->state_dir = g_strdup("/var/lib/ftd");
+	c->group = g_strdup("ftd");
+	c->heartbeat_ms = 20;
+	c->suspect_ms = 150;
+	c->max_epoch_ms = 1000;
+	c->compare_timeout_ms = 20;
+	c->max_held_bytes = 16u << 20;
+	c->max_checkpoint_bytes = 512u << 20;
+	c->max_disk_bytes = 64u << 20;
+	return c;
+}
+
+void
+ftd_config_free(struct ftd_config *c)
+{
+	if (!c)
+		return;
+	g_free(c->name);
+	g_free(c->arbiter);
+	g_free(c->pki);
+	g_free(c->libvirt_uri);
+	g_free(c->run_dir);
+	g_free(c->state_dir);
+	g_free(c->group);
+	g_free(c->guard_path);
+	g_free(c);
+}
+
+static bool
+set_text(const struct key *k, const char *value, char **field, GError **error)
+{
+	if (!*value) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the value is empty");
+		return false;
+	}
+	if (k->type == KEY_PATH && value[0] != '/') {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not an absolute path", value);
+		return false;
+	}
+	if (k->type == KEY_NAME && (strlen(value) > 255 || strpbrk(value, " \t/"))) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a host name", value);
+		return false;
+	}
+	g_free(*field);
+	*field = g_strdup(value);
+	return true;
+}
+
+static bool
+set_number(const struct key *k, const char *value, void *field, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	guint64 n;
+
+	if (!g_ascii_string_to_unsigned(value, 10, k->min, k->max, &n, &local)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
+			    value, k->min, k->max);
+		return false;
+	}
+	if (k->type == KEY_MIB)
+		*(guint64 *)field = n << 20;
+	else
+		*(guint *)field = (guint)n;
+	return true;
+}
+
+static bool
+set_value(struct ftd_config *c, const struct key *k, const char *value, GError **error)
+{
+	void *field = (char *)c + k->offset;
+
+	switch (k->type) {
+	case KEY_NAME:
+	case KEY_TEXT:
+	case KEY_PATH:
+		return set_text(k, value, field, error);
+	case KEY_UINT:
+	case KEY_MIB:
+		return set_number(k, value, field, error);
+	case KEY_TCG_FLUSH:
+		if (strcmp(value, "live") == 0 || strcmp(value, "load") == 0) {
+			*(bool *)field = value[1] == 'o';
+			return true;
+		}
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is neither \"live\" nor \"load\"", value);
+		return false;
+	default:
+		g_assert_not_reached();
+	}
+}
+
+static const struct key *
+find_key(const char *group, const char *name)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+		if (strcmp(keys[i].group, group) == 0 && strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+static bool
+known_group(const char *group)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(keys); i++)
+		if (strcmp(keys[i].group, group) == 0)
+			return true;
+	return false;
+}
+
+/* "[group]": the new group into *group. */
+static bool
+parse_group(char *line, const char **group, GError **error)
+{
+	size_t length = strlen(line);
+
+	if (line[length - 1] != ']') {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the group has no closing bracket");
+		return false;
+	}
+	line[length - 1] = '\0';
+	if (!known_group(line + 1)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "[%s] is not a group of ftd.conf(5)", line + 1);
+		return false;
+	}
+	*group = line + 1;
+	return true;
+}
+
+static bool
+parse_line(struct ftd_config *c, char *line, const char **group, bool seen[], GError **error)
+{
+	const struct key *k;
+	char *value;
+
+	if (!*line || *line == '#')
+		return true;
+	if (*line == '[')
+		return parse_group(line, group, error);
+	value = strchr(line, '=');
+	if (!value || !*group) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, value ? "this key is in no group" : "this is not \"key = value\", a [group] or a # comment");
+		return false;
+	}
+	*value++ = '\0';
+	g_strchomp(line);
+	k = find_key(*group, line);
+	if (!k || seen[k - keys]) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, k ? "%s: set twice" : "%s: not a key of group [%s], see ftd.conf(5)", line, *group);
+		return false;
+	}
+	seen[k - keys] = true;
+	if (!set_value(c, k, g_strstrip(value), error)) {
+		g_prefix_error(error, "%s: ", line);
+		return false;
+	}
+	return true;
+}
+
+/* A peer may be suspected only after some of its heartbeats are missing, or every scheduling hiccup is a failover. */
+static bool
+check_together(const struct ftd_config *c, const char *where, GError **error)
+{
+	if (c->suspect_ms >= 3 * c->heartbeat_ms)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: suspect-ms (%u) must be at least three times heartbeat-ms (%u)", where, c->suspect_ms, c->heartbeat_ms);
+	return false;
+}
+
+struct ftd_config *
+ftd_config_parse(const char *text, const char *where, GError **error)
+{
+	g_autoptr(ftd_config) c = NULL;
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	bool seen[G_N_ELEMENTS(keys)] = { false };
+	const char *group = NULL;
+
+	c = ftd_config_new();
+	for (guint i = 0; lines[i]; i++) {
+		if (!parse_line(c, g_strstrip(lines[i]), &group, seen, error)) {
+			g_prefix_error(error, "%s:%u: ", where, i + 1);
+			return NULL;
+		}
+	}
+	if (!check_together(c, where, error))
+		return NULL;
+	return g_steal_pointer(&c);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* ftd.conf(5): text to struct. The syntax is that of desktop entry files ([group], key=value, # comment); every complaint carries its line. Pure. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct ftd_config {
+	/* [ftd] */
+	char *name;		/* this host's name, as in its certificate and in the arbiter's records; NULL: the host name */
+	guint peer_port;
+	char *arbiter;		/* NULL: not set, nothing can be protected */
+	char *pki;
+	char *libvirt_uri;
+	char *run_dir, *state_dir;
+	char *group;
+	/* [guard] */
+	char *guard_path;	/* NULL: beside the running ftd */
+	guint heartbeat_ms, suspect_ms, max_epoch_ms, compare_timeout_ms;
+	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
+	bool tcg_flush_load;
+};
+
+struct ftd_config *ftd_config_new(void);	/* the defaults */
+/* `where` names the file in errors: "ftd.conf:7: peer-port: ..." (FTD_ERROR_CONFIG). */
+struct ftd_config *ftd_config_parse(const char *text, const char *where, GError **error);
+void ftd_config_free(struct ftd_config *c);
+typedef struct ftd_config ftd_config;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ftd_config, ftd_config_free)

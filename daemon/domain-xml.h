@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What ftd needs to know of a domain, read from libvirt's XML, and the XML of its standby. Pure. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct domain_disk {
+	char *type;		/* "file", "block", "network" ... */
+	char *device;		/* "disk", "cdrom", "floppy", "lun" */
+	char *path;		/* NULL: no medium */
+	char *format;		/* "qcow2", "raw"; "raw" when the XML does not say */
+	char *target, *bus;	/* "vda", "virtio" */
+	char *alias;		/* "virtio-disk0"; NULL for a domain that does not run */
+	char *flaw;		/* a property of the XML that rules replication out, as half a sentence; NULL: none */
+	bool readonly;
+};
+
+struct domain_nic {
+	char *type;		/* "bridge", "network", "ethernet" ... */
+	char *model, *driver;	/* driver: "qemu", "vhost" or NULL */
+	char *alias, *mac;
+	guint queues;		/* 1 unless the XML says more */
+};
+
+struct domain_facts {
+	char *name, *uuid;
+	bool tcg;		/* <domain type='qemu'> */
+	guint64 memory_kib;
+	char *emulator;
+	GPtrArray *disks;	/* struct domain_disk * */
+	GPtrArray *nics;	/* struct domain_nic * */
+	GPtrArray *boot_files;	/* char *: kernel, initrd, dtb, loader: must exist on the standby's host */
+	GPtrArray *unknown;	/* char *: devices that are not known to be safe, described: "hostdev (type pci)" */
+};
+
+struct domain_facts *domain_facts_parse(const char *xml, GError **error);	/* FTD_ERROR_PROTOCOL */
+void domain_facts_free(struct domain_facts *f);
+typedef struct domain_facts domain_facts;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(domain_facts, domain_facts_free)
+
+/*
+ * Two forms of the primary's migratable XML for the standby's host: `clean` is the persistent definition (no trace of ftd), `standby` is started
+ * once: incoming, with a monitor of its own on qmp_path, no iothreads on disks and no vhost on NICs.
+ */
+char *domain_xml_clean(const char *xml, GError **error);
+char *domain_xml_standby(const char *xml, const char *qmp_path, GError **error);
+/* Was this (live) domain started as the standby whose monitor is qmp_path? */
+bool domain_xml_is_standby(const char *xml, const char *qmp_path);

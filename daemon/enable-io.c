@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * An attempt looks at the domain (look), at the peer (look_at_peer), and judges both (domain-check.c). Enabling goes on from there: the next
+ * generation from the arbiter, the standby on the peer, the guard here, which does the rest and reports its progress. The connection to the peer stays
+ * open all the time: when it breaks before "Armed" was called, the peer undoes its part by itself.
+ *
+ * Undo: the guard here undoes what it did to its QEMU and exits when forming fails; the peer is told AbortStandby; the pair's end is judged like that
+ * of any pair whose guard is gone, by the arbiter's register: if it was armed after all, the register says so.
+ */
+#include "daemon/enable-io.h"
+
+#include "daemon/base/error.h"
+#include "daemon/domain-check.h"
+#include "daemon/guard-process-io.h"
+#include "daemon/host-facts-io.h"
+#include "daemon/json-util.h"
+#include "daemon/pairs-io.h"
+#include "daemon/peer-client-io.h"
+#include "daemon/qemu-facts-io.h"
+#include "policy/arbiter-io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECT_TIMEOUT_MS 5000
+#define CALL_TIMEOUT_MS 15000
+#define PREPARE_TIMEOUT_MS 120000
+#define TOKEN_BYTES 32
+
+typedef struct attempt {
+	struct host *host;
+	const char *peer;		/* as the caller named it */
+	struct job *job;
+	virConnectPtr conn;
+	virDomainPtr dom;
+	struct domain_facts *domain;
+	struct qemu_facts *qemu;
+	struct arbiter *arbiter;
+	struct peer_client *client;	/* NULL: not reached */
+	guint64 generation;
+} attempt;
+
+static void
+attempt_clear(struct attempt *a)
+{
+	g_clear_pointer(&a->client, peer_client_close);
+	g_clear_pointer(&a->arbiter, arbiter_unref);
+	g_clear_pointer(&a->qemu, qemu_facts_free);
+	g_clear_pointer(&a->domain, domain_facts_free);
+	g_clear_pointer(&a->dom, virDomainFree);
+	g_clear_pointer(&a->conn, virConnectClose);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(attempt, attempt_clear)
+
+static void
+report(const struct attempt *a, const char *phase)
+{
+	if (a->job)
+		job_report(a->job, json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", 0), "total", 0));
+}
+
+static bool
+look(struct attempt *a, const char *domain, GError **error)
+{
+	g_autofree char *xml = NULL;
+
+	a->conn = libvirt_open(a->host->config->libvirt_uri, error);
+	a->dom = a->conn ? libvirt_find(a->conn, domain, error) : NULL;
+	xml = a->dom ? libvirt_xml(a->dom, 0, error) : NULL;
+	a->domain = xml ? domain_facts_parse(xml, error) : NULL;
+	if (!a->domain)
+		return false;
+	if (!libvirt_is_running(a->dom)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_RUNNING, "%s is not running; start it first (virsh start %s)", a->domain->name, a->domain->name);
+		return false;
+	}
+	a->qemu = qemu_facts_collect(a->dom, a->domain, error);
+	return a->qemu != NULL;
+}
+
+static void
+check_place(struct attempt *a, GPtrArray *findings)
+{
+	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
+
+	if (info && info->phase != PAIR_ENDED)
+		findings_add(findings, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair with %s already; see ftctl status %s", a->domain->name, info->record->peer, a->domain->name);
+	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
+		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+}
+
+/* n random bytes as 2n hexadecimal digits. */
+static char *
+make_hex(guint n, GError **error)
+{
+	guint8 bytes[TOKEN_BYTES];
+	GString *hex = g_string_new(NULL);
+
+	g_assert(n <= sizeof(bytes));
+	if (getentropy(bytes, n) < 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no random numbers: %s", g_strerror(errno));
+		g_string_free(hex, TRUE);
+		return NULL;
+	}
+	for (guint i = 0; i < n; i++)
+		g_string_append_printf(hex, "%02x", bytes[i]);
+	return g_string_free(hex, FALSE);
+}
+
+/* -- the arbiter */
+
+static void
+check_arbiter_shared(struct attempt *a, GPtrArray *findings)
+{
+	g_autoptr(GError) no_entropy = NULL;
+	g_autofree char *nonce = make_hex(16, &no_entropy);
+	g_autoptr(json_object_ptr) answer = NULL;
+	GError *error = NULL;
+
+	if (!nonce) {
+		findings_take(findings, g_steal_pointer(&no_entropy));
+		return;
+	}
+	if (!arbiter_probe_write(a->arbiter, nonce, &error)) {
+		findings_take(findings, error);
+		return;
+	}
+	answer = peer_client_call(a->client, "ArbiterProbe", json_put_str(json_object_new_object(), "nonce", nonce), CALL_TIMEOUT_MS, &error);
+	arbiter_probe_remove(a->arbiter, nonce);
+	if (!answer)
+		findings_take(findings, error);
+}
+
+/* The newest record's owner is the only host whose disks are known to be good. */
+static bool
+next_generation(struct attempt *a, guint64 *generation, GError **error)
+{
+	struct arbiter_record newest;
+	int found = arbiter_read(a->arbiter, a->domain->uuid, &newest, error);
+
+	if (found < 0) {
+		g_prefix_error(error, "the arbiter %s does not answer: ", arbiter_spec(a->arbiter));
+		return false;
+	}
+	if (found > 0 && strcmp(newest.active, a->host->name) != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_DENIED,
+			    "the arbiter says that %s belongs to host %s since generation %" G_GUINT64_FORMAT ", so this copy may be stale; start it there, or, if this copy "
+			    "is the good one, remove the records of %s from %s", a->domain->name, newest.active, newest.generation, a->domain->uuid, arbiter_spec(a->arbiter));
+		return false;
+	}
+	*generation = found > 0 ? newest.generation + 1 : 1;
+	return true;
+}
+
+static bool
+open_arbiter(struct attempt *a, GError **error)
+{
+	if (!a->host->config->arbiter) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "no arbiter is configured on %s; set arbiter= in ftd.conf", a->host->name);
+		return false;
+	}
+	a->arbiter = arbiter_open(a->host->config->arbiter, error);
+	return a->arbiter != NULL;
+}
+
+static void
+check_arbiter(struct attempt *a, GPtrArray *findings)
+{
+	GError *error = NULL;
+
+	if (!open_arbiter(a, &error) || !next_generation(a, &a->generation, &error))
+		findings_take(findings, error);
+	else if (a->client)
+		check_arbiter_shared(a, findings);
+}
+
+/* -- the peer */
+
+static bool
+is_self(const struct host *h, const char *peer)
+{
+	return g_ascii_strcasecmp(peer, h->name) == 0 || strcmp(peer, "localhost") == 0;
+}
+
+static bool
+connect_peer(struct attempt *a, GError **error)
+{
+	struct peer_credentials *creds;
+	g_autoptr(json_object_ptr) hello = NULL;
+
+	if (is_self(a->host, a->peer)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
+		return false;
+	}
+	creds = host_credentials(a->host);
+	a->client = peer_client_connect(a->peer, a->host->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
+	peer_credentials_unref(creds);
+	if (!a->client)
+		return false;
+	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
+				 CALL_TIMEOUT_MS, error);
+	if (hello && g_strcmp0(json_get_str(hello, "name"), peer_client_name(a->client)) == 0 && !is_self(a->host, json_get_str(hello, "name")))
+		return true;
+	if (hello)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
+			    json_get_str(hello, "name"), peer_client_name(a->client));
+	g_clear_pointer(&a->client, peer_client_close);
+	return false;
+}
+
+/* Probe files beside all images, made or removed; the first that cannot be made ends it. */
+static bool
+probe_files(const struct attempt *a, const char *suffix, bool make, GError **error)
+{
+	for (guint i = 0; i < a->domain->disks->len; i++) {
+		const struct domain_disk *d = g_ptr_array_index(a->domain->disks, i);
+
+		if (!d->path || strcmp(d->type, "file") != 0)
+			continue;
+		if (!make)
+			probe_file_remove(d->path, suffix);
+		else if (!probe_file_make(d->path, suffix, error))
+			return false;
+	}
+	return true;
+}
+
+static void
+look_at_peer(struct attempt *a, GPtrArray *findings)
+{
+	g_autofree char *nonce = g_uuid_string_random(), *suffix = g_strconcat(".ftd-probe-", nonce, NULL);
+	g_autoptr(json_object_ptr) answer = NULL;
+	GError *error = NULL;
+
+	if (!connect_peer(a, &error)) {
+		findings_take(findings, error);
+		return;
+	}
+	if (probe_files(a, suffix, true, &error))
+		answer = peer_client_call(a->client, "Inspect", inspect_request(a->domain, a->qemu, suffix), CALL_TIMEOUT_MS, &error);
+	probe_files(a, suffix, false, NULL);
+	if (answer)
+		domain_check_peer(a->domain, a->qemu, peer_client_name(a->client), answer, findings);
+	else
+		findings_take(findings, error);
+}
+
+static void
+check_all(struct attempt *a, GPtrArray *findings)
+{
+	check_place(a, findings);
+	domain_check_local(a->domain, a->qemu, findings);
+	look_at_peer(a, findings);
+	check_arbiter(a, findings);
+}
+
+struct json_object *
+check_domain(struct host *h, const char *domain, const char *peer, GError **error)
+{
+	g_auto(attempt) a = { .host = h, .peer = peer };
+	g_autoptr(GPtrArray) findings = findings_new();
+
+	if (!look(&a, domain, error))
+		return NULL;
+	check_all(&a, findings);
+	return json_put_value(json_object_new_object(), "findings", findings_to_json(findings));
+}
+
+/* -- enable */
+
+static struct json_object *
+settings_of(const struct ftd_config *c)
+{
+	struct json_object *s = json_object_new_object();
+
+	json_put_u64(json_put_u64(s, "heartbeat_ms", c->heartbeat_ms), "suspect_ms", c->suspect_ms);
+	json_put_u64(json_put_u64(s, "max_epoch_ms", c->max_epoch_ms), "compare_timeout_ms", c->compare_timeout_ms);
+	json_put_u64(json_put_u64(s, "max_held_bytes", c->max_held_bytes), "max_checkpoint_bytes", c->max_checkpoint_bytes);
+	return json_put_bool(json_put_u64(s, "max_disk_bytes", c->max_disk_bytes), "tcg_flush_load", c->tcg_flush_load);
+}
+
+static struct json_object *
+prepare_request(struct attempt *a, const char *token, GError **error)
+{
+	g_autofree char *xml = libvirt_xml(a->dom, VIR_DOMAIN_XML_MIGRATABLE | VIR_DOMAIN_XML_SECURE, error);
+	struct json_object *r, *disks;
+
+	if (!xml)
+		return NULL;
+	r = inspect_request(a->domain, a->qemu, NULL);
+	disks = json_object_get(json_get(r, "disks"));
+	json_object_put(r);
+	r = json_put_value(json_object_new_object(), "disks", disks);
+	json_put_str(json_put_str(json_put_str(r, "domain", a->domain->name), "uuid", a->domain->uuid), "xml", xml);
+	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config));
+}
+
+static void
+fill_disks(struct guard_config *c, const struct attempt *a)
+{
+	for (guint i = 0; i < a->domain->disks->len; i++) {
+		const struct domain_disk *d = g_ptr_array_index(a->domain->disks, i);
+		const struct qemu_disk *q = g_ptr_array_index(a->qemu->disks, i);
+
+		if (d->path && q)
+			c->disks[c->n_disks++] = (struct guard_disk){ .device = g_strdup(q->qom), .qdev = g_strdup(d->alias), .node = g_strdup(q->node), .size = q->virtual_size };
+	}
+}
+
+static void
+fill_nics(struct guard_config *c, const struct attempt *a)
+{
+	for (guint i = 0; i < a->domain->nics->len; i++) {
+		const struct domain_nic *nic = g_ptr_array_index(a->domain->nics, i);
+		const struct qemu_nic *q = g_ptr_array_index(a->qemu->nics, i);
+
+		c->nics[c->n_nics++] = (struct guard_nic){ g_strconcat("host", nic->alias, NULL), q->has_rewriter };
+	}
+}
+
+static void
+fill_settings(struct guard_config *c, const struct ftd_config *config)
+{
+	c->arbiter = g_strdup(config->arbiter);
+	c->pki = g_strdup(config->pki);
+	c->libvirt_uri = g_strdup(config->libvirt_uri);
+	c->heartbeat_ms = config->heartbeat_ms;
+	c->suspect_ms = config->suspect_ms;
+	c->max_epoch_ms = config->max_epoch_ms;
+	c->compare_timeout_ms = config->compare_timeout_ms;
+	c->max_held_bytes = config->max_held_bytes;
+	c->max_checkpoint_bytes = config->max_checkpoint_bytes;
+	c->max_disk_bytes = config->max_disk_bytes;
+	c->tcg_flush_load = config->tcg_flush_load;
+}
+
+static struct guard_config *
+make_guard_config(const struct attempt *a, const char *token, const char *address, guint port)
+{
+	struct guard_config *c = guard_config_new();
+
+	c->role = FAILOVER_PRIMARY;
+	c->pair = g_strdup(a->domain->uuid);
+	c->domain = g_strdup(a->domain->name);
+	c->self = g_strdup(a->host->name);
+	c->peer = g_strdup(peer_client_name(a->client));
+	c->run_dir = host_pair_dir(a->host, a->domain->uuid);
+	c->state_file = host_state_file(a->host, a->domain->uuid, ".json");
+	c->generation = a->generation;
+	c->token = g_strdup(token);
+	c->peer_address = g_strdup(address);
+	c->peer_port = port;
+	fill_settings(c, a->host->config);
+	fill_disks(c, a);
+	fill_nics(c, a);
+	return c;
+}
+
+static bool
+on_progress(struct json_object *parameters, gpointer user_data)
+{
+	struct json_object *copy = NULL;	/* json-c counts references without a lock: nothing is shared between threads */
+
+	json_object_deep_copy(parameters, &copy, NULL);
+	job_report(user_data, copy);
+	return true;
+}
+
+static bool
+run_guard(struct attempt *a, const char *token, struct json_object *prepared, GError **error)
+{
+	g_autoptr(guard_config) config = make_guard_config(a, token, json_get_str(prepared, "address"), (guint)json_get_u64(prepared, "port"));
+	g_autoptr(json_object_ptr) reply = NULL;
+
+	report(a, "connect");
+	if (!guard_prepare_dir(a->host, a->domain->uuid, error) || !guard_start(a->host, config, error))
+		return false;
+	reply = guard_call(a->host, a->domain->uuid, "Start", true, on_progress, a->job, -1, error);
+	return reply != NULL;
+}
+
+/* Everything between the check and "protected"; *asked: the peer may have something to undo. */
+static bool
+form_pair(struct attempt *a, bool *asked, GError **error)
+{
+	g_autofree char *token = make_hex(TOKEN_BYTES, error);
+	struct json_object *request = token ? prepare_request(a, token, error) : NULL;
+	g_autoptr(json_object_ptr) prepared = NULL;
+
+	if (!request)
+		return false;
+	report(a, "prepare");
+	*asked = true;
+	prepared = peer_client_call(a->client, "PrepareStandby", request, PREPARE_TIMEOUT_MS, error);
+	return prepared && run_guard(a, token, prepared, error);
+}
+
+static void
+tell_peer(struct attempt *a, const char *method)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(json_object_ptr) reply = peer_client_call(a->client, method, json_put_str(json_object_new_object(), "uuid", a->domain->uuid), CALL_TIMEOUT_MS, &error);
+
+	if (!reply)
+		host_event(a->host, a->domain->name, "note", "%s: %s", method, error->message);
+}
+
+struct json_object *
+enable_domain(struct host *h, const char *domain, const char *peer, struct job *job, GError **error)
+{
+	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
+	g_autoptr(GPtrArray) findings = findings_new();
+	g_autoptr(pair_record) record = NULL;
+	bool asked = false;
+
+	if (!look(&a, domain, error))
+		return NULL;
+	report(&a, "check");
+	check_all(&a, findings);
+	if (!findings_to_error(findings, error))
+		return NULL;
+	record = pair_record_new(a.domain->uuid, a.domain->name, peer_client_name(a.client), FAILOVER_PRIMARY, a.generation);
+	if (!pairs_begin(h->pairs, record, 0, error))
+		return NULL;
+	host_event(h, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a.generation);
+	if (form_pair(&a, &asked, error)) {
+		pairs_activate(h->pairs, record->uuid);
+		pairs_watch(h->pairs, record->uuid);
+		tell_peer(&a, "Armed");
+		return json_object_new_object();
+	}
+	host_event(h, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
+	if (asked)
+		tell_peer(&a, "AbortStandby");
+	pairs_end(h->pairs, record->uuid, NULL, "setup-failed");
+	return NULL;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/fd-stream-io.h"
+
+#include "daemon/base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define READS_PER_DISPATCH 4
+#define IOV_BATCH 64
+/* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
+#define SOCKET_BUFFER (8 << 20)
+
+struct fd_stream {
+	int fd;
+	size_t read_size;
+	struct fd_stream_callbacks cb;
+	gpointer user_data;
+	GSource *in, *out;
+	GQueue queue;		/* of GBytes */
+	size_t head_sent, queued;
+	bool paused, closed, freed;
+	unsigned busy;		/* callbacks under way: the struct must stay */
+};
+
+static void
+source_drop(GSource **source)
+{
+	if (!*source)
+		return;
+	g_source_destroy(*source);
+	g_clear_pointer(source, g_source_unref);
+}
+
+static void
+release(struct fd_stream *s)
+{
+	if (s->freed && s->busy == 0)
+		g_free(s);
+}
+
+static void
+mark_closed(struct fd_stream *s, const char *why)
+{
+	if (s->closed)
+		return;
+	s->closed = true;
+	source_drop(&s->in);
+	source_drop(&s->out);
+	s->busy++;
+	if (!s->freed)
+		s->cb.closed(s, why, s->user_data);
+	s->busy--;
+}
+
+/* One read; false when nothing more is to be had now. */
+static bool
+read_once(struct fd_stream *s)
+{
+	uint8_t *buffer = g_malloc(s->read_size);
+	ssize_t n = read(s->fd, buffer, s->read_size);
+
+	if (n <= 0) {
+		int e = errno;
+		g_free(buffer);
+		if (n == 0 || (e != EAGAIN && e != EINTR))
+			mark_closed(s, n == 0 ? "end of file" : g_strerror(e));
+		return n < 0 && e == EINTR;
+	}
+	if ((size_t)n < s->read_size / 2)
+		buffer = g_realloc(buffer, (gsize)n);
+	g_autoptr(GBytes) bytes = g_bytes_new_take(buffer, (gsize)n);
+	s->cb.data(s, bytes, s->user_data);
+	return true;
+}
+
+static gboolean
+on_readable(int fd, GIOCondition condition, gpointer user_data)
+{
+	struct fd_stream *s = user_data;
+
+	s->busy++;
+	for (int i = 0; i < READS_PER_DISPATCH && !s->closed && !s->freed && !s->paused; i++)
+		if (!read_once(s))
+			break;
+	s->busy--;
+	release(s);
+	return G_SOURCE_CONTINUE;
+}
+
+static GSource *
+watch(struct fd_stream *s, GIOCondition condition, GUnixFDSourceFunc func)
+{
+	GSource *source = g_unix_fd_source_new(s->fd, condition);
+
+	g_source_set_callback(source, G_SOURCE_FUNC(func), s, NULL);
+	/* Nothing here runs a main loop of its own; without this GLib takes the fd out of the poll set around each dispatch and wakes itself twice. */
+	g_source_set_can_recurse(source, TRUE);
+	g_source_attach(source, g_main_context_get_thread_default());
+	return source;
+}
+
+/* Writes what the socket takes; false when the stream broke. */
+static bool
+flush(struct fd_stream *s)
+{
+	while (s->queue.head) {
+		struct iovec iov[IOV_BATCH];
+		int n = 0;
+		size_t skip = s->head_sent;
+		for (GList *l = s->queue.head; l && n < IOV_BATCH; l = l->next, n++) {
+			gsize size;
+			const uint8_t *data = g_bytes_get_data(l->data, &size);
+			iov[n] = (struct iovec){ .iov_base = (void *)(data + skip), .iov_len = size - skip };
+			skip = 0;
+		}
+		ssize_t sent = writev(s->fd, iov, n);
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && errno == EAGAIN)
+			return true;
+		if (sent < 0)
+			return false;
+		s->queued -= (size_t)sent;
+		s->head_sent += (size_t)sent;
+		while (s->queue.head && s->head_sent >= g_bytes_get_size(s->queue.head->data)) {
+			s->head_sent -= g_bytes_get_size(s->queue.head->data);
+			g_bytes_unref(g_queue_pop_head(&s->queue));
+		}
+	}
+	return true;
+}
+
+static void
+drop_queue(struct fd_stream *s)
+{
+	g_queue_clear_full(&s->queue, (GDestroyNotify)g_bytes_unref);
+	s->queued = s->head_sent = 0;
+}
+
+static gboolean
+on_writable(int fd, GIOCondition condition, gpointer user_data)
+{
+	struct fd_stream *s = user_data;
+	bool ok = flush(s);
+
+	if (ok && s->queue.head)
+		return G_SOURCE_CONTINUE;
+	source_drop(&s->out);
+	if (!ok)
+		drop_queue(s);	/* the reading side reports the end */
+	return G_SOURCE_REMOVE;
+}
+
+void
+fd_stream_write(struct fd_stream *s, GBytes *bytes)
+{
+	bool idle = s->queue.head == NULL;
+
+	if (s->closed || g_bytes_get_size(bytes) == 0)
+		return;
+	g_queue_push_tail(&s->queue, g_bytes_ref(bytes));
+	s->queued += g_bytes_get_size(bytes);
+	if (!idle)
+		return;
+	if (!flush(s))
+		drop_queue(s);
+	else if (s->queue.head && !s->out)
+		s->out = watch(s, G_IO_OUT, on_writable);
+}
+
+size_t
+fd_stream_queued(const struct fd_stream *s)
+{
+	return s->queued;
+}
+
+void
+fd_stream_pause(struct fd_stream *s, bool paused)
+{
+	if (s->paused == paused || s->closed)
+		return;
+	s->paused = paused;
+	if (paused)
+		source_drop(&s->in);
+	else
+		s->in = watch(s, G_IO_IN, on_readable);
+}
+
+void
+fd_stream_drain(struct fd_stream *s)
+{
+	s->busy++;
+	while (!s->closed && !s->freed && read_once(s))
+		;
+	s->busy--;
+	release(s);
+}
+
+struct fd_stream *
+fd_stream_new(int fd, size_t read_size, const struct fd_stream_callbacks *cb, gpointer user_data)
+{
+	struct fd_stream *s = g_new0(struct fd_stream, 1);
+
+	s->fd = fd;
+	s->read_size = read_size;
+	s->cb = *cb;
+	s->user_data = user_data;
+	g_queue_init(&s->queue);
+	g_unix_set_fd_nonblocking(fd, TRUE, NULL);
+	s->in = watch(s, G_IO_IN, on_readable);
+	return s;
+}
+
+void
+fd_stream_free(struct fd_stream *s)
+{
+	if (!s || s->freed)
+		return;
+	source_drop(&s->in);
+	source_drop(&s->out);
+	drop_queue(s);
+	close(s->fd);
+	s->closed = s->freed = true;
+	release(s);
+}
+
+bool
+fd_stream_pair(int *ours, int *theirs, GError **error)
+{
+	int fds[2];
+	int size = SOCKET_BUFFER;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "socketpair: %s", g_strerror(errno));
+		return false;
+	}
+	for (int i = 0; i < 2; i++)
+		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);	/* without CAP_NET_ADMIN: as much as wmem_max allows */
+	*ours = fds[0];
+	*theirs = fds[1];
+	return true;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/ftctl.h"
+#include "daemon/json-util.h"
+
+#include <stdio.h>
+
+#define TIMEOUT_S 90
+
+int
+ftctl_disable(struct ftctl *f, int argc, char **argv)
+{
+	g_autoptr(json_object_ptr) parameters = NULL, reply = NULL;
+	int status;
+
+	if (!ftctl_parse(f, "disable", "DOMAIN", "Ends the protection of a domain. It goes on without interruption on the host that is its primary.", NULL, 1, 1,
+			 &argc, &argv, &status))
+		return status;
+	parameters = json_put_str(json_object_new_object(), "domain", argv[1]);
+	reply = ftctl_call(f, "disable", argv[1], "Disable", parameters, TIMEOUT_S, NULL, NULL, &status);
+	if (!reply)
+		return status;
+	if (f->json)
+		ftctl_print_json(reply);
+	else
+		printf("%s is no longer protected\n", argv[1]);
+	return 0;
+}

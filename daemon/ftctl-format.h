@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What ftctl prints for people. Pure: JSON of org.ftd and the time in, text out. */
+#pragma once
+
+#include <glib.h>
+#include <json-c/json.h>
+
+char *format_status_table(struct json_object *domains, gint64 now_s);	/* one line per domain, with a head line */
+char *format_status_detail(struct json_object *domain, gint64 now_s);	/* one line per member */
+char *format_event(struct json_object *event);				/* "2026-11-22 20:01:02.345 vm1 failover: text" (local time) */
+char *format_bytes(guint64 bytes);					/* "1.5 GiB" */
+/* "copying disks  [#####-----]  50%  512.0 MiB of 1.0 GiB"; columns 0: without the bar. */
+char *format_progress(struct json_object *progress, unsigned columns);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* org.ftd: what the daemon answers on <run>/ftd.sock. ftctl(1) is a client of it; so is varlinkctl. */
+#pragma once
+
+#define FTD_INTERFACE "org.ftd"
+#define FTD_INTERFACE_DESCRIPTION \
+"# Fault tolerance for domains of this host. Every error carries a message that names the cause and the way out.\n" \
+"interface org.ftd\n" \
+"\n" \
+"type Finding (error: string, message: string)\n" \
+"\n" \
+"# May the domain (name or UUID) be protected by that host? Nothing is changed. No findings: yes.\n" \
+"method Check(domain: string, peer: string) -> (findings: []Finding)\n" \
+"\n" \
+"# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
+"method Enable(domain: string, peer: string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# End protection; the domain goes on here, or on the host that is its primary.\n" \
+"method Disable(domain: string) -> ()\n" \
+"\n" \
+"# Let the standby take over now.\n" \
+"method Failover(domain: string) -> ()\n" \
+"\n" \
+"# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
+"method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
+"\n" \
+"# The last events {time, domain, type, text, ...}, one reply each; with follow: and every one from now on. Needs more.\n" \
+"method Events(domain: ?string, follow: ?bool) -> (event: ?object)\n" \
+"\n" \
+"error Failed (message: string)\n" \
+"error Usage (message: string)\n" \
+"error Denied (message: string)\n" \
+"error NoDomain (message: string)\n" \
+"error NotRunning (message: string)\n" \
+"error NotProtected (message: string)\n" \
+"error AlreadyProtected (message: string)\n" \
+"error NicVhost (message: string)\n" \
+"error NicMultiqueue (message: string)\n" \
+"error NicModel (message: string)\n" \
+"error Device (message: string)\n" \
+"error DiskKind (message: string)\n" \
+"error QemuNoColo (message: string)\n" \
+"error QemuVersion (message: string)\n" \
+"error PeerUnreachable (message: string)\n" \
+"error PeerCertificate (message: string)\n" \
+"error PeerMemory (message: string)\n" \
+"error PeerStorage (message: string)\n" \
+"error ImageSize (message: string)\n" \
+"error PeerUuidRunning (message: string)\n" \
+"error ArbiterNotShared (message: string)\n" \
+"error ArbiterSilent (message: string)\n" \
+"error ArbiterDenied (message: string)\n" \
+"error Protocol (message: string)\n" \
+"error Timeout (message: string)\n" \
+"error Qmp (message: string)\n" \
+"error Libvirt (message: string)\n" \
+"error Limit (message: string)\n" \
+"error Config (message: string)\n"

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guard's control socket: org.ftd.Guard, for ftd on the same host. */
+#include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
+#include "daemon/guard-interface.h"
+#include "daemon/guard-io.h"
+
+#include <string.h>
+
+static void
+put(gpointer object)
+{
+	json_object_put(object);
+}
+
+/* -- events -------------------------------------------------------------------------------------------------------------------- */
+
+static struct json_object *
+wrap(const char *key, struct json_object *value)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, key, value);
+	return o;
+}
+
+void
+control_env_event(void *ctx, struct json_object *event)
+{
+	struct guard_io *io = ctx;
+	struct json_object *type = json_object_object_get(event, "type"), *text = json_object_object_get(event, "text");
+	bool bad = strcmp(json_object_get_string(type), "error") == 0;
+
+	json_object_object_add(event, "time", json_object_new_int64(g_get_real_time()));
+	log_line(bad ? 4 : 6, json_object_get_string(type), NULL, "%s", json_object_get_string(text));
+	g_queue_push_tail(&io->events, event);
+	if (g_queue_get_length(&io->events) > GUARD_EVENTS_KEPT)
+		json_object_put(g_queue_pop_head(&io->events));
+	for (guint i = 0; i < io->subscribers->len; i++)
+		varlink_request_notify(g_ptr_array_index(io->subscribers, i), wrap("event", json_object_get(event)));
+}
+
+static void
+on_subscriber_gone(struct varlink_request *r, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	g_ptr_array_remove(io->subscribers, r);
+}
+
+static void
+call_events(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (!varlink_request_wants_more(r) || io->subscribers->len >= GUARD_SUBSCRIBERS_MAX) {
+		g_autoptr(GError) error = g_error_new_literal(FTD_ERROR, FTD_ERROR_USAGE, "Events wants `more`, and at most 16 may listen");
+		varlink_request_fail(r, error);
+		return;
+	}
+	g_ptr_array_add(io->subscribers, r);
+	varlink_request_on_gone(r, on_subscriber_gone, io);
+	for (GList *l = io->events.head; l; l = l->next)
+		if (!varlink_request_notify(r, wrap("event", json_object_get(l->data))))
+			return;
+}
+
+/* -- the verbs --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+call_status(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	struct json_object *status = guard_status(io->guard, guard_io_now());
+
+	json_object_object_add(status, "frames_not_written", json_object_new_int64((int64_t)io->frames_dropped));
+	varlink_request_finish(r, wrap("status", status));
+}
+
+static void
+on_request_gone(struct varlink_request *r, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (io->start_request == r)
+		io->start_request = NULL;
+	if (io->disable_request == r)
+		io->disable_request = NULL;
+	if (io->failover_request == r)
+		io->failover_request = NULL;
+}
+
+/* Takes r into *slot; false (and r is answered) when one waits there already or this side is not in the right state. */
+static bool
+keep(struct guard_io *io, struct varlink_request **slot, struct varlink_request *r, const char *refusal)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (*slot)
+		refusal = "this was asked for already";
+	if (!refusal) {
+		*slot = r;
+		varlink_request_on_gone(r, on_request_gone, io);
+		return true;
+	}
+	error = g_error_new_literal(FTD_ERROR, FTD_ERROR_FAILED, refusal);
+	varlink_request_fail(r, error);
+	return false;
+}
+
+static void
+call_start(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (!keep(io, &io->start_request, r, guard_current_phase(io->guard) != GUARD_PHASE_IDLE ? "this guard was started already" : NULL))
+		return;
+	guard_start(io->guard, guard_io_now());
+	guard_io_schedule(io);
+}
+
+static void
+call_disable(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (!keep(io, &io->disable_request, r, io->config->role != FAILOVER_PRIMARY ? "protection is ended on the primary's host" : NULL))
+		return;
+	guard_disable(io->guard, guard_io_now());
+	guard_io_schedule(io);
+}
+
+static void
+call_failover(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	const char *refusal = NULL;
+
+	if (io->config->role != FAILOVER_STANDBY)
+		refusal = "the standby takes over, not the primary: ask its host";
+	else if (guard_state(io->guard) != FAILOVER_PROTECTED)
+		refusal = "the pair is not protected";
+	if (!keep(io, &io->failover_request, r, refusal))
+		return;
+	guard_failover(io->guard, guard_io_now());
+	guard_io_schedule(io);
+}
+
+static void
+call_guest_ended(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_ended(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+/* -- answers ------------------------------------------------------------------------------------------------------------------------- */
+
+void
+control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total)
+{
+	struct json_object *o;
+
+	if (!io->start_request || !varlink_request_wants_more(io->start_request))
+		return;
+	o = wrap("phase", json_object_new_string(phase));
+	json_object_object_add(o, "done", json_object_new_int64((int64_t)done));
+	json_object_object_add(o, "total", json_object_new_int64((int64_t)total));
+	varlink_request_notify(io->start_request, o);
+}
+
+void
+control_env_started(void *ctx, const GError *error)
+{
+	struct guard_io *io = ctx;
+	struct varlink_request *r = g_steal_pointer(&io->start_request);
+
+	if (!r)
+		return;
+	if (error)
+		varlink_request_fail(r, error);
+	else if (io->listener)
+		varlink_request_finish(r, wrap("port", json_object_new_int64(peer_listener_port(io->listener))));
+	else
+		varlink_request_finish(r, wrap("phase", json_object_new_string("protected")));
+}
+
+static void
+answer(struct varlink_request **slot, const GError *error)
+{
+	struct varlink_request *r = g_steal_pointer(slot);
+
+	if (r && error)
+		varlink_request_fail(r, error);
+	else if (r)
+		varlink_request_finish(r, NULL);
+}
+
+void
+control_finished(struct guard_io *io)
+{
+	enum failover_state state = guard_state(io->guard);
+	g_autoptr(GError) error = NULL;
+
+	if (state == FAILOVER_FENCED)
+		error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_DENIED, "the other side runs the domain now");
+	else if (state == FAILOVER_ENDED && io->failover_request)
+		error = g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "the pair ended before this side could take over");
+	answer(&io->disable_request, error);
+	answer(&io->failover_request, error);
+}
+
+void
+control_claim_silent(struct guard_io *io)
+{
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter %s gives no answer yet; the claim is repeated until it does. Is it reachable from %s?",
+					      io->config->arbiter, io->config->self);
+
+	if (guard_state(io->guard) != FAILOVER_ASKING)
+		return;
+	answer(&io->disable_request, error);
+	answer(&io->failover_request, error);
+}
+
+bool
+control_init(struct guard_io *io, GError **error)
+{
+	static const struct varlink_method_entry methods[] = {
+		{ "Status", call_status, false },
+		{ "Start", call_start, true },
+		{ "Disable", call_disable, true },
+		{ "Failover", call_failover, true },
+		{ "GuestEnded", call_guest_ended, true },
+		{ "Events", call_events, false },
+		{ NULL }
+	};
+	g_autofree char *path = g_strdup_printf("%s/guard.sock", io->config->run_dir);
+
+	io->subscribers = g_ptr_array_new();
+	g_queue_init(&io->events);
+	io->control = varlink_server_new(path, 0600, NULL, GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION, methods, io, error);
+	return io->control != NULL;
+}
+
+void
+control_clear(struct guard_io *io)
+{
+	g_clear_pointer(&io->control, varlink_server_free);
+	g_clear_pointer(&io->subscribers, g_ptr_array_unref);
+	g_queue_clear_full(&io->events, put);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The sockets of QEMU's net filters and of its migration stream. */
+#include "daemon/base/error.h"
+#include "daemon/guard-io.h"
+
+#include <unistd.h>
+
+#define FILTER_READ (64 << 10)
+#define MIGRATION_READ (256 << 10)
+/* A dying QEMU closes its sockets one after the other; a living one that is unhappy closes just one. */
+#define GONE_GRACE_MS 60
+
+static gboolean
+on_gone_timer(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->gone_timer = 0;
+	guard_data_failed(io->guard, guard_io_now(), "QEMU closed %s", io->gone_why);
+	guard_io_schedule(io);
+	return G_SOURCE_REMOVE;
+}
+
+void
+qemu_closed(struct guard_io *io, bool surely_dead, const char *what)
+{
+	if (surely_dead) {
+		if (io->gone_timer)
+			g_source_remove(io->gone_timer);
+		io->gone_timer = 0;
+		guard_qemu_gone(io->guard, guard_io_now());
+		guard_io_schedule(io);
+	} else if (!io->gone_timer) {
+		g_free(io->gone_why);
+		io->gone_why = g_strdup(what);
+		io->gone_timer = g_timeout_add(GONE_GRACE_MS, on_gone_timer, io);
+	}
+}
+
+/* -- filters ----------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_filter_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
+{
+	struct port_io *p = user_data;
+	g_autoptr(GError) error = NULL;
+	gsize size;
+	const uint8_t *data = g_bytes_get_data(bytes, &size);
+	GBytes *frame;
+
+	if (p->port == GUARD_PORT_SHUT)
+		return;		/* what the standby host's LAN sends: not for the copy */
+	if (!wire_splitter_input(p->splitter, data, size, &error)) {
+		guard_data_failed(p->io->guard, guard_io_now(), "%s", error->message);
+		fd_stream_pause(s, true);
+	}
+	while ((frame = wire_splitter_next(p->splitter))) {
+		guard_frame(p->io->guard, guard_io_now(), p->port, p->nic, frame);
+		g_bytes_unref(frame);
+	}
+	guard_io_schedule(p->io);
+}
+
+static void
+on_filter_closed(struct fd_stream *s, const char *why, gpointer user_data)
+{
+	struct port_io *p = user_data;
+
+	if (!p->io->leaving)
+		qemu_closed(p->io, true, "a filter");
+}
+
+static const struct fd_stream_callbacks filter_callbacks = { .data = on_filter_data, .closed = on_filter_closed };
+
+int
+filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error)
+{
+	struct port_io *p = &io->ports[port][nic];
+	int ours, theirs;
+
+	if (!fd_stream_pair(&ours, &theirs, error))
+		return -1;
+	*p = (struct port_io){ .io = io, .port = port, .nic = nic, .splitter = wire_splitter_new() };
+	p->stream = fd_stream_new(ours, FILTER_READ, &filter_callbacks, p);
+	return theirs;
+}
+
+void
+filters_close(struct guard_io *io)
+{
+	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
+		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
+			struct port_io *p = &io->ports[port][nic];
+			g_clear_pointer(&p->stream, fd_stream_free);
+			g_clear_pointer(&p->splitter, wire_splitter_free);
+		}
+}
+
+void
+filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
+{
+	struct guard_io *io = ctx;
+	struct fd_stream *s = io->ports[port][nic].stream;
+
+	if (!s || fd_stream_queued(s) > GUARD_FRAME_QUEUE_MAX) {
+		io->frames_dropped++;
+		return;
+	}
+	fd_stream_write(s, frame);
+}
+
+void
+filters_env_drain(void *ctx)
+{
+	static const enum guard_port ports[] = { GUARD_PORT_MIR, GUARD_PORT_OUT, GUARD_PORT_CAP };
+	struct guard_io *io = ctx;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(ports); i++)
+		for (unsigned nic = 0; nic < io->config->n_nics; nic++)
+			if (io->ports[ports[i]][nic].stream)
+				fd_stream_drain(io->ports[ports[i]][nic].stream);
+}
+
+/* -- migration --------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_migration_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_migration_bytes(io->guard, guard_io_now(), bytes);
+	if (io->migration)
+		fd_stream_pause(io->migration, !guard_migration_reading(io->guard));
+	guard_io_schedule(io);
+}
+
+static void
+on_migration_closed(struct fd_stream *s, const char *why, gpointer user_data)
+{
+	qemu_closed(user_data, false, "the migration stream");
+}
+
+static const struct fd_stream_callbacks migration_callbacks = { .data = on_migration_data, .closed = on_migration_closed };
+
+int
+migration_open(struct guard_io *io, GError **error)
+{
+	int ours, theirs;
+
+	if (!fd_stream_pair(&ours, &theirs, error))
+		return -1;
+	io->migration = fd_stream_new(ours, MIGRATION_READ, &migration_callbacks, io);
+	return theirs;
+}
+
+void
+migration_close(struct guard_io *io)
+{
+	g_clear_pointer(&io->migration, fd_stream_free);
+}
+
+void
+migration_env_write(void *ctx, GBytes *bytes)
+{
+	struct guard_io *io = ctx;
+
+	if (io->migration)
+		fd_stream_write(io->migration, bytes);
+}

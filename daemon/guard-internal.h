@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What guard.c, guard-primary.c, guard-standby.c and guard-status.c share. */
+#pragma once
+
+#include "checkpoint/relay.h"
+#include "checkpoint/standby.h"
+#include "daemon/base/byte-reader.h"
+#include "daemon/base/error.h"
+#include "daemon/base/histogram.h"
+#include "daemon/guard.h"
+#include "policy/liveness.h"
+#include "proxy/comparator.h"
+#include "proxy/standby-proxy.h"
+#include "proxy/wire-frame.h"
+
+#define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
+#define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
+
+struct disk_pending {		/* a mirrored write the standby has not applied yet */
+	uint64_t seq;
+	unsigned disk;
+	uint64_t cookie;
+	uint64_t bytes;
+	bool answered;
+};
+
+struct guard_primary {
+	struct relay *relay;
+	struct comparator *comparator;
+	bool live;			/* READY passed: epochs count */
+	bool armed_wanted;		/* the record's claim is out */
+	uint64_t arm_after;		/* epoch whose commit arms the pair */
+	uint64_t arm_deadline;
+	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
+	uint64_t disk_sent, disk_applied;	/* sequence numbers */
+	uint64_t disk_outstanding;	/* bytes */
+	GQueue disk_pending;		/* of struct disk_pending */
+	uint64_t committed, loaded;
+	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
+	uint64_t last_epoch_ns, last_load_ns, last_stop_ns;
+	uint64_t wants[RELAY_WANT_LAST];
+	struct histogram pause, epoch, commit_lag, load, svm_stop;
+	uint64_t sealed_at;		/* when the last checkpoint was sealed */
+};
+
+struct guard_standby {
+	struct standby *standby;
+	struct standby_proxy *proxy;
+	struct disk_queue *disks;
+	GHashTable *in_flight;		/* cookie -> struct disk_write */
+	uint64_t next_cookie;
+	uint64_t disk_received;		/* writes, = sequence number of the last one */
+	uint64_t disk_prefix;		/* every write up to here is applied */
+	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
+	bool live;			/* the peer passed READY to its QEMU */
+	uint64_t load_wanted;		/* epoch; 0: none */
+	bool going_live;		/* GO_SOLO was asked for */
+	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
+	uint64_t loads;
+	struct histogram load, svm_stop;
+};
+
+struct guard {
+	const struct guard_config *config;
+	struct guard_env env;
+	void *ctx;
+	struct failover failover;
+	struct liveness liveness;
+	bool linked;			/* all channels are up: heartbeats flow */
+	enum guard_phase phase;
+	bool start_answered;
+	bool finished;
+	bool detaching;			/* primary: GUARD_OP_DETACH is under way */
+	bool claim_out;
+	char nonce[33];
+	char failure[256];		/* the first cause, for people */
+	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
+	uint64_t state_since;
+	struct histogram round_trip;
+	struct guard_primary p;
+	struct guard_standby s;
+};
+
+static inline bool
+guard_is_primary(const struct guard *g)
+{
+	return g->config->role == FAILOVER_PRIMARY;
+}
+
+/* guard.c */
+void guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum failover_reason reason);
+void guard_claim_generation(struct guard *g, uint64_t generation, const char *other, const char *reason);
+void guard_send(struct guard *g, enum peer_type type, const void *head, size_t length, GBytes *body);
+void guard_send_u64(struct guard *g, enum peer_type type, unsigned n, const uint64_t *values);
+void guard_event(struct guard *g, const char *type, const char *format, ...) G_GNUC_PRINTF(3, 4);
+void guard_started(struct guard *g, const char *failure);
+void guard_set_phase(struct guard *g, enum guard_phase phase);
+bool guard_persist(struct guard *g);
+
+/* guard-primary.c */
+void primary_init(struct guard *g, uint64_t now);
+void primary_clear(struct guard *g);
+void primary_start(struct guard *g, uint64_t now);
+void primary_op_done(struct guard *g, uint64_t now, enum guard_op op);
+void primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
+void primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
+void primary_freeze(struct guard *g);
+void primary_go_solo(struct guard *g, uint64_t now);
+void primary_undo(struct guard *g, uint64_t now);
+void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error);
+void primary_tick(struct guard *g, uint64_t now);
+uint64_t primary_deadline(const struct guard *g);
+void primary_pump(struct guard *g, uint64_t now);
+
+/* guard-standby.c */
+void standby_side_init(struct guard *g);
+void standby_side_clear(struct guard *g);
+void standby_side_start(struct guard *g, uint64_t now);
+void standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op);
+void standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
+void standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
+void standby_side_freeze(struct guard *g, uint64_t now);
+void standby_side_go_solo(struct guard *g, uint64_t now);
+void standby_side_pump(struct guard *g, uint64_t now);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ftd-guard: options, the main loop and the timer; everything else is in guard-*-io.c. One thread does all the work in bounded pieces; libvirt's monitor
+ * and the arbiter, which may block, have threads of their own behind their interfaces.
+ */
+#include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
+#include "daemon/guard-io.h"
+#include "policy/durable-state-io.h"
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define LINGER_MS 300		/* for last words to reach the peer and ftd */
+
+static gboolean
+on_timer(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->armed_for = UINT64_MAX;
+	g_source_set_ready_time(io->timer, -1);
+	guard_tick(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	return G_SOURCE_CONTINUE;
+}
+
+void
+guard_io_schedule(struct guard_io *io)
+{
+	uint64_t t = guard_deadline(io->guard);
+
+	/* Moving the ready time wakes the main context up. Deadlines mostly move away: let the timer come early then, and look again. */
+	if (t >= io->armed_for)
+		return;
+	io->armed_for = t;
+	g_source_set_ready_time(io->timer, (gint64)((t + 999) / 1000));
+}
+
+static gboolean
+timer_dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
+{
+	return callback(user_data);
+}
+
+static GSourceFuncs timer_funcs = { .dispatch = timer_dispatch };
+
+static void
+timer_init(struct guard_io *io)
+{
+	io->armed_for = UINT64_MAX;
+	io->timer = g_source_new(&timer_funcs, sizeof(GSource));
+	g_source_set_callback(io->timer, on_timer, io, NULL);
+	g_source_set_priority(io->timer, G_PRIORITY_HIGH);
+	g_source_attach(io->timer, NULL);
+}
+
+/* -- what the guard wants done --------------------------------------------------------------------------------------------------- */
+
+static void
+on_claimed(enum arbiter_verdict verdict, const struct arbiter_record *holder, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_claimed(io->guard, guard_io_now(), verdict, holder, error ? error->message : NULL);
+	if (verdict == ARBITER_SILENT)
+		control_claim_silent(io);
+	guard_io_schedule(io);
+}
+
+static void
+env_claim(void *ctx, const struct arbiter_record *record)
+{
+	struct guard_io *io = ctx;
+	struct arbiter_record r = *record;
+
+	r.written_at = g_get_real_time() / G_USEC_PER_SEC;
+	arbiter_claim_async(io->arbiter, &r, GUARD_CLAIM_TIMEOUT_MS, on_claimed, io);
+}
+
+static bool
+env_persist(void *ctx, const struct durable_state *state, GError **error)
+{
+	struct guard_io *io = ctx;
+
+	return durable_state_write(io->config->state_file, state, error);
+}
+
+static gboolean
+on_lingered(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	g_main_loop_quit(io->loop);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+env_finished(void *ctx)
+{
+	struct guard_io *io = ctx;
+
+	control_finished(io);
+	g_timeout_add(LINGER_MS, on_lingered, io);
+}
+
+static const struct guard_env env = {
+	.peer_send = links_env_send,
+	.peer_queued = links_env_queued,
+	.frame_write = filters_env_write,
+	.filters_drain = filters_env_drain,
+	.migration_write = migration_env_write,
+	.nbd_reply = disks_env_reply,
+	.disk_submit = disks_env_submit,
+	.op_start = ops_env_start,
+	.claim = env_claim,
+	.persist = env_persist,
+	.generation_changed = links_env_generation,
+	.event = control_env_event,
+	.started = control_env_started,
+	.finished = env_finished,
+};
+
+/* -- life --------------------------------------------------------------------------------------------------------------------------- */
+
+static struct guard_config *
+config_load(const char *path, GError **error)
+{
+	g_autofree char *text = NULL;
+	gsize length;
+
+	if (!g_file_get_contents(path, &text, &length, error))
+		return NULL;
+	return guard_config_decode(text, length, error);
+}
+
+static bool
+io_init(struct guard_io *io, const char *config_path, GError **error)
+{
+	io->config = config_load(config_path, error);
+	if (!io->config)
+		return false;
+	log_init("ftd-guard", io->config->domain);
+	io->loop = g_main_loop_new(NULL, FALSE);
+	io->arbiter = arbiter_open(io->config->arbiter, error);
+	if (!io->arbiter || !links_init(io, error))
+		return false;
+	io->guard = guard_new(io->config, guard_io_now(), &env, io);
+	timer_init(io);
+	return control_init(io, error);
+}
+
+static void
+io_clear(struct guard_io *io)
+{
+	ops_clear(io);
+	disks_close(io);
+	migration_close(io);
+	filters_close(io);
+	links_close(io);
+	control_clear(io);
+	if (io->timer)
+		g_source_destroy(io->timer);
+	g_clear_pointer(&io->timer, g_source_unref);
+	g_clear_pointer(&io->guard, guard_free);
+	g_clear_pointer(&io->arbiter, arbiter_unref);
+	g_clear_pointer(&io->loop, g_main_loop_unref);
+	g_clear_pointer(&io->config, guard_config_free);
+}
+
+/* A pair is ended by `ftctl disable`, not by a signal that was meant for the daemon; SIGKILL is fail-closed. */
+static gboolean
+on_signal(gpointer user_data)
+{
+	log_warn("guard", "a signal to end was ignored: a pair is ended with `ftctl disable`");
+	return G_SOURCE_CONTINUE;
+}
+
+static bool
+parse_options(int *argc, char ***argv, char **config_path, GError **error)
+{
+	gboolean version = FALSE;
+	const GOptionEntry entries[] = {
+		{ "config", 'c', 0, G_OPTION_ARG_FILENAME, config_path, "what to guard, written by ftd", "FILE" },
+		{ "version", 0, 0, G_OPTION_ARG_NONE, &version, "show the version", NULL },
+		{ NULL }
+	};
+	GOptionContext *context = g_option_context_new("- one side of one protected domain; started by ftd");
+	bool ok;
+
+	g_option_context_add_main_entries(context, entries, NULL);
+	ok = g_option_context_parse(context, argc, argv, error);
+	g_option_context_free(context);
+	if (ok && version) {
+		puts("ftd-guard " FTD_VERSION);
+		exit(EXIT_SUCCESS);
+	}
+	if (ok && !*config_path) {
+		g_set_error_literal(error, FTD_ERROR, FTD_ERROR_USAGE, "--config FILE is missing");
+		return false;
+	}
+	return ok;
+}
+
+int
+main(int argc, char **argv)
+{
+	g_autofree char *config_path = NULL;
+	g_autoptr(GError) error = NULL;
+	struct guard_io io = { 0 };
+	int status = EXIT_FAILURE;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (!parse_options(&argc, &argv, &config_path, &error) || !io_init(&io, config_path, &error)) {
+		fprintf(stderr, "ftd-guard: %s\n", error->message);
+	} else {
+		g_unix_signal_add(SIGTERM, on_signal, NULL);
+		g_unix_signal_add(SIGINT, on_signal, NULL);
+		g_unix_signal_add(SIGHUP, on_signal, NULL);
+		/* The guest waits for us between VMSTATE_SEND and LOADED, and the peer judges us by our heartbeats. */
+		if (setpriority(PRIO_PROCESS, 0, -15) < 0)
+			log_debug("guard", "setpriority: %s", g_strerror(errno));
+		log_info("guard", "%s of %s, other side %s, generation %" G_GUINT64_FORMAT, io.config->role == FAILOVER_PRIMARY ? "primary" : "standby",
+			 io.config->domain, io.config->peer, io.config->generation);
+		g_main_loop_run(io.loop);
+		status = EXIT_SUCCESS;
+	}
+	io_clear(&io);
+	return status;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The guard's shell: what guard-*-io.c share. Each file implements a part of struct guard_env and feeds the events of its sockets to the guard. */
+#pragma once
+
+#include "checkpoint/disk-target-io.h"
+#include "daemon/fd-stream-io.h"
+#include "daemon/guard.h"
+#include "daemon/peer-link-io.h"
+#include "daemon/varlink-io.h"
+#include "policy/arbiter-io.h"
+#include "proxy/wire-frame.h"
+#include "qmp/qmp-client-io.h"
+#include "qmp/qmp-commands.h"
+
+#define GUARD_EVENTS_KEPT 1000
+#define GUARD_SUBSCRIBERS_MAX 16
+#define GUARD_FRAME_QUEUE_MAX (64u << 20)	/* bytes QEMU has not read from rel/inj; beyond it frames are dropped and counted */
+#define GUARD_QMP_TIMEOUT_MS 10000
+#define GUARD_CLAIM_TIMEOUT_MS 3000
+
+struct guard_io;
+
+struct port_io {		/* our end of one filter's socket */
+	struct guard_io *io;
+	enum guard_port port;
+	unsigned nic;
+	struct fd_stream *stream;
+	struct wire_splitter *splitter;
+};
+
+struct disk_io {
+	struct guard_io *io;
+	unsigned disk;
+	/* primary */
+	char *nbd_path;
+	int listen_fd;
+	GSource *listen_source;
+	struct fd_stream *stream;
+	struct nbd_server *server;
+	/* standby */
+	struct disk_target *target;
+	bool ready;
+};
+
+struct link_io {
+	struct guard_io *io;
+	enum peer_channel channel;
+	struct peer_link *link;
+	bool up;
+};
+
+struct guard_io {
+	struct guard_config *config;
+	struct guard *guard;
+	GMainLoop *loop;
+	GSource *timer;
+	uint64_t armed_for;	/* ns; UINT64_MAX: not armed */
+	GError *fatal;
+
+	struct port_io ports[GUARD_PORT_LAST][GUARD_MAX_NICS];
+	struct disk_io disks[GUARD_MAX_DISKS];
+	struct fd_stream *migration;
+	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
+	char *gone_why;
+	bool leaving;		/* we remove filters ourselves: their sockets close */
+	uint64_t frames_dropped;
+
+	struct peer_credentials *credentials;
+	struct link_io links[PEER_CHANNEL_LAST];
+	struct peer_listener *listener;
+	GPtrArray *strangers;	/* of struct link_io: accepted, not introduced yet */
+
+	struct qmp_client *qmp;
+	bool tcg;
+	struct json_object *old_parameters;	/* migration parameters as they were before */
+	guint poll_timer;
+
+	struct arbiter *arbiter;
+
+	struct varlink_server *control;
+	struct varlink_request *start_request, *disable_request, *failover_request;
+	GQueue events;		/* of json_object */
+	GPtrArray *subscribers;	/* of varlink_request */
+};
+
+static inline uint64_t
+guard_io_now(void)
+{
+	return (uint64_t)g_get_monotonic_time() * 1000;
+}
+
+/* guard-io.c */
+void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
+
+/* guard-filters-io.c */
+int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
+void filters_close(struct guard_io *io);
+void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
+void filters_env_drain(void *ctx);
+int migration_open(struct guard_io *io, GError **error);
+void migration_close(struct guard_io *io);
+void migration_env_write(void *ctx, GBytes *bytes);
+void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
+
+/* guard-disks-io.c */
+bool disks_listen(struct guard_io *io, GError **error);
+void disks_close(struct guard_io *io);
+void disks_env_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
+void disks_env_submit(void *ctx, const struct disk_write *w, uint64_t cookie);
+void disks_connect_targets(struct guard_io *io, const char *nbd_path);	/* guard_ops_targets_ready() when all are there */
+void disks_resume_reading(struct guard_io *io);
+
+/* guard-links-io.c */
+bool links_init(struct guard_io *io, GError **error);
+void links_connect(struct guard_io *io);
+bool links_listen(struct guard_io *io, GError **error);
+void links_close(struct guard_io *io);
+void links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
+size_t links_env_queued(void *ctx, enum peer_channel channel);
+void links_env_generation(void *ctx, uint64_t generation);
+
+/* guard-ops-io.c */
+void ops_env_start(void *ctx, enum guard_op op);
+void ops_targets_ready(struct guard_io *io);
+void ops_clear(struct guard_io *io);
+
+/* guard-control-io.c */
+bool control_init(struct guard_io *io, GError **error);
+void control_clear(struct guard_io *io);
+void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total);
+void control_env_event(void *ctx, struct json_object *event);
+void control_env_started(void *ctx, const GError *error);
+void control_finished(struct guard_io *io);
+void control_claim_silent(struct guard_io *io);

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The guard's long operations on QEMU, each a chain of plans (qmp-plan.h) and polls that ends with guard_op_done(). What the plans contain is decided in
+ * qmp-commands.c; the order of the operations in guard-primary.c and guard-standby.c.
+ */
+#include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
+#include "daemon/guard-io.h"
+#include "qmp/qmp-events.h"
+
+#include <string.h>
+
+#define POLL_MS 100
+#define QMP_CONNECT_MS 10000
+#define QUIT_TIMEOUT_MS 3000
+
+static void
+op_done(struct guard_io *io, enum guard_op op, const GError *error)
+{
+	guard_op_done(io->guard, guard_io_now(), op, error);
+	guard_io_schedule(io);
+}
+
+static void
+poll_later(struct guard_io *io, GSourceFunc func)
+{
+	g_assert(io->poll_timer == 0);
+	io->poll_timer = g_timeout_add(POLL_MS, func, io);
+}
+
+static void
+run(struct guard_io *io, struct qmp_plan *plan, qmp_plan_func done)
+{
+	qmp_client_run(io->qmp, plan, GUARD_QMP_TIMEOUT_MS, done, io);
+}
+
+static void
+query(struct guard_io *io, const char *what, qmp_reply_func done)
+{
+	qmp_client_execute(io->qmp, qmp_query(what), -1, 0, GUARD_QMP_TIMEOUT_MS, done, io);
+}
+
+static void
+on_monitor_closed(const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	log_warn("qmp", "monitor: %s", error ? error->message : "closed");
+	qemu_closed(io, true, "the monitor");
+}
+
+/* Is the step that asked still what the guard is about? It may have been called off between a question and its answer. */
+static bool
+forming_in(const struct guard_io *io, enum guard_phase phase)
+{
+	return guard_state(io->guard) == FAILOVER_FORMING && guard_current_phase(io->guard) == phase;
+}
+
+static void
+nic_fill(struct guard_io *io, unsigned i, struct qmp_nic *n)
+{
+	memset(n, 0, sizeof *n);
+	g_strlcpy(n->netdev, io->config->nics[i].netdev, sizeof n->netdev);
+	n->has_rewriter = io->config->nics[i].has_rewriter;
+	n->vnet_hdr = true;
+	n->out_fd = n->rel_fd = n->mir_fd = n->inj_fd = n->cap_fd = n->shut_fd = -1;
+}
+
+static void
+disk_fill(struct guard_io *io, unsigned i, struct qmp_disk *d)
+{
+	const struct guard_disk *c = &io->config->disks[i];
+
+	memset(d, 0, sizeof *d);
+	g_strlcpy(d->device, c->device ? c->device : "", sizeof d->device);
+	g_strlcpy(d->node, c->node ? c->node : "", sizeof d->node);
+	g_strlcpy(d->active_path, c->active ? c->active : "", sizeof d->active_path);
+	g_strlcpy(d->hidden_path, c->hidden ? c->hidden : "", sizeof d->hidden_path);
+	if (io->disks[i].nbd_path)
+		g_strlcpy(d->nbd_path, io->disks[i].nbd_path, sizeof d->nbd_path);
+	d->size = c->size;
+	d->nbd_fd = -1;
+}
+
+/* -- attach (primary) ------------------------------------------------------------------------------------------------------------ */
+
+static bool
+primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
+{
+	for (unsigned i = 0; i < io->config->n_nics; i++) {
+		struct qmp_nic n;
+		nic_fill(io, i, &n);
+		if ((n.out_fd = filters_open(io, GUARD_PORT_OUT, i, error)) < 0 || (n.rel_fd = filters_open(io, GUARD_PORT_REL, i, error)) < 0 ||
+		    (n.mir_fd = filters_open(io, GUARD_PORT_MIR, i, error)) < 0)
+			return false;
+		qmp_plan_append(plan, qmp_recipe_primary_nic(i, &n));
+	}
+	return true;
+}
+
+static void
+on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_ATTACH, error);
+}
+
+/* What detaching has to restore. */
+static void
+on_parameters(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	struct qmp_plan *plan;
+	struct json_object *r;
+
+	if (error) {
+		op_done(io, GUARD_OP_ATTACH, error);
+		return;
+	}
+	if (json_object_object_get_ex(reply, "return", &r))
+		io->old_parameters = json_object_get(r);
+	plan = qmp_plan_new("attach");
+	if (!primary_nics_plan(io, plan, &local)) {
+		qmp_plan_free(plan);
+		op_done(io, GUARD_OP_ATTACH, local);
+		return;
+	}
+	qmp_plan_add(plan, qmp_set_capabilities(true, true), qmp_set_capabilities(false, false), -1, 0);
+	qmp_plan_add(plan, qmp_set_migration_parameters(), NULL, -1, 0);
+	run(io, plan, on_attached);
+}
+
+static void
+op_attach(struct guard_io *io)
+{
+	io->qmp = qmp_client_new_libvirt(io->config->libvirt_uri, io->config->pair, on_monitor_closed, io);
+	query(io, "query-migrate-parameters", on_parameters);
+}
+
+/* -- disks (primary) --------------------------------------------------------------------------------------------------------------- */
+
+static gboolean poll_jobs(gpointer user_data);
+
+static void
+on_jobs(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	uint64_t done = 0, total = 0;
+	bool ready = true;
+
+	if (!forming_in(io, GUARD_PHASE_DISK))
+		return;
+	for (unsigned i = 0; i < io->config->n_disks && !error; i++) {
+		g_autofree char *id = g_strdup_printf("ftd-mirror%u", i);
+		struct qmp_job job;
+		if (!qmp_read_job(reply, id, &job, &local))
+			error = local;
+		else if (!job.found || job.error[0])
+			error = local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the copy of disk %u ended: %s", i, job.error[0] ? job.error : "the mirror job is gone");
+		ready = ready && job.ready && job.actively_synced;
+		done += job.offset;
+		total += job.length;
+	}
+	if (error || ready) {
+		op_done(io, GUARD_OP_DISKS, error);
+		return;
+	}
+	control_progress(io, "disk", done, total);
+	poll_later(io, poll_jobs);
+}
+
+static gboolean
+poll_jobs(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	query(io, "query-block-jobs", on_jobs);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_disks_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (error)
+		op_done(io, GUARD_OP_DISKS, error);
+	else if (forming_in(io, GUARD_PHASE_DISK))
+		poll_jobs(io);
+}
+
+static void
+op_disks(struct guard_io *io)
+{
+	g_autoptr(GError) error = NULL;
+	struct qmp_plan *plan;
+
+	if (io->config->n_disks == 0 || !disks_listen(io, &error)) {
+		op_done(io, GUARD_OP_DISKS, error);
+		return;
+	}
+	plan = qmp_plan_new("disks");
+	for (unsigned i = 0; i < io->config->n_disks; i++) {
+		struct qmp_disk d;
+		disk_fill(io, i, &d);
+		qmp_plan_append(plan, qmp_recipe_primary_disk(i, &d));
+	}
+	run(io, plan, on_disks_attached);
+}
+
+/* -- migrate (primary) -------------------------------------------------------------------------------------------------------------- */
+
+static gboolean poll_migration(gpointer user_data);
+
+static void
+on_migration(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	struct qmp_migration m;
+
+	if (!forming_in(io, GUARD_PHASE_MEMORY))
+		return;
+	if (!error && !qmp_read_migration(reply, &m, &local))
+		error = local;
+	if (error || strcmp(m.status, "failed") == 0) {
+		guard_data_failed(io->guard, guard_io_now(), "the memory could not be copied: %s", error ? error->message : m.error);
+		guard_io_schedule(io);
+		return;
+	}
+	control_progress(io, "memory", m.total - m.remaining, m.total);
+	poll_later(io, poll_migration);
+}
+
+static gboolean
+poll_migration(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	query(io, "query-migrate", on_migration);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_migrating(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	op_done(io, GUARD_OP_MIGRATE, error);
+	if (!error && forming_in(io, GUARD_PHASE_MEMORY) && !io->poll_timer)
+		poll_later(io, poll_migration);
+}
+
+static void
+op_migrate(struct guard_io *io)
+{
+	g_autoptr(GError) error = NULL;
+	struct qmp_plan *plan;
+	int fd = migration_open(io, &error);
+
+	if (fd < 0) {
+		op_done(io, GUARD_OP_MIGRATE, error);
+		return;
+	}
+	plan = qmp_plan_new("migrate");
+	qmp_plan_add(plan, qmp_getfd("ftd-migration"), NULL, fd, 0);
+	qmp_plan_add(plan, qmp_migrate_fd("ftd-migration"), NULL, -1, 0);
+	run(io, plan, on_migrating);
+}
+
+/* -- detach (primary) ------------------------------------------------------------------------------------------------------------------ */
+
+/* A guest that our own doings left stopped runs again; one that an administrator suspended does not. */
+static void
+on_status_after(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	char status[32];
+	bool running = true;
+
+	if (!error && qmp_read_status(reply, status, &running, NULL) && !running &&
+	    (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0 || strcmp(status, "colo") == 0))
+		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	filters_close(io);
+	op_done(io, GUARD_OP_DETACH, error);
+}
+
+static void
+on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	query(user_data, "query-status", on_status_after);
+}
+
+/* Our ends of QEMU's sockets first: that un-sticks whatever waits on them. x-colo-lost-heartbeat always: without it a guest that was caught inside a
+ * checkpoint stays stopped (migration/colo-failover.c). */
+static void
+op_detach(struct guard_io *io)
+{
+	struct qmp_plan *plan;
+
+	disks_close(io);
+	migration_close(io);
+	if (!io->qmp) {
+		op_done(io, GUARD_OP_DETACH, NULL);
+		return;
+	}
+	plan = qmp_plan_new("detach");
+	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
+	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	if (io->old_parameters)
+		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
+	run(io, plan, on_detached);
+}
+
+/* -- standby: attach -------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_qmp_event(const struct qmp_event *event, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (event->type == QMP_EVENT_RESET && event->guest)
+		guard_copy_reset(io->guard, guard_io_now());
+	if (event->type == QMP_EVENT_COLO_EXIT || event->type == QMP_EVENT_SHUTDOWN || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_BLOCK_IO_ERROR)
+		log_info("qmp", "%s %s", event->name, event->reason);
+	guard_io_schedule(io);
+}
+
+static void
+on_incoming(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+
+	if (!error && !links_listen(io, &local))
+		error = local;
+	op_done(io, GUARD_OP_STANDBY_ATTACH, error);
+}
+
+void
+ops_targets_ready(struct guard_io *io)
+{
+	g_autoptr(GError) error = NULL;
+	struct qmp_plan *plan;
+	int fd = migration_open(io, &error);
+
+	if (fd < 0) {
+		op_done(io, GUARD_OP_STANDBY_ATTACH, error);
+		return;
+	}
+	plan = qmp_plan_new("incoming");
+	qmp_plan_add(plan, qmp_getfd("ftd-migration"), NULL, fd, 0);
+	qmp_plan_add(plan, qmp_migrate_incoming_fd("ftd-migration"), NULL, -1, 0);
+	run(io, plan, on_incoming);
+}
+
+static char *
+export_path(const struct guard_io *io)
+{
+	return g_strdup_printf("%s/export.sock", io->config->run_dir);
+}
+
+static void
+on_standby_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autofree char *path = export_path(io);
+
+	if (error)
+		op_done(io, GUARD_OP_STANDBY_ATTACH, error);
+	else
+		disks_connect_targets(io, path);
+}
+
+static bool
+standby_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
+{
+	g_autofree char *path = export_path(io);
+
+	for (unsigned i = 0; i < io->config->n_nics; i++) {
+		struct qmp_nic n;
+		nic_fill(io, i, &n);
+		if ((n.inj_fd = filters_open(io, GUARD_PORT_INJ, i, error)) < 0 || (n.shut_fd = filters_open(io, GUARD_PORT_SHUT, i, error)) < 0 ||
+		    (n.rel_fd = filters_open(io, GUARD_PORT_REL, i, error)) < 0 || (n.cap_fd = filters_open(io, GUARD_PORT_CAP, i, error)) < 0)
+			return false;
+		qmp_plan_append(plan, qmp_recipe_standby_nic(i, &n));
+	}
+	if (io->config->n_disks)
+		qmp_plan_append(plan, qmp_recipe_nbd_server_start(path));
+	for (unsigned i = 0; i < io->config->n_disks; i++) {
+		struct qmp_disk d;
+		disk_fill(io, i, &d);
+		qmp_plan_append(plan, qmp_recipe_standby_disk(i, &d));
+	}
+	qmp_plan_add(plan, qmp_set_capabilities(true, true), NULL, -1, 0);
+	return true;
+}
+
+static void
+on_kvm(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	struct qmp_plan *plan = qmp_plan_new("standby-attach");
+
+	if (error || !qmp_read_tcg(reply, &io->tcg, &local) || !standby_plan(io, plan, &local)) {
+		qmp_plan_free(plan);
+		op_done(io, GUARD_OP_STANDBY_ATTACH, error ? error : local);
+		return;
+	}
+	run(io, plan, on_standby_attached);
+}
+
+static void
+op_standby_attach(struct guard_io *io)
+{
+	io->qmp = qmp_client_new_socket(io->config->qmp_path, QMP_CONNECT_MS, on_qmp_event, on_monitor_closed, io);
+	query(io, "query-kvm", on_kvm);
+}
+
+/* -- standby: going live --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_live(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	migration_close(io);
+	op_done(io, GUARD_OP_STANDBY_LIVE, error);
+}
+
+static void
+op_standby_live(struct guard_io *io)
+{
+	struct qmp_plan *plan = qmp_plan_new("go-live");
+
+	disks_close(io);
+	if (io->config->n_disks)
+		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
+	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	if (io->tcg)
+		qmp_plan_append(plan, qmp_recipe_drop_translations());
+	run(io, plan, on_live);
+}
+
+static void
+on_open(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_STANDBY_OPEN, error);
+}
+
+static void
+op_standby_open(struct guard_io *io)
+{
+	struct qmp_plan *plan = qmp_plan_new("open");
+
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
+	qmp_plan_add(plan, qmp_announce_self(), NULL, -1, QMP_STEP_MAY_FAIL);
+	run(io, plan, on_open);
+}
+
+static gboolean poll_overlays(gpointer user_data);
+
+static void
+on_finished(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	filters_close(io);
+	op_done(io, GUARD_OP_STANDBY_FINISH, error);
+}
+
+static void
+on_block_nodes(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	struct qmp_plan *plan;
+	bool all = true;
+
+	for (unsigned i = 0; i < io->config->n_disks && !error; i++) {
+		bool done = false;
+		all = qmp_read_overlay_done(reply, i, io->config->disks[i].node, &done, NULL) && done && all;
+	}
+	if (!error && !all) {
+		poll_later(io, poll_overlays);
+		return;
+	}
+	plan = qmp_plan_new("finish");
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_disk_finish(i));
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_finish(i));
+	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	run(io, plan, on_finished);
+}
+
+static gboolean
+poll_overlays(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	query(io, "query-named-block-nodes", on_block_nodes);
+	return G_SOURCE_REMOVE;
+}
+
+/* -- the end of a copy -------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_quit(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_STOP_COPY, NULL);
+}
+
+static gboolean
+on_no_copy(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	op_done(io, GUARD_OP_STOP_COPY, NULL);
+	return G_SOURCE_REMOVE;
+}
+
+/* Our ends first: nothing of this copy passes them any more, whatever QEMU does until it is gone (ftd destroys the domain after us). */
+static void
+op_stop_copy(struct guard_io *io)
+{
+	disks_close(io);
+	migration_close(io);
+	filters_close(io);
+	if (io->qmp)
+		qmp_client_execute(io->qmp, qmp_quit(), -1, 0, QUIT_TIMEOUT_MS, on_quit, io);
+	else
+		io->poll_timer = g_timeout_add(0, on_no_copy, io);
+}
+
+/* -- dispatch ------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* An operation never ends inside the call that starts it. */
+struct op_call { struct guard_io *io; enum guard_op op; };
+
+static gboolean
+on_start(gpointer user_data)
+{
+	static void (*const start[])(struct guard_io *io) = {
+		[GUARD_OP_CONNECT] = links_connect,
+		[GUARD_OP_ATTACH] = op_attach,
+		[GUARD_OP_DISKS] = op_disks,
+		[GUARD_OP_MIGRATE] = op_migrate,
+		[GUARD_OP_DETACH] = op_detach,
+		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
+		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
+		[GUARD_OP_STANDBY_OPEN] = op_standby_open,
+		[GUARD_OP_STOP_COPY] = op_stop_copy,
+	};
+	struct op_call *c = user_data;
+
+	log_debug("op", "%s", guard_op_name(c->op));
+	c->io->leaving = c->op == GUARD_OP_DETACH || c->op == GUARD_OP_STANDBY_FINISH || c->op == GUARD_OP_STOP_COPY;
+	if (c->op == GUARD_OP_STANDBY_FINISH)
+		poll_overlays(c->io);
+	else
+		start[c->op](c->io);
+	return G_SOURCE_REMOVE;
+}
+
+void
+ops_env_start(void *ctx, enum guard_op op)
+{
+	struct guard_io *io = ctx;
+	struct op_call *c = g_new0(struct op_call, 1);
+
+	/* An end replaces whatever was being polled for. */
+	if (op == GUARD_OP_DETACH || op == GUARD_OP_STOP_COPY)
+		g_clear_handle_id(&io->poll_timer, g_source_remove);
+	*c = (struct op_call){ .io = io, .op = op };
+	g_idle_add_full(G_PRIORITY_HIGH, on_start, c, g_free);
+}
+
+void
+ops_clear(struct guard_io *io)
+{
+	g_clear_handle_id(&io->poll_timer, g_source_remove);
+	g_clear_handle_id(&io->gone_timer, g_source_remove);
+	g_clear_pointer(&io->qmp, qmp_client_free);
+	g_clear_pointer(&io->old_parameters, json_object_put);
+	g_clear_pointer(&io->gone_why, g_free);
+}

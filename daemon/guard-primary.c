@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The primary's side. Protection is built in this order, each step started when the one before is done:
+ *
+ *   connect   three links to the standby's guard
+ *   attach    filters into QEMU; frames pass through the comparator, which still lets everything out
+ *   disk      mirror jobs, until every disk is in step. A write is answered only when the standby has applied it, so that the stop at the end of the
+ *             initial migration (which drains all writes) finds both disks equal
+ *   memory    the initial migration stream, passed through untouched
+ *   arm       READY: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
+ *
+ * From then on a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
+ * the write is still held), as long as less than max_disk_bytes wait for the standby. At the limit writes wait and a checkpoint is asked for; while QEMU
+ * stops for a checkpoint every write is answered, because QEMU waits for them with its big lock held.
+ */
+#include "daemon/guard-internal.h"
+
+#include <string.h>
+
+void
+primary_init(struct guard *g, uint64_t now)
+{
+	const struct guard_config *c = g->config;
+	struct relay_limits rl = {
+		.max_epoch_ns = c->max_epoch_ms * 1000000ull,
+		.min_epoch_ns = 5 * 1000000ull,
+		.max_unacked_bytes = c->max_checkpoint_bytes / 2,
+		.max_device_state = 64u << 20,
+	};
+	struct comparator_limits cl = {
+		.hold_ns = c->compare_timeout_ms * 1000000ull,
+		.max_held_bytes = c->max_held_bytes,
+		.max_secondary_bytes = c->max_held_bytes,
+		.max_flows = 65536,
+		.flow_idle_ns = 300 * 1000000000ull,
+	};
+
+	g->p.relay = relay_new(&rl);
+	g->p.comparator = comparator_new(&cl);
+	g_queue_init(&g->p.disk_pending);
+}
+
+void
+primary_clear(struct guard *g)
+{
+	relay_free(g->p.relay);
+	comparator_free(g->p.comparator);
+	g_queue_clear_full(&g->p.disk_pending, g_free);
+}
+
+void
+primary_start(struct guard *g, uint64_t now)
+{
+	guard_set_phase(g, GUARD_PHASE_CONNECT);
+	g->env.op_start(g->ctx, GUARD_OP_CONNECT);
+}
+
+/* -- disks -------------------------------------------------------------------------------------------------------------------- */
+
+static bool
+disk_may_answer(const struct guard *g)
+{
+	if (!g->p.live)
+		return false;
+	return g->p.disk_outstanding <= g->config->max_disk_bytes || relay_stopping(g->p.relay);
+}
+
+/* Answers, oldest first, what may be answered now. */
+static void
+disk_answer(struct guard *g)
+{
+	for (GList *l = g->p.disk_pending.head; l; l = l->next) {
+		struct disk_pending *w = l->data;
+		if (w->answered)
+			continue;
+		if (w->seq > g->p.disk_applied && !disk_may_answer(g))
+			break;
+		w->answered = true;
+		g->env.nbd_reply(g->ctx, w->disk, w->cookie, 0);
+	}
+	while (g->p.disk_pending.head) {
+		struct disk_pending *w = g->p.disk_pending.head->data;
+		if (w->seq > g->p.disk_applied)
+			break;
+		g->p.disk_outstanding -= w->bytes;
+		g_free(g_queue_pop_head(&g->p.disk_pending));
+	}
+}
+
+static void
+disk_credit(struct guard *g, uint64_t now, uint64_t applied)
+{
+	if (applied < g->p.disk_applied || applied > g->p.disk_sent) {
+		guard_data_failed(g, now, "the standby acknowledged disk write %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT, applied, g->p.disk_sent);
+		return;
+	}
+	g->p.disk_applied = applied;
+	disk_answer(g);
+}
+
+static void
+disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
+{
+	uint8_t head[32];
+	size_t n = 24;
+	enum peer_type type = r->op == NBD_OP_WRITE ? PEER_DISK_WRITE : r->op == NBD_OP_TRIM ? PEER_DISK_TRIM : PEER_DISK_ZERO;
+	struct disk_pending *w = g_new0(struct disk_pending, 1);
+
+	put_be64(head, relay_epoch(g->p.relay));
+	put_be32(head + 8, disk);
+	put_be32(head + 12, r->op == NBD_OP_WRITE_ZEROES && !r->no_hole ? 1 : 0);
+	put_be64(head + 16, r->offset);
+	if (type != PEER_DISK_WRITE) {
+		put_be64(head + 24, r->length);
+		n = 32;
+	}
+	w->seq = ++g->p.disk_sent;
+	w->disk = disk;
+	w->cookie = r->cookie;
+	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + 64;
+	g->p.disk_outstanding += w->bytes;
+	g_queue_push_tail(&g->p.disk_pending, w);
+	guard_send(g, type, head, n, r->data);
+}
+
+void
+guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_request *r)
+{
+	switch (r->op) {
+	case NBD_OP_WRITE:
+	case NBD_OP_TRIM:
+	case NBD_OP_WRITE_ZEROES:
+		disk_ship(g, disk, r);
+		disk_answer(g);
+		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
+			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
+			primary_pump(g, now);
+		}
+		break;
+	case NBD_OP_FLUSH:
+		/* The copy's durability is the standby host's page cache, as for any mirror; QEMU does not even send it. */
+		g->env.nbd_reply(g->ctx, disk, r->cookie, 0);
+		break;
+	case NBD_OP_READ:
+		/* A write-blocking mirror never reads its target; whoever does is told so. */
+		g->env.nbd_reply(g->ctx, disk, r->cookie, 22);
+		break;
+	case NBD_OP_DISCONNECT:
+		break;
+	}
+	nbd_request_clear(r);
+}
+
+bool
+guard_disk_reading(const struct guard *g)
+{
+	/* Past twice the limit nothing more is read, except while QEMU stops: then what comes is bounded by the guest's queues. */
+	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || relay_stopping(g->p.relay);
+}
+
+/* -- packets --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+send_matched(struct guard *g)
+{
+	GArray *ids = comparator_take_matched(g->p.comparator);
+
+	if (!ids)
+		return;
+	for (guint i = 0; i < ids->len; i += 1000) {
+		guint n = MIN(1000, ids->len - i);
+		g_autofree uint8_t *head = g_malloc(8 * (gsize)n);
+		for (guint k = 0; k < n; k++)
+			put_be64(head + 8 * k, g_array_index(ids, uint64_t, i + k));
+		guard_send(g, PEER_TWIN_LEFT, head, 8 * (gsize)n, NULL);
+	}
+	g_array_unref(ids);
+}
+
+static void
+pump_releases(struct guard *g)
+{
+	unsigned nic;
+	GBytes *frame;
+
+	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
+		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+		g_bytes_unref(frame);
+	}
+	send_matched(g);
+}
+
+static void
+pump_wants(struct guard *g, uint64_t now)
+{
+	static const enum relay_want wants[] = {
+		[COMPARATOR_WANT_DIFFERENCE] = RELAY_WANT_DIFFERENCE,
+		[COMPARATOR_WANT_TIMEOUT] = RELAY_WANT_TIMEOUT,
+		[COMPARATOR_WANT_QUEUE_FULL] = RELAY_WANT_QUEUE_FULL,
+	};
+	enum comparator_want want = comparator_take_want(g->p.comparator);
+
+	if (want != COMPARATOR_WANT_NONE && g->p.live)
+		relay_want_checkpoint(g->p.relay, now, wants[want]);
+}
+
+/* A frame the guest receives: the standby's copy gets it in the same epoch. */
+static void
+mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
+{
+	uint8_t head[10];
+
+	if (!g->p.live)
+		return;
+	put_be64(head, relay_epoch(g->p.relay));
+	put_be16(head + 8, (uint16_t)nic);
+	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
+}
+
+void
+primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
+{
+	if (port == GUARD_PORT_MIR) {
+		mirror_inbound(g, nic, frame);
+		return;
+	}
+	if (port != GUARD_PORT_OUT)
+		return;
+	comparator_primary_frame(g->p.comparator, now, nic, frame);
+	primary_pump(g, now);
+}
+
+static void
+secondary_output(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint64_t id = byte_reader_be64(&r), epoch = byte_reader_be64(&r);
+	uint16_t nic = byte_reader_be16(&r);
+	g_autoptr(GBytes) wire = NULL;
+
+	if (r.bad || nic >= g->config->n_nics || !wire_frame_valid(r.p, r.left)) {
+		guard_data_failed(g, now, "the standby sent an output frame of %u bytes that is none", frame->length);
+		return;
+	}
+	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
+	comparator_secondary_frame(g->p.comparator, now, nic, id, epoch, wire);
+	primary_pump(g, now);
+}
+
+/* -- checkpoints ------------------------------------------------------------------------------------------------------------------- */
+
+static void
+boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	g->p.boundary_held = 0;
+	relay_boundary_done(g->p.relay, now, epoch);
+}
+
+/* The guest stands, QEMU has put all it sent into our sockets: close the epoch everywhere. */
+static void
+on_paused(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	g->env.filters_drain(g->ctx);
+	comparator_boundary(g->p.comparator, now, epoch);
+	disk_answer(g);
+	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
+	if (comparator_full(g->p.comparator))
+		g->p.boundary_held = epoch;	/* back-pressure: the guest stands until this checkpoint is committed */
+	else
+		boundary_finish(g, now, epoch);
+}
+
+static void
+on_seal(struct guard *g, uint64_t now, const struct relay_action *a)
+{
+	guard_send_u64(g, PEER_CHECKPOINT_SEAL, 3, (uint64_t[]){ a->epoch, a->length, a->checksum });
+	g->p.checkpoint_pages = a->pages;
+	g->p.checkpoint_zero_pages = a->zero_pages;
+	g->p.checkpoint_bytes = a->length;
+	g->p.bytes_total += a->length;
+	g->p.sealed_at = now;
+}
+
+static void
+on_live(struct guard *g, uint64_t now)
+{
+	g->p.live = true;
+	g->p.arm_deadline = now + GUARD_ARM_TIMEOUT_NS;
+	g->p.arm_after = 1;
+	guard_set_phase(g, GUARD_PHASE_ARM);
+	guard_send(g, PEER_LIVE, NULL, 0, NULL);
+	disk_answer(g);
+	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
+static void
+relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
+{
+	switch (a->type) {
+	case RELAY_TO_QEMU:
+		g->env.migration_write(g->ctx, a->bytes);
+		break;
+	case RELAY_STREAM:
+		g->p.bytes_total += g_bytes_get_size(a->bytes);
+		guard_send(g, PEER_STREAM, NULL, 0, a->bytes);
+		break;
+	case RELAY_LIVE:
+		on_live(g, now);
+		break;
+	case RELAY_PAUSED:
+		on_paused(g, now, a->epoch);
+		break;
+	case RELAY_CHECKPOINT_BEGIN:
+		guard_send_u64(g, PEER_CHECKPOINT_BEGIN, 1, &a->epoch);
+		break;
+	case RELAY_CHECKPOINT_DATA: {
+		uint8_t head[8];
+		put_be64(head, a->epoch);
+		guard_send(g, PEER_CHECKPOINT_DATA, head, sizeof head, a->bytes);
+		break;
+	}
+	case RELAY_CHECKPOINT_SEAL:
+		on_seal(g, now, a);
+		break;
+	case RELAY_RESUMED:
+		histogram_record(&g->p.pause, a->pause_ns);
+		histogram_record(&g->p.epoch, a->epoch_ns);
+		g->p.last_epoch_ns = a->epoch_ns;
+		g->p.wants[a->want]++;
+		break;
+	case RELAY_FAILED:
+		guard_data_failed(g, now, "checkpoint stream from QEMU: %s (at byte %" G_GUINT64_FORMAT ")", a->reason, a->offset);
+		break;
+	}
+}
+
+/* Moves what the cores have to say until they are quiet. */
+void
+primary_pump(struct guard *g, uint64_t now)
+{
+	struct relay_action a;
+
+	pump_releases(g);
+	pump_wants(g, now);
+	while (relay_next(g->p.relay, &a)) {
+		relay_action_route(g, now, &a);
+		relay_action_clear(&a);
+		pump_releases(g);
+		pump_wants(g, now);
+	}
+}
+
+void
+guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
+{
+	if (guard_is_primary(g)) {
+		relay_from_qemu(g->p.relay, now, bytes);
+		primary_pump(g, now);
+	} else {
+		standby_from_qemu(g->s.standby, now, bytes);
+		standby_side_pump(g, now);
+	}
+}
+
+bool
+guard_migration_reading(const struct guard *g)
+{
+	if (!guard_is_primary(g) || g->p.live)
+		return true;	/* a checkpoint is read as fast as it comes: the guest stands meanwhile; max_unacked_bytes bounds what is queued */
+	return g->env.peer_queued(g->ctx, PEER_CHANNEL_BULK) < GUARD_BULK_QUEUE_MAX;
+}
+
+static void
+on_committed(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	if (epoch <= g->p.committed || epoch >= relay_epoch(g->p.relay) + 1) {
+		guard_data_failed(g, now, "the standby committed epoch %" G_GUINT64_FORMAT " in epoch %" G_GUINT64_FORMAT, epoch, relay_epoch(g->p.relay));
+		return;
+	}
+	g->p.committed = epoch;
+	if (g->p.sealed_at)
+		histogram_record(&g->p.commit_lag, now - g->p.sealed_at);
+	relay_committed(g->p.relay, now, epoch);
+	comparator_committed(g->p.comparator, now, epoch);
+	if (g->p.boundary_held && g->p.boundary_held <= epoch)
+		boundary_finish(g, now, g->p.boundary_held);
+	if (g->p.arm_after && epoch >= g->p.arm_after && g->failover.state == FAILOVER_FORMING) {
+		g->p.arm_after = 0;
+		g->p.armed_wanted = true;
+		guard_claim_generation(g, g->failover.generation, g->config->peer, "protect");
+	}
+	primary_pump(g, now);
+}
+
+/* -- arming -------------------------------------------------------------------------------------------------------------------------- */
+
+/* The pair's own record is written (or not): only now may the standby be told that it counts. */
+void
+primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error)
+{
+	g->p.armed_wanted = false;
+	if (g->failover.state != FAILOVER_FORMING)
+		return;
+	if (verdict != ARBITER_GRANTED) {
+		g_snprintf(g->failure, sizeof g->failure, "the arbiter %s did not take the pair's record: %s", g->config->arbiter, error ? error : "somebody else wrote this generation");
+		guard_policy(g, now, FAILOVER_EV_DATA_FAILED, FAILOVER_REASON_SETUP_FAILED);
+		return;
+	}
+	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	g->env.generation_changed(g->ctx, g->failover.generation);
+	guard_send(g, PEER_ARM, NULL, 0, NULL);
+}
+
+static void
+on_armed(struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED || g->phase == GUARD_PHASE_RUN)
+		return;
+	g->p.arm_deadline = UINT64_MAX;
+	guard_set_phase(g, GUARD_PHASE_RUN);
+	guard_event(g, "protected", "%s protects %s", g->config->peer, g->config->domain);
+	guard_started(g, NULL);
+}
+
+/* -- the peer ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Reads n be64 values; anything else is a protocol error. */
+static bool
+read_u64(struct guard *g, uint64_t now, const struct peer_frame *frame, unsigned n, uint64_t *out)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+
+	for (unsigned i = 0; i < n; i++)
+		out[i] = byte_reader_be64(&r);
+	if (byte_reader_done(&r))
+		return true;
+	guard_data_failed(g, now, "%s of %u bytes", peer_type_name(frame->type), frame->length);
+	return false;
+}
+
+static void
+on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
+{
+	g->p.loaded = v[0];
+	g->p.last_load_ns = v[1];
+	g->p.last_stop_ns = v[2];
+	histogram_record(&g->p.load, v[1]);
+	histogram_record(&g->p.svm_stop, v[2]);
+	comparator_loaded(g->p.comparator, now, v[0]);
+	primary_pump(g, now);
+}
+
+static void
+on_standby_ready(struct guard *g, uint64_t now)
+{
+	if (g->phase != GUARD_PHASE_MEMORY)
+		return;
+	/* The guest stands since the end of the initial stream: what it sent before leaves as unprotected, what it sends from READY on is epoch 1. */
+	g->env.filters_drain(g->ctx);
+	comparator_protect(g->p.comparator, now, 1);
+	relay_peer_ready(g->p.relay, now);
+	primary_pump(g, now);
+}
+
+void
+primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	uint64_t v[3];
+
+	switch ((int)frame->type) {
+	case PEER_RETURN_PATH:
+		relay_from_peer_return_path(g->p.relay, now, payload);
+		primary_pump(g, now);
+		break;
+	case PEER_READY:
+		on_standby_ready(g, now);
+		break;
+	case PEER_ARMED:
+		on_armed(g);
+		break;
+	case PEER_COMMITTED:
+		if (read_u64(g, now, frame, 1, v))
+			on_committed(g, now, v[0]);
+		break;
+	case PEER_SVM_STOPPED:
+		if (read_u64(g, now, frame, 1, v))
+			comparator_secondary_stopped(g->p.comparator, now);
+		break;
+	case PEER_SVM_LOADED:
+		if (read_u64(g, now, frame, 3, v))
+			on_svm_loaded(g, now, v);
+		break;
+	case PEER_OUTPUT:
+		secondary_output(g, now, frame, payload);
+		break;
+	case PEER_DISK_CREDIT:
+		if (read_u64(g, now, frame, 1, v))
+			disk_credit(g, now, v[0]);
+		break;
+	default:
+		guard_data_failed(g, now, "the standby sent %s", peer_type_name(frame->type));
+	}
+}
+
+/* -- the ends --------------------------------------------------------------------------------------------------------------------------- */
+
+void
+primary_freeze(struct guard *g)
+{
+	relay_suspend(g->p.relay, true);
+	comparator_freeze(g->p.comparator);
+}
+
+static void
+detach(struct guard *g, uint64_t now)
+{
+	g->detaching = true;
+	relay_suspend(g->p.relay, true);
+	comparator_unprotect(g->p.comparator, now);
+	pump_releases(g);
+	g->env.op_start(g->ctx, GUARD_OP_DETACH);
+}
+
+/* The arbiter has spoken: what is held may go, and the domain becomes an ordinary one again. */
+void
+primary_go_solo(struct guard *g, uint64_t now)
+{
+	guard_event(g, "solo", "%s goes on alone", g->config->domain);
+	detach(g, now);
+}
+
+void
+primary_undo(struct guard *g, uint64_t now)
+{
+	detach(g, now);
+}
+
+void
+primary_op_done(struct guard *g, uint64_t now, enum guard_op op)
+{
+	switch ((int)op) {
+	case GUARD_OP_CONNECT:
+		guard_set_phase(g, GUARD_PHASE_ATTACH);
+		g->env.op_start(g->ctx, GUARD_OP_ATTACH);
+		break;
+	case GUARD_OP_ATTACH:
+		guard_set_phase(g, GUARD_PHASE_DISK);
+		g->env.op_start(g->ctx, GUARD_OP_DISKS);
+		break;
+	case GUARD_OP_DISKS:
+		guard_set_phase(g, GUARD_PHASE_MEMORY);
+		g->env.op_start(g->ctx, GUARD_OP_MIGRATE);
+		break;
+	case GUARD_OP_MIGRATE:
+		break;		/* READY comes from the standby */
+	case GUARD_OP_DETACH:
+		guard_policy(g, now, g->failover.state == FAILOVER_SETTLING ? FAILOVER_EV_SETTLED : FAILOVER_EV_STOPPED, g->failover.reason);
+		break;
+	default:
+		g_assert_not_reached();
+	}
+}
+
+void
+primary_tick(struct guard *g, uint64_t now)
+{
+	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
+		g->p.arm_deadline = UINT64_MAX;
+		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
+	}
+	relay_tick(g->p.relay, now);
+	comparator_tick(g->p.comparator, now);
+	primary_pump(g, now);
+}
+
+uint64_t
+primary_deadline(const struct guard *g)
+{
+	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
+
+	if (g->p.live && g->phase == GUARD_PHASE_ARM)
+		t = MIN(t, g->p.arm_deadline);
+	return t;
+}

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The standby's side: holds checkpoints and disk writes until they may be loaded, feeds the copy (SVM) what the primary receives, and keeps what the
+ * SVM sends until its twin has left.
+ *
+ * The disk rule: writes of epochs <= N reach the parent image before the REQUEST of the load that brings the SVM to N, writes of N+1 only after its
+ * LOADED. Between the two nothing is written (QEMU empties the overlays then and aborts on a racing write). Writes of epoch 0 (the initial copy) are applied
+ * as they come.
+ *
+ * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, send the SVM's unsent output, leave COLO, open the
+ * SVM's own path, announce it. The output goes out first: it needs nothing but the grant, and a client is waiting for it.
+ */
+#include "daemon/guard-internal.h"
+
+#include <string.h>
+
+static void
+free_write(gpointer p)
+{
+	disk_write_clear(p);
+	g_free(p);
+}
+
+void
+standby_side_init(struct guard *g)
+{
+	const struct guard_config *c = g->config;
+	struct standby_limits sl = {
+		.max_checkpoint_bytes = c->max_checkpoint_bytes,
+		.max_held_bytes = 2 * c->max_checkpoint_bytes,
+	};
+	struct standby_proxy_limits pl = {
+		.max_inbound_bytes = c->max_held_bytes,
+		.max_output_bytes = c->max_held_bytes,
+	};
+
+	g->s.standby = standby_new(&sl);
+	g->s.proxy = standby_proxy_new(&pl);
+	g->s.disks = disk_queue_new(4 * c->max_disk_bytes);
+	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
+	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	disk_queue_permit(g->s.disks, 0);
+}
+
+void
+standby_side_clear(struct guard *g)
+{
+	standby_free(g->s.standby);
+	standby_proxy_free(g->s.proxy);
+	disk_queue_free(g->s.disks);
+	g_hash_table_unref(g->s.in_flight);
+	g_hash_table_unref(g->s.disk_done);
+}
+
+void
+standby_side_start(struct guard *g, uint64_t now)
+{
+	guard_set_phase(g, GUARD_PHASE_ATTACH);
+	g->env.op_start(g->ctx, GUARD_OP_STANDBY_ATTACH);
+}
+
+static gpointer
+key_new(uint64_t v)
+{
+	return g_memdup2(&v, sizeof v);
+}
+
+/* -- disks ------------------------------------------------------------------------------------------------------------------- */
+
+/* Frames are numbered by their order on the disk connection, on both sides; the number is the cookie and what a credit speaks of. */
+static void
+disks_pump(struct guard *g)
+{
+	struct disk_write w;
+
+	while (disk_queue_next(g->s.disks, &w)) {
+		struct disk_write *kept = g_memdup2(&w, sizeof w);
+		uint64_t cookie = ++g->s.next_cookie;
+		g_hash_table_insert(g->s.in_flight, key_new(cookie), kept);
+		g->env.disk_submit(g->ctx, kept, cookie);
+	}
+}
+
+static void
+disk_credit(struct guard *g, uint64_t seq)
+{
+	uint64_t before = g->s.disk_prefix;
+
+	g_hash_table_add(g->s.disk_done, key_new(seq));
+	for (;;) {
+		uint64_t next = g->s.disk_prefix + 1;
+		if (!g_hash_table_remove(g->s.disk_done, &next))
+			break;
+		g->s.disk_prefix = next;
+	}
+	if (g->s.disk_prefix != before)
+		guard_send_u64(g, PEER_DISK_CREDIT, 1, &g->s.disk_prefix);
+}
+
+void
+guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
+{
+	struct disk_write *w = g_hash_table_lookup(g->s.in_flight, &cookie);
+
+	g_assert(w);
+	if (nbd_errno) {
+		g_autofree char *text = g_strdup_printf("disk %u of the standby: write of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " failed: %s",
+							w->disk, w->length, w->offset, g_strerror(nbd_errno));
+		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		guard_data_failed(g, now, "%s", text);
+	}
+	disk_queue_done(g->s.disks, w);
+	g_hash_table_remove(g->s.in_flight, &cookie);
+	if (!nbd_errno)
+		disk_credit(g, cookie);
+	standby_side_pump(g, now);
+}
+
+static void
+disk_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	struct disk_write w = { .epoch = byte_reader_be64(&r), .disk = byte_reader_be32(&r) };
+	g_autoptr(GError) error = NULL;
+
+	w.may_unmap = byte_reader_be32(&r) & 1;
+	w.offset = byte_reader_be64(&r);
+	w.op = frame->type == PEER_DISK_WRITE ? DISK_OP_WRITE : frame->type == PEER_DISK_ZERO ? DISK_OP_ZERO : DISK_OP_TRIM;
+	w.length = w.op == DISK_OP_WRITE ? r.left : byte_reader_be64(&r);
+	if (r.bad || w.length == 0 || (w.op != DISK_OP_WRITE && r.left) || w.disk >= g->config->n_disks || w.length > g->config->disks[w.disk].size ||
+	    w.offset > g->config->disks[w.disk].size - w.length) {
+		guard_data_failed(g, now, "%s of %u bytes is not a write to a disk of this pair", peer_type_name(frame->type), frame->length);
+		return;
+	}
+	if (w.op == DISK_OP_WRITE)
+		w.data = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
+	if (!disk_queue_push(g->s.disks, &w, &error)) {
+		disk_write_clear(&w);
+		guard_data_failed(g, now, "%s", error->message);
+	}
+}
+
+/* -- packets -------------------------------------------------------------------------------------------------------------------- */
+
+static void
+output_to_peer(struct guard *g, const struct standby_proxy_action *a)
+{
+	uint8_t head[18];
+
+	put_be64(head, a->id);
+	put_be64(head + 8, a->epoch);
+	put_be16(head + 16, (uint16_t)a->nic);
+	guard_send(g, PEER_OUTPUT, head, sizeof head, a->frame);
+}
+
+static void
+proxy_pump(struct guard *g)
+{
+	struct standby_proxy_action a;
+
+	while (standby_proxy_next(g->s.proxy, &a)) {
+		switch (a.type) {
+		case STANDBY_PROXY_INJECT:
+			g->env.frame_write(g->ctx, GUARD_PORT_INJ, a.nic, a.frame);
+			break;
+		case STANDBY_PROXY_TO_PEER:
+			output_to_peer(g, &a);
+			break;
+		case STANDBY_PROXY_TO_LAN:
+			g_assert(failover_may_speak_alone(&g->failover) && g->failover.state != FAILOVER_FORMING);
+			g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
+			break;
+		}
+		standby_proxy_action_clear(&a);
+	}
+}
+
+void
+standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
+{
+	if (port != GUARD_PORT_CAP)
+		return;		/* SHUT: what the standby host's own LAN sends is not for the copy */
+	standby_proxy_output(g->s.proxy, nic, frame);
+	proxy_pump(g);
+}
+
+static void
+inbound(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint64_t epoch = byte_reader_be64(&r);
+	uint16_t nic = byte_reader_be16(&r);
+	g_autoptr(GBytes) wire = NULL;
+
+	if (r.bad || nic >= g->config->n_nics || !wire_frame_valid(r.p, r.left)) {
+		guard_data_failed(g, now, "the primary sent an inbound frame of %u bytes that is none", frame->length);
+		return;
+	}
+	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
+	standby_proxy_inbound(g->s.proxy, epoch, nic, wire);
+	proxy_pump(g);
+}
+
+static void
+twin_left(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	size_t n = frame->length / 8;
+	g_autofree uint64_t *ids = g_new(uint64_t, n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		ids[i] = byte_reader_be64(&r);
+	if (!byte_reader_done(&r))
+		guard_data_failed(g, now, "TWIN_LEFT of %u bytes", frame->length);
+	else
+		standby_proxy_twin_left(g->s.proxy, ids, n);
+}
+
+/* -- checkpoints --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
+{
+	/* What the SVM sent before it answered LOADED is of the new epoch: it was stopped (and drained) at REPLY. */
+	standby_proxy_loaded(g->s.proxy, a->epoch);
+	proxy_pump(g);
+	g->s.loads++;
+	guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	histogram_record(&g->s.load, a->load_ns);
+	histogram_record(&g->s.svm_stop, a->stop_ns);
+	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
+}
+
+static void
+on_stopped(struct guard *g, const struct standby_action *a)
+{
+	g->env.filters_drain(g->ctx);
+	standby_proxy_stopped(g->s.proxy);
+	guard_send_u64(g, PEER_SVM_STOPPED, 1, &a->epoch);
+}
+
+static void
+standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
+{
+	switch (a->type) {
+	case STANDBY_TO_QEMU:
+		g->env.migration_write(g->ctx, a->bytes);
+		break;
+	case STANDBY_RETURN_PATH:
+		guard_send(g, PEER_RETURN_PATH, NULL, 0, a->bytes);
+		break;
+	case STANDBY_READY:
+		guard_set_phase(g, GUARD_PHASE_ARM);
+		guard_send(g, PEER_READY, NULL, 0, NULL);
+		break;
+	case STANDBY_COMMITTED:
+		guard_send_u64(g, PEER_COMMITTED, 1, &a->epoch);
+		break;
+	case STANDBY_LOAD_WANTED:
+		g->s.load_wanted = a->epoch;
+		disk_queue_permit(g->s.disks, a->epoch);
+		break;
+	case STANDBY_STOPPED:
+		on_stopped(g, a);
+		break;
+	case STANDBY_LOADED:
+		on_loaded(g, now, a);
+		break;
+	case STANDBY_FAILED: {
+		g_autofree char *text = g_strdup_printf("checkpoint stream on the standby: %s (at byte %" G_GUINT64_FORMAT ")", a->reason, a->offset);
+		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		guard_data_failed(g, now, "%s", text);
+		break;
+	}
+	}
+}
+
+static void
+try_take_over(struct guard *g, uint64_t now)
+{
+	uint64_t loaded = standby_loaded_epoch(g->s.standby);
+	unsigned discarded;
+
+	if (!g->s.going_live || g->s.live_started || !standby_settled(g->s.standby) || !disk_queue_applied(g->s.disks, loaded))
+		return;
+	g->s.live_started = true;
+	discarded = disk_queue_discard_after(g->s.disks, loaded);
+	guard_event(g, "take-over", "%s continues from checkpoint %" G_GUINT64_FORMAT " (%u disk writes of an unfinished epoch forgotten)", g->config->domain, loaded, discarded);
+	standby_proxy_take_over(g->s.proxy);
+	proxy_pump(g);
+	g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
+}
+
+/* Moves what the cores have to say until they are quiet. */
+void
+standby_side_pump(struct guard *g, uint64_t now)
+{
+	struct standby_action a;
+	bool again;
+
+	do {
+		again = false;
+		while (standby_next(g->s.standby, &a)) {
+			standby_action_route(g, now, &a);
+			standby_action_clear(&a);
+		}
+		disks_pump(g);
+		if (g->s.load_wanted && disk_queue_applied(g->s.disks, g->s.load_wanted)) {
+			uint64_t epoch = g->s.load_wanted;
+			g->s.load_wanted = 0;
+			standby_disk_applied(g->s.standby, now, epoch);
+			again = true;
+		}
+	} while (again);
+	try_take_over(g, now);
+}
+
+/* Said by LIVE on the fast connection and by the first BEGIN on the bulk one, whichever is here first. */
+static void
+went_live(struct guard *g, uint64_t now)
+{
+	if (!g->s.live)
+		standby_live(g->s.standby, now);
+	g->s.live = true;
+}
+
+static void
+checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint64_t epoch = byte_reader_be64(&r);
+
+	if (frame->type == PEER_CHECKPOINT_DATA && !r.bad && r.left) {
+		g_autoptr(GBytes) data = g_bytes_new_from_bytes(payload, 8, r.left);
+		standby_checkpoint_data(g->s.standby, now, epoch, data);
+		return;
+	}
+	if (frame->type == PEER_CHECKPOINT_BEGIN && byte_reader_done(&r)) {
+		went_live(g, now);
+		standby_checkpoint_begin(g->s.standby, now, epoch);
+		return;
+	}
+	if (frame->type == PEER_CHECKPOINT_SEAL) {
+		uint64_t length = byte_reader_be64(&r), checksum = byte_reader_be64(&r);
+		if (byte_reader_done(&r)) {
+			standby_checkpoint_seal(g->s.standby, now, epoch, length, checksum);
+			return;
+		}
+	}
+	guard_data_failed(g, now, "%s of %u bytes", peer_type_name(frame->type), frame->length);
+}
+
+static void
+on_arm(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	if (frame->generation != g->failover.generation) {
+		guard_data_failed(g, now, "armed for generation %" G_GUINT64_FORMAT ", expected %" G_GUINT64_FORMAT, frame->generation, g->failover.generation);
+		return;
+	}
+	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	guard_set_phase(g, GUARD_PHASE_RUN);
+	guard_send(g, PEER_ARMED, NULL, 0, NULL);
+	guard_event(g, "protected", "%s stands by for %s", g->config->self, g->config->domain);
+}
+
+static void
+disk_mark(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint64_t epoch = byte_reader_be64(&r);
+
+	if (!byte_reader_done(&r))
+		guard_data_failed(g, now, "DISK_MARK of %u bytes", frame->length);
+	else
+		standby_disk_mark(g->s.standby, now, epoch);
+}
+
+void
+standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	if (g->s.going_live || g->failover.state == FAILOVER_DECIDING || g->failover.state == FAILOVER_YIELDED)
+		return;		/* the pair is being dissolved: nothing more is taken from the other side */
+	switch ((int)frame->type) {
+	case PEER_STREAM:
+		guard_set_phase(g, GUARD_PHASE_MEMORY);
+		standby_stream(g->s.standby, now, payload);
+		break;
+	case PEER_LIVE:
+		went_live(g, now);
+		break;
+	case PEER_ARM:
+		on_arm(g, now, frame);
+		break;
+	case PEER_INBOUND:
+		inbound(g, now, frame, payload);
+		return;
+	case PEER_TWIN_LEFT:
+		twin_left(g, now, frame);
+		return;
+	case PEER_CHECKPOINT_BEGIN:
+	case PEER_CHECKPOINT_DATA:
+	case PEER_CHECKPOINT_SEAL:
+		checkpoint_frame(g, now, frame, payload);
+		break;
+	case PEER_DISK_WRITE:
+	case PEER_DISK_ZERO:
+	case PEER_DISK_TRIM:
+		disk_frame(g, now, frame, payload);
+		break;
+	case PEER_DISK_MARK:
+		disk_mark(g, now, frame);
+		break;
+	default:
+		guard_data_failed(g, now, "the primary sent %s", peer_type_name(frame->type));
+		return;
+	}
+	standby_side_pump(g, now);
+}
+
+/* -- the ends ------------------------------------------------------------------------------------------------------------------------------ */
+
+void
+standby_side_freeze(struct guard *g, uint64_t now)
+{
+	standby_peer_lost(g->s.standby, now);
+	standby_side_pump(g, now);
+}
+
+void
+standby_side_go_solo(struct guard *g, uint64_t now)
+{
+	g->s.going_live = true;
+	standby_side_pump(g, now);
+}
+
+void
+standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
+{
+	switch ((int)op) {
+	case GUARD_OP_STANDBY_ATTACH:
+		guard_started(g, NULL);
+		break;
+	case GUARD_OP_STANDBY_LIVE:
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_OPEN);
+		break;
+	case GUARD_OP_STANDBY_OPEN:
+		g->env.filters_drain(g->ctx);
+		guard_event(g, "took-over", "%s runs on %s", g->config->domain, g->config->self);
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_FINISH);
+		break;
+	case GUARD_OP_STANDBY_FINISH:
+		guard_policy(g, now, FAILOVER_EV_SETTLED, g->failover.reason);
+		break;
+	default:
+		g_assert_not_reached();
+	}
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One side of one protected domain: owns one instance of each core and routes events to them and their actions out. It decides nothing that a core
+ * decides and touches nothing outside: everything it wants done goes through struct guard_env, which guard-io.c implements with sockets and QMP
+ * (and a simulator may implement with queues). Theory of operation in guard.c.
+ */
+#pragma once
+
+#include "checkpoint/disk-queue.h"
+#include "checkpoint/nbd-server.h"
+#include "daemon/guard-config.h"
+#include "daemon/peer-protocol.h"
+#include "policy/arbiter.h"
+#include "policy/durable-state.h"
+
+#include <json-c/json.h>
+
+struct guard;
+
+/* Where a frame is read from or written to; QEMU's net filters. */
+enum guard_port { GUARD_PORT_OUT, GUARD_PORT_MIR, GUARD_PORT_REL, GUARD_PORT_INJ, GUARD_PORT_CAP, GUARD_PORT_SHUT, GUARD_PORT_LAST };
+
+/* Long operations of the shell: each is started once and ends with guard_op_done(). */
+enum guard_op {
+	/* primary */
+	GUARD_OP_CONNECT,		/* the three links to the standby's guard */
+	GUARD_OP_ATTACH,		/* filters, capabilities */
+	GUARD_OP_DISKS,			/* NBD nodes and mirror jobs, until all are in step */
+	GUARD_OP_MIGRATE,		/* start the migration stream (done = QEMU accepted it) */
+	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
+	/* standby */
+	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
+	GUARD_OP_STANDBY_LIVE,		/* leave COLO, drop stale translations: the SVM is the VM */
+	GUARD_OP_STANDBY_OPEN,		/* remove the isolating filters, announce */
+	GUARD_OP_STANDBY_FINISH,	/* wait for the overlays to be committed, remove them and the rest */
+	/* both */
+	GUARD_OP_STOP_COPY,		/* end this host's QEMU */
+	GUARD_OP_LAST
+};
+const char *guard_op_name(enum guard_op op);
+
+struct guard_env {
+	void (*peer_send)(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
+	size_t (*peer_queued)(void *ctx, enum peer_channel channel);
+	void (*frame_write)(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
+	void (*filters_drain)(void *ctx);	/* reads every filter socket until it would block; frames come in through guard_frame() before it returns */
+	void (*migration_write)(void *ctx, GBytes *bytes);
+	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
+	void (*disk_submit)(void *ctx, const struct disk_write *w, uint64_t cookie);
+	void (*op_start)(void *ctx, enum guard_op op);
+	void (*claim)(void *ctx, const struct arbiter_record *record);	/* answered by guard_claimed() */
+	bool (*persist)(void *ctx, const struct durable_state *state, GError **error);
+	void (*generation_changed)(void *ctx, uint64_t generation);
+	void (*event)(void *ctx, struct json_object *event);	/* takes it; logged, kept, sent to ftd */
+	void (*started)(void *ctx, const GError *error);		/* the answer to guard_start() */
+	void (*finished)(void *ctx);				/* nothing more will come: the process may end */
+};
+
+enum guard_phase { GUARD_PHASE_IDLE, GUARD_PHASE_CONNECT, GUARD_PHASE_ATTACH, GUARD_PHASE_DISK, GUARD_PHASE_MEMORY, GUARD_PHASE_ARM, GUARD_PHASE_RUN, GUARD_PHASE_LAST };
+const char *guard_phase_name(enum guard_phase phase);
+
+struct guard *guard_new(const struct guard_config *config, uint64_t now, const struct guard_env *env, void *ctx);	/* config stays the caller's and must outlive it */
+void guard_free(struct guard *g);
+
+/* The operator's (ftd's) words. */
+void guard_start(struct guard *g, uint64_t now);
+void guard_disable(struct guard *g, uint64_t now);
+void guard_failover(struct guard *g, uint64_t now);
+void guard_guest_ended(struct guard *g, uint64_t now);
+
+/* Events of the shell. */
+void guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error);
+void guard_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
+void guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes);
+void guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_request *request);	/* takes what is in it */
+void guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno);
+void guard_peer_linked(struct guard *g, uint64_t now);				/* all three connections are up */
+void guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
+void guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why);
+void guard_qemu_gone(struct guard *g, uint64_t now);					/* our QEMU is dead */
+void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
+void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
+void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
+void guard_tick(struct guard *g, uint64_t now);
+uint64_t guard_deadline(const struct guard *g);	/* when guard_tick() is due; UINT64_MAX: never */
+
+/* What the shell may ask. */
+bool guard_migration_reading(const struct guard *g);	/* false: leave the bytes in the socket (back-pressure) */
+bool guard_disk_reading(const struct guard *g);
+enum failover_state guard_state(const struct guard *g);
+enum guard_phase guard_current_phase(const struct guard *g);
+uint64_t guard_generation(const struct guard *g);
+struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What this host is and has: the answer to a peer's Inspect (domain-check.c has its members), and image files. All of it blocks. */
+#pragma once
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+
+struct json_object *host_inspect(const char *host_name, const char *libvirt_uri, struct json_object *request, GError **error);
+
+/* The virtual size of an image; FTD_ERROR_PEER_STORAGE with qemu-img's text when it is none of that format. */
+bool image_size(const char *path, const char *format, guint64 *size, GError **error);
+bool image_create(const char *path, const char *format, guint64 size, GError **error);
+/* Owner and mode of `like`, so that the same QEMU may open both. */
+void image_share_owner(const char *path, const char *like);
+/* Makes (and removes) the empty file beside an image by which a peer recognises storage that both hosts share. */
+bool probe_file_make(const char *image, const char *suffix, GError **error);
+void probe_file_remove(const char *image, const char *suffix);
+/* An absolute path without "." and "..": the only kind taken from a peer. */
+bool path_is_plain(const char *path);

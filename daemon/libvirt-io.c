@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/libvirt-io.h"
+
+#include "daemon/base/error.h"
+#include "daemon/json-util.h"
+
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/virterror.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void
+ignore_error(void *user_data, virErrorPtr error)
+{
+}
+
+void
+libvirt_init(void)
+{
+	virInitialize();
+	virSetErrorFunc(NULL, ignore_error);	/* the default prints to stderr; every error is returned to somebody here */
+}
+
+void
+libvirt_set_error(GError **error, const char *what)
+{
+	const char *text = virGetLastErrorMessage();
+
+	g_set_error(error, FTD_ERROR, FTD_ERROR_LIBVIRT, "%s: %s", what, text ? text : "unknown error");
+}
+
+virConnectPtr
+libvirt_open(const char *uri, GError **error)
+{
+	virConnectPtr conn = virConnectOpen(uri);
+
+	if (!conn) {
+		libvirt_set_error(error, uri);
+		g_prefix_error(error, "libvirt does not answer, is its daemon running? ");
+	}
+	return conn;
+}
+
+virDomainPtr
+libvirt_find(virConnectPtr conn, const char *domain, GError **error)
+{
+	virDomainPtr found = g_uuid_string_is_valid(domain) ? virDomainLookupByUUIDString(conn, domain) : NULL;
+
+	if (!found)
+		found = virDomainLookupByName(conn, domain);
+	if (found)
+		return found;
+	if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN, "libvirt knows no domain %s on this host (virsh list --all shows those it knows)", domain);
+	else
+		libvirt_set_error(error, domain);
+	return NULL;
+}
+
+bool
+libvirt_is_running(virDomainPtr domain)
+{
+	return virDomainIsActive(domain) == 1;
+}
+
+char *
+libvirt_xml(virDomainPtr domain, unsigned flags, GError **error)
+{
+	char *xml = virDomainGetXMLDesc(domain, flags);
+	char *copy;
+
+	if (!xml) {
+		libvirt_set_error(error, "the domain's XML");
+		return NULL;
+	}
+	copy = g_strdup(xml);
+	free(xml);
+	return copy;
+}
+
+struct json_object *
+libvirt_qmp(virDomainPtr domain, const char *command, struct json_object *arguments, GError **error)
+{
+	g_autoptr(json_object_ptr) request = json_put_str(json_object_new_object(), "execute", command);
+	g_autoptr(json_object_ptr) reply = NULL;
+	char *text = NULL;
+	struct json_object *refusal;
+
+	if (arguments)
+		json_put_value(request, "arguments", arguments);
+	if (virDomainQemuMonitorCommand(domain, json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN), &text, 0) < 0) {
+		libvirt_set_error(error, command);
+		return NULL;
+	}
+	reply = json_parse(text, strlen(text), error);
+	free(text);
+	if (!reply) {
+		g_prefix_error(error, "%s: ", command);
+		return NULL;
+	}
+	refusal = json_get(reply, "error");
+	if (refusal) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_QMP, "%s: %s", command, json_get_str(refusal, "desc") ? json_get_str(refusal, "desc") : "refused");
+		return NULL;
+	}
+	return g_steal_pointer(&reply);
+}

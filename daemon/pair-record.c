@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation: how a pair ends
+ *
+ * A guard says how it ended ("finished": solo, fenced, ended), and ftd believes it. A guard that vanished has said nothing; its QEMU cannot reach
+ * the LAN past it, so there is time, and only the arbiter's register may say what the copy here is worth:
+ *
+ *   newest record          primary here                         standby here
+ *   none, or older         never armed: an ordinary domain      never armed: a copy of nothing
+ *   the pair's own         wait: the standby claims the next    nobody will ever promote it; but the primary may be lost
+ *                          one, or its host is lost too         as well, so its images stay
+ *   newer, ours            keep                                 keep: it won, and its disks are the only good ones
+ *   newer, somebody's      stale: stop                          stale: remove
+ *   silence                wait                                 wait
+ *
+ * Nothing is ever deleted on silence, and nothing that was here before the pair.
+ */
+#include "daemon/pair-record.h"
+
+#include "daemon/base/error.h"
+#include "daemon/json-util.h"
+
+#include <string.h>
+
+struct pair_record *
+pair_record_new(const char *uuid, const char *domain, const char *peer, enum failover_role role, guint64 generation)
+{
+	struct pair_record *r = g_new0(struct pair_record, 1);
+
+	r->uuid = g_strdup(uuid);
+	r->domain = g_strdup(domain);
+	r->peer = g_strdup(peer);
+	r->role = role;
+	r->generation = generation;
+	r->images = g_ptr_array_new_with_free_func(g_free);
+	r->overlays = g_ptr_array_new_with_free_func(g_free);
+	return r;
+}
+
+static void
+copy_list(GPtrArray *to, const GPtrArray *from)
+{
+	for (guint i = 0; i < from->len; i++)
+		g_ptr_array_add(to, g_strdup(g_ptr_array_index(from, i)));
+}
+
+struct pair_record *
+pair_record_copy(const struct pair_record *r)
+{
+	struct pair_record *copy = pair_record_new(r->uuid, r->domain, r->peer, r->role, r->generation);
+
+	copy->defined = r->defined;
+	copy_list(copy->images, r->images);
+	copy_list(copy->overlays, r->overlays);
+	return copy;
+}
+
+void
+pair_record_free(struct pair_record *r)
+{
+	if (!r)
+		return;
+	g_free(r->uuid);
+	g_free(r->domain);
+	g_free(r->peer);
+	g_ptr_array_unref(r->images);
+	g_ptr_array_unref(r->overlays);
+	g_free(r);
+}
+
+static struct json_object *
+encode_list(const GPtrArray *list)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (guint i = 0; i < list->len; i++)
+		json_object_array_add(array, json_object_new_string(g_ptr_array_index(list, i)));
+	return array;
+}
+
+char *
+pair_record_encode(const struct pair_record *r)
+{
+	g_autoptr(json_object_ptr) o = json_object_new_object();
+
+	json_put_str(json_put_str(json_put_str(o, "uuid", r->uuid), "domain", r->domain), "peer", r->peer);
+	json_put_str(o, "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
+	json_put_bool(json_put_u64(o, "generation", r->generation), "defined", r->defined);
+	json_put_value(json_put_value(o, "images", encode_list(r->images)), "overlays", encode_list(r->overlays));
+	return g_strconcat(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY), "\n", NULL);
+}
+
+/* Files of the record will be deleted: only absolute paths are taken. */
+static bool
+decode_list(struct json_object *array, GPtrArray *list)
+{
+	for (size_t i = 0; i < json_length(array); i++) {
+		struct json_object *entry = json_at(array, i);
+
+		if (!json_object_is_type(entry, json_type_string) || json_object_get_string(entry)[0] != '/')
+			return false;
+		g_ptr_array_add(list, g_strdup(json_object_get_string(entry)));
+	}
+	return true;
+}
+
+struct pair_record *
+pair_record_decode(const char *text, gsize length, GError **error)
+{
+	g_autoptr(json_object_ptr) o = json_parse(text, length, error);
+	const char *uuid = json_get_str(o, "uuid"), *domain = json_get_str(o, "domain"), *peer = json_get_str(o, "peer"), *role = json_get_str(o, "role");
+	g_autoptr(pair_record) r = NULL;
+
+	if (!o)
+		return NULL;
+	if (!uuid || !g_uuid_string_is_valid(uuid) || !domain || !peer || (g_strcmp0(role, "primary") != 0 && g_strcmp0(role, "standby") != 0)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "not the record of a pair");
+		return NULL;
+	}
+	r = pair_record_new(uuid, domain, peer, strcmp(role, "primary") == 0 ? FAILOVER_PRIMARY : FAILOVER_STANDBY, json_get_u64(o, "generation"));
+	r->defined = json_get_bool(o, "defined");
+	if (!decode_list(json_get(o, "images"), r->images) || !decode_list(json_get(o, "overlays"), r->overlays)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the record of a pair names a file that is not an absolute path");
+		return NULL;
+	}
+	return g_steal_pointer(&r);
+}
+
+static enum pair_end
+judge_finished(const struct pair_end_facts *f)
+{
+	if (strcmp(f->finished, "solo") == 0)
+		return PAIR_END_KEEP;
+	if (strcmp(f->finished, "ended") == 0 && f->role == FAILOVER_PRIMARY)
+		return PAIR_END_KEEP;
+	return PAIR_END_REMOVE;
+}
+
+enum pair_end
+pair_end_judge(const struct pair_end_facts *f)
+{
+	if (f->finished)
+		return judge_finished(f);
+	if (f->register_known < 0)
+		return PAIR_END_WAIT;
+	if (f->register_known == 0 || f->newest->generation < f->generation)
+		return f->role == FAILOVER_PRIMARY ? PAIR_END_KEEP : PAIR_END_REMOVE;
+	if (f->newest->generation > f->generation)
+		return strcmp(f->newest->active, f->self) == 0 ? PAIR_END_KEEP : PAIR_END_REMOVE;
+	if (f->role == FAILOVER_STANDBY)
+		return PAIR_END_STOP;
+	return f->domain_runs ? PAIR_END_WAIT : PAIR_END_KEEP;
+}

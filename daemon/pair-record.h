@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What this host did for a pair, kept in <state-dir>/pairs/<uuid>.made.json from before the first thing is made until all of it is cleaned up:
+ * a daemon that was restarted, or a host that came back, finds there what is left to do. And the judgement on a pair whose guard is gone. Pure.
+ */
+#pragma once
+
+#include "policy/arbiter.h"
+#include "policy/failover.h"
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct pair_record {
+	char *uuid, *domain;
+	char *peer;			/* host name, as in certificates */
+	enum failover_role role;	/* ours */
+	guint64 generation;		/* the one the pair is armed with */
+	bool defined;			/* we defined the domain here */
+	GPtrArray *images;		/* char *: image files that we created */
+	GPtrArray *overlays;		/* char *: overlay files */
+};
+
+struct pair_record *pair_record_new(const char *uuid, const char *domain, const char *peer, enum failover_role role, guint64 generation);
+struct pair_record *pair_record_copy(const struct pair_record *r);
+void pair_record_free(struct pair_record *r);
+typedef struct pair_record pair_record;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(pair_record, pair_record_free)
+char *pair_record_encode(const struct pair_record *r);
+struct pair_record *pair_record_decode(const char *text, gsize length, GError **error);	/* FTD_ERROR_PROTOCOL */
+
+enum pair_end {
+	PAIR_END_KEEP,		/* the domain here is the one that goes on (or is none of our business): forget the pair */
+	PAIR_END_REMOVE,	/* the copy here is stale for good: stop it, undo all that was made for it */
+	PAIR_END_STOP,		/* the copy here can never be promoted any more, but nobody has won yet: stop it, leave its images alone */
+	PAIR_END_WAIT,		/* nothing is known: ask again later */
+	PAIR_END_LAST
+};
+
+struct pair_end_facts {
+	enum failover_role role;
+	guint64 generation;
+	const char *self;
+	const char *finished;		/* state in the guard's last event: "solo", "fenced", "ended"; NULL: it vanished without one */
+	int register_known;		/* arbiter_read(): 1 found, 0 no record, -1 silent */
+	const struct arbiter_record *newest;
+	bool domain_runs;
+};
+enum pair_end pair_end_judge(const struct pair_end_facts *f);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pairs of this host: who is watched, and what happens when one ends. Callable from any thread unless said.
+ *
+ *   forming --armed--> active --guard gone--> ending --judged--> ended
+ *      |                                       |  ^
+ *      +----------- guard gone, abort ---------+  +-- orphan: nothing is known yet, asked again every 2 s
+ */
+#pragma once
+
+#include "daemon/host-io.h"
+#include "daemon/pair-record.h"
+
+enum pair_phase {
+	PAIR_FORMING,	/* made by a job that owns it; may be called off */
+	PAIR_ACTIVE,	/* its guard is watched */
+	PAIR_ENDING,	/* one job carries out its end; nobody else touches it */
+	PAIR_ORPHAN,	/* the guard vanished and the arbiter does not tell yet */
+	PAIR_ENDED,	/* only its last status is kept; a new pair may take its place */
+};
+
+struct pair_info {		/* a copy */
+	struct pair_record *record;
+	enum pair_phase phase;
+	guint64 connection;	/* of the peer's daemon that asked for a forming standby */
+	struct json_object *last;	/* ended: its last status */
+};
+void pair_info_free(struct pair_info *i);
+typedef struct pair_info pair_info;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(pair_info, pair_info_free)
+
+struct pairs;
+struct pairs *pairs_new(struct host *host);
+/* Main thread, once: finds the pairs of an earlier daemon or boot again and goes on with them. */
+void pairs_load(struct pairs *p);
+
+/* By UUID or domain name; NULL when there is none. */
+struct pair_info *pairs_find(struct pairs *p, const char *domain);
+GPtrArray *pairs_list(struct pairs *p);		/* struct pair_info *, sorted by domain name */
+
+/* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */
+bool pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error);
+bool pairs_update(struct pairs *p, const struct pair_record *record, GError **error);	/* by the owner of a forming pair */
+void pairs_activate(struct pairs *p, const char *uuid);		/* from now on only its guard says how it ends */
+void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its guard's events */
+/* Carries out the end of a pair: `finished` as in struct pair_end_facts. Blocks. `why` is for the event and the last status. Nothing when it is ending or ended already. */
+void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
+/* The forming standbys of that connection which were never armed are called off. Main thread. */
+void pairs_connection_ended(struct pairs *p, guint64 connection);
+/* libvirt says that the domain was shut down or destroyed on purpose. Main thread. */
+void pairs_guest_ended(struct pairs *p, const char *uuid);

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Calls between daemons, one JSON text per PEER_JSON frame: {"id", "method", "parameters"} -> {"id", "parameters"} or {"id", "error", "message"}.
+ * Ids are the caller's; one call at a time per connection is enough for ftd, but answers may come in any order. Pure codec.
+ */
+#pragma once
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+
+struct peer_message {
+	struct json_object *object;	/* owned: everything below borrows from it */
+	guint64 id;
+	const char *method;		/* a call; NULL: an answer */
+	struct json_object *parameters;	/* NULL in an error */
+	GError *error;			/* an error answer; owned */
+};
+
+struct json_object *peer_call_new(guint64 id, const char *method, struct json_object *parameters);	/* takes parameters, NULL: {} */
+struct json_object *peer_answer_new(guint64 id, struct json_object *parameters);
+struct json_object *peer_error_new(guint64 id, const GError *error);
+GBytes *peer_message_bytes(struct json_object *message);	/* takes it */
+bool peer_message_decode(const void *data, gsize length, struct peer_message *out, GError **error);	/* FTD_ERROR_PROTOCOL */
+void peer_message_clear(struct peer_message *m);

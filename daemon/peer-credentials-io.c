@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/peer-credentials-io.h"
+
+#include "daemon/base/error.h"
+
+#include <errno.h>
+#include <gnutls/x509.h>
+#include <string.h>
+#include <unistd.h>
+
+/* AES-128 first: with AES-NI it is the fastest by far, and a checkpoint is hundreds of MB. */
+#define PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305"
+
+struct peer_credentials {
+	gint refs;
+	char *ca;
+	char *server_cert, *client_cert;
+	gnutls_certificate_credentials_t server, client;
+};
+
+static bool
+readable(const char *path, const char *what, GError **error)
+{
+	if (access(path, R_OK) == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s %s cannot be read: %s; see ftd.conf(5), CERTIFICATES", what, path, g_strerror(errno));
+	return false;
+}
+
+static bool
+gnutls_ok(int code, const char *what, const char *path, GError **error)
+{
+	if (code >= 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s %s is not usable: %s", what, path, gnutls_strerror(code));
+	return false;
+}
+
+static gnutls_certificate_credentials_t
+load_side(const char *ca, const char *crl, const char *cert, const char *key, GError **error)
+{
+	gnutls_certificate_credentials_t side;
+	int code;
+
+	if (!readable(ca, "CA certificate", error) || !readable(cert, "certificate", error) || !readable(key, "private key", error))
+		return NULL;
+	if (gnutls_certificate_allocate_credentials(&side) < 0)
+		g_error("gnutls: out of memory");
+	code = gnutls_certificate_set_x509_trust_file(side, ca, GNUTLS_X509_FMT_PEM);
+	if (!gnutls_ok(code ? code : GNUTLS_E_NO_CERTIFICATE_FOUND, "CA certificate", ca, error))
+		goto fail;
+	if (access(crl, F_OK) == 0 && !gnutls_ok(gnutls_certificate_set_x509_crl_file(side, crl, GNUTLS_X509_FMT_PEM), "revocation list", crl, error))
+		goto fail;
+	code = gnutls_certificate_set_x509_key_file(side, cert, key, GNUTLS_X509_FMT_PEM);
+	if (code == GNUTLS_E_CERTIFICATE_KEY_MISMATCH) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s is not the private key of certificate %s", key, cert);
+		goto fail;
+	}
+	if (!gnutls_ok(code, "certificate or private key", cert, error))
+		goto fail;
+	return side;
+fail:
+	gnutls_certificate_free_credentials(side);
+	return NULL;
+}
+
+struct peer_credentials *
+peer_credentials_load(const char *pki, GError **error)
+{
+	g_autoptr(peer_credentials) c = g_new0(struct peer_credentials, 1);
+	g_autofree char *crl = g_build_filename(pki, "CA", "cacrl.pem", NULL);
+	g_autofree char *server_key = g_build_filename(pki, "ftd", "private", "serverkey.pem", NULL);
+	g_autofree char *client_key = g_build_filename(pki, "ftd", "private", "clientkey.pem", NULL);
+
+	c->refs = 1;
+	c->ca = g_build_filename(pki, "CA", "cacert.pem", NULL);
+	c->server_cert = g_build_filename(pki, "ftd", "servercert.pem", NULL);
+	c->client_cert = g_build_filename(pki, "ftd", "clientcert.pem", NULL);
+	if (access(c->client_cert, F_OK) != 0) {
+		g_free(c->client_cert);
+		c->client_cert = g_strdup(c->server_cert);
+		g_free(client_key);
+		client_key = g_strdup(server_key);
+	}
+	c->server = load_side(c->ca, crl, c->server_cert, server_key, error);
+	if (!c->server)
+		return NULL;
+	c->client = load_side(c->ca, crl, c->client_cert, client_key, error);
+	if (!c->client)
+		return NULL;
+	return g_steal_pointer(&c);
+}
+
+struct peer_credentials *
+peer_credentials_ref(struct peer_credentials *c)
+{
+	g_atomic_int_inc(&c->refs);
+	return c;
+}
+
+void
+peer_credentials_unref(struct peer_credentials *c)
+{
+	if (!c || !g_atomic_int_dec_and_test(&c->refs))
+		return;
+	g_clear_pointer(&c->server, gnutls_certificate_free_credentials);
+	g_clear_pointer(&c->client, gnutls_certificate_free_credentials);
+	g_free(c->ca);
+	g_free(c->server_cert);
+	g_free(c->client_cert);
+	g_free(c);
+}
+
+gnutls_session_t
+peer_credentials_session(struct peer_credentials *c, bool client, const char *verify_host)
+{
+	gnutls_session_t session;
+	/* No tickets: links are few and long, and a ticket would be the first thing a client reads. SIGPIPE is avoided by the transport.
+	 * Our certificate is sent even if the server does not list its authority: "unknown authority" is the truth then, "no certificate" is not. */
+	unsigned flags = (client ? GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT : GNUTLS_SERVER) | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS;
+
+	if (gnutls_init(&session, flags) < 0)
+		g_error("gnutls: out of memory");
+	if (gnutls_priority_set_direct(session, PRIORITY, NULL) < 0)
+		g_error("gnutls does not know the priority string " PRIORITY);
+	gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, client ? c->client : c->server);
+	if (!client)
+		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+	gnutls_session_set_verify_cert(session, verify_host, 0);
+	return session;
+}
+
+static GError *
+explain_status(struct peer_credentials *c, unsigned status, const char *peer, const char *verify_host)
+{
+	if (status & GNUTLS_CERT_REVOKED)
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is revoked: install a new one there", peer);
+	if (status & GNUTLS_CERT_EXPIRED)
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s has expired: "
+				   "install a new one there (and compare the clocks of both hosts)", peer);
+	if (status & GNUTLS_CERT_NOT_ACTIVATED)
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not valid yet: compare the clocks of both hosts", peer);
+	if (status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA))
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is signed by an unknown authority, not by the one in %s: "
+				   "check CA/cacert.pem on both hosts", peer, c->ca);
+	if (status & GNUTLS_CERT_UNEXPECTED_OWNER)
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s does not carry the name \"%s\": "
+				   "issue it with that name as dns_name or ip_address, or use the name it has in ftd.conf", peer, verify_host);
+
+	gnutls_datum_t text = { NULL, 0 };
+	gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
+	GError *error = g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not accepted: %s", peer, text.data ? (char *)text.data : "invalid");
+	gnutls_free(text.data);
+	return error;
+}
+
+static GError *
+explain_alert(struct peer_credentials *c, gnutls_session_t session, bool client, const char *peer)
+{
+	gnutls_alert_description_t alert = gnutls_alert_get(session);
+	const char *cert = client ? c->client_cert : c->server_cert, *why;
+
+	/* Alert descriptions: RFC 8446 section 6.2. */
+	if (alert == GNUTLS_A_CERTIFICATE_EXPIRED)
+		why = "it has expired: install a new one here";
+	else if (alert == GNUTLS_A_CERTIFICATE_REVOKED)
+		why = "it is revoked: install a new one here";
+	else if (alert == GNUTLS_A_UNKNOWN_CA)
+		why = "it is signed by an authority unknown there: check CA/cacert.pem on both hosts";
+	else if (alert == GNUTLS_A_CERTIFICATE_REQUIRED)
+		why = "none was sent";
+	else if (alert == GNUTLS_A_BAD_CERTIFICATE || alert == GNUTLS_A_UNSUPPORTED_CERTIFICATE || alert == GNUTLS_A_CERTIFICATE_UNKNOWN ||
+		 alert == GNUTLS_A_ACCESS_DENIED || alert == GNUTLS_A_DECRYPT_ERROR)
+		why = "signed by another authority (check CA/cacert.pem on both hosts), expired, or not for the name it was asked for";
+	else
+		return NULL;
+	return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s did not accept our certificate %s: %s (%s)", peer, cert, why, gnutls_alert_get_name(alert));
+}
+
+GError *
+peer_credentials_explain(struct peer_credentials *c, gnutls_session_t session, bool client, const char *peer, const char *verify_host, int code)
+{
+	switch (code) {
+	case GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR:
+		return explain_status(c, gnutls_session_get_verify_cert_status(session), peer, verify_host);
+	case GNUTLS_E_FATAL_ALERT_RECEIVED:
+		return explain_alert(c, session, client, peer);
+	case GNUTLS_E_NO_CERTIFICATE_FOUND:
+	case GNUTLS_E_CERTIFICATE_REQUIRED:
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s showed no certificate", peer);
+	case GNUTLS_E_CERTIFICATE_ERROR:
+	case GNUTLS_E_PK_SIG_VERIFY_FAILED:
+	case GNUTLS_E_KEY_USAGE_VIOLATION:
+		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not accepted: %s", peer, gnutls_strerror(code));
+	default:
+		return NULL;
+	}
+}
+
+static char *
+certificate_name(gnutls_x509_crt_t crt)
+{
+	char name[256] = "";
+	size_t size = sizeof name - 1;
+
+	/* A name with a NUL inside is no name: what follows the NUL would be invisible to whoever compares it. */
+	if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &size) == 0 && size > 0 && strnlen(name, size) == size)
+		return g_strdup(name);
+	memset(name, 0, sizeof name);
+	size = sizeof name - 1;
+	if (gnutls_x509_crt_get_subject_alt_name(crt, 0, name, &size, NULL) == GNUTLS_SAN_DNSNAME && strnlen(name, size) == size)
+		return g_strdup(name);
+	return g_strdup("");
+}
+
+char *
+peer_credentials_peer_name(gnutls_session_t session)
+{
+	unsigned count = 0;
+	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
+	gnutls_x509_crt_t crt;
+	char *name;
+
+	if (!chain || count == 0 || gnutls_x509_crt_init(&crt) < 0)
+		return g_strdup("");
+	name = gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0 ? certificate_name(crt) : g_strdup("");
+	gnutls_x509_crt_deinit(crt);
+	return name;
+}

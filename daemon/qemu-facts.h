@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a running QEMU says of itself, read from QMP replies ({"return": ...}). Pure; qemu-facts-io.h does the asking. */
+#pragma once
+
+#include <glib.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+
+enum vhost_use {
+	VHOST_NO,		/* the device runs without it */
+	VHOST_YES,
+	VHOST_UNKNOWN,		/* QEMU's process was not found */
+};
+
+struct qemu_disk {
+	char *qom;		/* QOM path of the device that has the `drive` property */
+	char *node;		/* root node */
+	guint64 virtual_size, allocated;
+	bool has_backing;
+};
+
+struct qemu_nic {
+	enum vhost_use vhost;
+	bool has_rewriter;	/* ftd-rew<i> is there: this QEMU was a standby once */
+};
+
+struct qemu_facts {
+	char version[32];	/* "11.1.3" */
+	unsigned major, minor, micro;
+	bool tcg, has_colo, block_jobs;
+	GPtrArray *disks;	/* struct qemu_disk *, NULL where the domain's disk i is not found in QEMU */
+	GPtrArray *nics;	/* struct qemu_nic *, in the order of the domain's */
+};
+
+struct qemu_facts *qemu_facts_new(void);
+void qemu_facts_free(struct qemu_facts *q);
+typedef struct qemu_facts qemu_facts;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(qemu_facts, qemu_facts_free)
+
+/* One reader per reply; false + FTD_ERROR_QMP when the reply is not what QAPI promises. */
+bool qemu_facts_read_version(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-version */
+bool qemu_facts_read_kvm(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-kvm */
+bool qemu_facts_read_capabilities(struct qemu_facts *q, struct json_object *reply, GError **error);	/* query-migrate-capabilities */
+bool qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-block-jobs */
+/* query-block: the disk whose libvirt alias is `alias`; NULL when it is not there or has no medium. */
+struct qemu_disk *qemu_facts_find_disk(struct json_object *reply, const char *alias);
+/* Does a command line (/proc/PID/cmdline) belong to the QEMU of that domain? libvirt always passes -uuid. */
+bool qemu_facts_is_process(const char *cmdline, gsize length, const char *uuid);
+/* qom-list: is there a child of that name? */
+bool qemu_facts_has_child(struct json_object *reply, const char *name);

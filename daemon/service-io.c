@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Every method that may block is a job; its request is answered on the main thread. A client that goes away does not stop what it asked for: an
+ * enable that nobody waits for any more is still an enable.
+ */
+#include "daemon/service-io.h"
+
+#include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
+#include "daemon/enable-io.h"
+#include "daemon/ftd-interface.h"
+#include "daemon/guard-process-io.h"
+#include "daemon/host-facts-io.h"
+#include "daemon/job-io.h"
+#include "daemon/json-util.h"
+#include "daemon/pairs-io.h"
+#include "daemon/peer-client-io.h"
+#include "daemon/peer-server-io.h"
+#include "daemon/standby-io.h"
+#include "daemon/varlink-io.h"
+#include "policy/arbiter-io.h"
+
+#include <glib/gstdio.h>
+#include <grp.h>
+#include <string.h>
+
+#define STATUS_TIMEOUT_MS 1000
+#define VERB_TIMEOUT_MS 60000
+#define CONNECT_TIMEOUT_MS 5000
+
+struct service {
+	struct host *host;
+	struct varlink_server *varlink;
+	struct peer_server *peers;
+};
+
+/* -- verbs on an existing pair, for people and for the peer's daemon */
+
+enum pair_verb { VERB_DISABLE, VERB_FAILOVER };
+static const struct { const char *method; enum failover_role role; } verbs[] = {
+	[VERB_DISABLE] = { "Disable", FAILOVER_PRIMARY },	/* the side that carries it out */
+	[VERB_FAILOVER] = { "Failover", FAILOVER_STANDBY },
+};
+
+static struct pair_info *
+find_pair(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
+
+	if (!domain)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "no domain was named");
+	else if (!info || info->phase == PAIR_ENDED)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s; see ftctl status", domain, h->name);
+	else if (info->phase != PAIR_ACTIVE)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s %s; try again in a moment", domain,
+			    info->phase == PAIR_FORMING ? "is just being protected" :
+			    info->phase == PAIR_ORPHAN ? "has lost its guard here and waits for the arbiter to tell who goes on" : "is just ending its protection");
+	else
+		return g_steal_pointer(&info);
+	return NULL;
+}
+
+static struct json_object *
+verb_at_peer(struct host *h, const struct pair_record *r, const char *method, GError **error)
+{
+	struct peer_credentials *creds = host_credentials(h);
+	g_autoptr(peer_client) client = peer_client_connect(r->peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
+
+	peer_credentials_unref(creds);
+	if (!client)
+		return NULL;
+	return peer_client_call(client, method, json_put_str(json_object_new_object(), "uuid", r->uuid), VERB_TIMEOUT_MS, error);
+}
+
+static struct json_object *
+verb_here(struct host *h, const struct pair_record *r, const char *method, GError **error)
+{
+	host_event(h, r->domain, "operator", "%s was asked for", method);
+	return guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, error);
+}
+
+static struct json_object *
+pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **error)
+{
+	g_autoptr(pair_info) info = find_pair(h, domain, error);
+
+	if (!info)
+		return NULL;
+	if (info->record->role == verbs[verb].role)
+		return verb_here(h, info->record, verbs[verb].method, error);
+	return verb_at_peer(h, info->record, verbs[verb].method, error);
+}
+
+/* -- status */
+
+static struct json_object *
+status_of(struct host *h, const struct pair_info *info)
+{
+	static const char *const phases[] = {
+		[PAIR_FORMING] = "forming", [PAIR_ACTIVE] = "unknown", [PAIR_ENDING] = "ending", [PAIR_ORPHAN] = "orphan", [PAIR_ENDED] = "solo",
+	};
+	const struct pair_record *r = info->record;
+	g_autoptr(GError) error = NULL;
+	g_autoptr(json_object_ptr) reply = NULL;
+	struct json_object *status;
+
+	if (info->last)
+		return json_object_get(info->last);
+	if (info->phase == PAIR_FORMING || info->phase == PAIR_ACTIVE)
+		reply = guard_call(h, r->uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, &error);
+	status = json_object_is_type(json_get(reply, "status"), json_type_object) ? json_object_get(json_get(reply, "status")) : json_object_new_object();
+	if (!json_get(status, "state"))
+		json_put_str(json_put_str(status, "state", phases[info->phase]), "reason", error && info->phase == PAIR_ACTIVE ? error->message : NULL);
+	if (!json_get(status, "domain"))
+		json_put_str(status, "domain", r->domain);
+	if (!json_get(status, "uuid"))
+		json_put_str(status, "uuid", r->uuid);
+	if (!json_get(status, "role"))
+		json_put_str(status, "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
+	if (!json_get(status, "peer"))
+		json_put_str(status, "peer", r->peer);
+	if (!json_get(status, "generation"))
+		json_put_u64(status, "generation", r->generation);
+	return json_get(status, "arbiter") ? status : json_put_str(status, "arbiter", h->config->arbiter);
+}
+
+static struct json_object *
+status_all(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+	struct json_object *domains = json_object_new_array(), *answer;
+
+	for (guint i = 0; i < list->len; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+
+		if (!domain || strcmp(domain, info->record->domain) == 0 || g_ascii_strcasecmp(domain, info->record->uuid) == 0)
+			json_object_array_add(domains, status_of(h, info));
+	}
+	if (domain && !json_length(domains)) {
+		json_object_put(domains);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+		return NULL;
+	}
+	answer = json_put_str(json_put_str(json_object_new_object(), "host", h->name), "version", FTD_VERSION);
+	return json_put_value(answer, "domains", domains);
+}
+
+/* -- Varlink: one request, one job */
+
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_STATUS };
+
+struct work {
+	struct host *host;
+	enum verb verb;
+	char *domain, *peer;
+	struct varlink_request *request;	/* main thread only; NULL once the client is gone */
+};
+
+static void
+work_free(gpointer data)
+{
+	struct work *w = data;
+
+	g_free(w->domain);
+	g_free(w->peer);
+	g_free(w);
+}
+
+static struct json_object *
+work_run(struct job *job, gpointer data, GError **error)
+{
+	struct work *w = data;
+
+	switch (w->verb) {
+	case DO_CHECK:
+		return check_domain(w->host, w->domain, w->peer, error);
+	case DO_ENABLE:
+		return enable_domain(w->host, w->domain, w->peer, job, error);
+	case DO_DISABLE:
+		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
+	case DO_FAILOVER:
+		return pair_verb(w->host, w->domain, VERB_FAILOVER, error);
+	case DO_STATUS:
+		return status_all(w->host, w->domain, error);
+	default:
+		g_assert_not_reached();
+	}
+}
+
+static void
+work_progress(struct json_object *progress, gpointer user_data)
+{
+	struct work *w = user_data;
+
+	if (w->request && varlink_request_wants_more(w->request))
+		varlink_request_notify(w->request, json_object_get(progress));
+}
+
+static void
+work_done(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct work *w = user_data;
+
+	if (!w->request)
+		return;
+	if (error)
+		varlink_request_fail(w->request, error);
+	else
+		varlink_request_finish(w->request, reply ? json_object_get(reply) : json_object_new_object());
+}
+
+static void
+work_gone(struct varlink_request *request, gpointer user_data)
+{
+	((struct work *)user_data)->request = NULL;
+}
+
+static void
+begin(struct varlink_request *request, struct json_object *parameters, struct service *s, enum verb verb, bool needs_domain, bool needs_peer)
+{
+	const char *domain = json_get_str(parameters, "domain"), *peer = json_get_str(parameters, "peer");
+	struct work *w;
+
+	if ((needs_domain && (!domain || !*domain)) || (needs_peer && (!peer || !*peer))) {
+		g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the parameter %s is missing", needs_domain && !domain ? "domain" : "peer");
+
+		varlink_request_fail(request, error);
+		return;
+	}
+	w = g_new0(struct work, 1);
+	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), request };
+	varlink_request_on_gone(request, work_gone, w);
+	job_start(work_run, w, work_free, work_progress, work_done, w);
+}
+
+static void
+on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_CHECK, true, true);
+}
+
+static void
+on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Enable by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_ENABLE, true, true);
+}
+
+static void
+on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Disable by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_DISABLE, true, false);
+}
+
+static void
+on_failover(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Failover by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_FAILOVER, true, false);
+}
+
+static void
+on_status(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_STATUS, false, false);
+}
+
+/* -- Events */
+
+struct follow {
+	struct service *service;
+	struct varlink_request *request;
+	char *domain;
+};
+
+static void
+follow_free(struct follow *f)
+{
+	g_free(f->domain);
+	g_free(f);
+}
+
+static bool
+send_event(struct json_object *event, gpointer user_data)
+{
+	struct follow *f = user_data;
+
+	if (f->domain && g_strcmp0(f->domain, json_get_str(event, "domain")) != 0)
+		return true;
+	return varlink_request_notify(f->request, json_put_value(json_object_new_object(), "event", json_object_get(event)));
+}
+
+static void
+follow_gone(struct varlink_request *request, gpointer user_data)
+{
+	struct follow *f = user_data;
+
+	event_log_unfollow(f->service->host->events, f);
+	follow_free(f);
+}
+
+static void
+on_events(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	struct service *s = user_data;
+	struct follow *f;
+
+	if (!varlink_request_wants_more(request)) {
+		g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "Events answers with one reply per event: call it with \"more\"");
+
+		varlink_request_fail(request, error);
+		return;
+	}
+	f = g_new0(struct follow, 1);
+	*f = (struct follow){ s, request, g_strdup(json_get_str(parameters, "domain")) };
+	event_log_replay(s->host->events, send_event, f);
+	if (json_get_bool(parameters, "follow")) {
+		event_log_follow(s->host->events, send_event, f);
+		varlink_request_on_gone(request, follow_gone, f);
+		return;
+	}
+	varlink_request_finish(request, json_object_new_object());
+	follow_free(f);
+}
+
+/* -- peers */
+
+static struct json_object *
+peer_hello(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+
+	return json_put_str(json_put_str(json_object_new_object(), "name", s->host->name), "version", FTD_VERSION);
+}
+
+static struct json_object *
+peer_inspect(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+
+	return host_inspect(s->host->name, s->host->config->libvirt_uri, parameters, error);
+}
+
+static struct json_object *
+peer_arbiter_probe(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	const char *nonce = json_get_str(parameters, "nonce");
+	g_autoptr(arbiter) asked = NULL;
+
+	if (!nonce) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "ArbiterProbe without a nonce");
+		return NULL;
+	}
+	if (!s->host->config->arbiter) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_NOT_SHARED, "no arbiter is configured; set arbiter= in ftd.conf");
+		return NULL;
+	}
+	asked = arbiter_open(s->host->config->arbiter, error);
+	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
+}
+
+static struct json_object *
+peer_prepare_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+
+	return standby_prepare(s->host, caller, parameters, error);
+}
+
+/* The pair of that UUID, if the caller is its other side. */
+static struct pair_info *
+peers_pair(const struct service *s, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	const char *uuid = json_get_str(parameters, "uuid");
+	g_autoptr(pair_info) info = uuid ? pairs_find(s->host->pairs, uuid) : NULL;
+
+	if (!info || info->phase == PAIR_ENDED) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "there is no such pair on %s", s->host->name);
+		return NULL;
+	}
+	if (strcmp(info->record->peer, caller->name) == 0)
+		return g_steal_pointer(&info);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "the pair of %s is with %s, not with %s", info->record->domain, info->record->peer, caller->name);
+	return NULL;
+}
+
+static struct json_object *
+peer_abort_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, NULL);
+
+	if (info && info->record->role == FAILOVER_STANDBY && info->phase == PAIR_FORMING)
+		standby_call_off(s->host, info->record->uuid, "setup-failed");
+	return json_object_new_object();
+}
+
+static struct json_object *
+peer_armed(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+
+	if (!info)
+		return NULL;
+	pairs_activate(s->host->pairs, info->record->uuid);
+	return json_object_new_object();
+}
+
+static struct json_object *
+peer_verb(const struct service *s, const struct peer_caller *caller, struct json_object *parameters, enum pair_verb verb, GError **error)
+{
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+
+	if (!info)
+		return NULL;
+	if (info->record->role == verbs[verb].role)
+		return verb_here(s->host, info->record, verbs[verb].method, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
+	return NULL;
+}
+
+static struct json_object *
+peer_disable(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return peer_verb(user_data, caller, parameters, VERB_DISABLE, error);
+}
+
+static struct json_object *
+peer_failover(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return peer_verb(user_data, caller, parameters, VERB_FAILOVER, error);
+}
+
+static void
+peer_ended(guint64 connection, gpointer user_data)
+{
+	const struct service *s = user_data;
+
+	pairs_connection_ended(s->host->pairs, connection);
+}
+
+static struct peer_credentials *
+current_credentials(gpointer user_data)
+{
+	const struct service *s = user_data;
+
+	return host_credentials(s->host);
+}
+
+/* -- both together */
+
+static const struct varlink_method_entry people_methods[] = {
+	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true },
+	{ "Status", on_status, false }, { "Events", on_events, false }, { NULL, NULL, false },
+};
+
+static const struct peer_method_entry peer_methods[] = {
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
+	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { NULL, NULL },
+};
+
+struct service *
+service_new(struct host *host, GError **error)
+{
+	struct service *s = g_new0(struct service, 1);
+	g_autofree char *socket = g_build_filename(host->config->run_dir, "ftd.sock", NULL);
+	const char *group = getgrnam(host->config->group) ? host->config->group : NULL;
+
+	s->host = host;
+	if (!group)
+		log_info("api", "there is no group %s: only root may use %s", host->config->group, socket);
+	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
+	if (s->peers)
+		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
+	if (s->varlink)
+		return s;
+	service_free(s);
+	return NULL;
+}
+
+void
+service_free(struct service *s)
+{
+	if (!s)
+		return;
+	g_clear_pointer(&s->varlink, varlink_server_free);
+	g_clear_pointer(&s->peers, peer_server_free);
+	g_free(s);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The two faces of the daemon: org.ftd for people (Varlink) and the calls of peers' daemons. Main thread. */
+#pragma once
+
+#include "daemon/host-io.h"
+
+struct service;
+struct service *service_new(struct host *host, GError **error);
+void service_free(struct service *s);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A standby on this host: making one for a peer, calling it off, and what is left to do when its pair has ended. All of it blocks: for jobs. */
+#pragma once
+
+#include "daemon/host-io.h"
+#include "daemon/pair-record.h"
+#include "daemon/peer-server-io.h"
+
+/*
+ * PrepareStandby: {domain, uuid, xml, token, generation, disks: [{path, format, size}], settings: {heartbeat_ms, ...}} -> {port, address}.
+ * The guest's copy is there, paused and incoming, and its guard listens on the address that the caller reached us at. On failure nothing is left.
+ */
+struct json_object *standby_prepare(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error);
+/* Ends a standby that was never armed; one that was is left to its guard. */
+void standby_call_off(struct host *h, const char *uuid, const char *why);
+/* Carries out pair_end_judge()'s verdict on a standby. `finished`: its guard has said so itself. False: libvirt did not let it, try again later. */
+bool standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished);

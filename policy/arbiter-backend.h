@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a kind of arbiter implements; private to policy/arbiter-*-io.c. arbiter-io.c has checked every argument before a backend sees it. */
+#pragma once
+
+#include "policy/arbiter-io.h"
+
+/* All but open() block and may be called from several threads at once. Errors are FTD_ERROR_ARBITER_SILENT unless said otherwise. */
+struct arbiter_backend {
+	const char *kind;	/* the word before the colon of a spec */
+	/* Is what follows the colon well formed? Touches nothing outside. FTD_ERROR_CONFIG. */
+	bool (*check)(const char *location, GError **error);
+	enum arbiter_verdict (*claim)(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
+	int (*read)(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error);
+	bool (*forget)(struct arbiter *a, const char *pair, GError **error);
+	bool (*probe_write)(struct arbiter *a, const char *nonce, GError **error);
+	bool (*probe_read)(struct arbiter *a, const char *nonce, GError **error);
+	void (*probe_remove)(struct arbiter *a, const char *nonce);
+};
+
+extern const struct arbiter_backend arbiter_file_backend;
+
+struct arbiter {
+	gint refs;
+	const struct arbiter_backend *backend;
+	char *spec;
+	const char *location;	/* in spec, behind the colon */
+	gint threads;		/* of arbiter_claim_async(), the hung ones too */
+	/* For the crash test: called after every step that changes something outside, with its name. NULL otherwise. */
+	void (*after_step)(const char *step, gpointer data);
+	gpointer after_step_data;
+};
+
+static inline void
+arbiter_step(const struct arbiter *a, const char *step)
+{
+	if (a->after_step)
+		a->after_step(step, a->after_step_data);
+}

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Goal: let each frame of the PVM leave as soon as the output commit rule (output-gate.c) allows, ask for a checkpoint when only that will help.
+ *
+ * Epochs. `committed` is the newest one whose checkpoint the standby holds; the *compared* epoch is the one after it, and the PVM may be further on:
+ *
+ *     committed | compared = committed + 1 ... epoch (the PVM's, now)
+ *
+ * Only the compared epoch's frames are compared: for older ones there is nothing left to decide, and of later ones the SVM cannot have sent anything
+ * that counts yet, because it gets there by loading checkpoint `committed`. So each flow has one comparison at a time. PVM frames of later epochs
+ * are held unread; their turn comes with the commit that makes their epoch the compared one, and until then no reset can lose them. SVM frames
+ * that are early wait likewise (bounded); SVM frames of committed epochs are stale.
+ *
+ * Order. `held` has all held frames as the PVM sent them, so its epochs never decrease; each flow's `held` has the same frames of that flow. By
+ * comparison a frame leaves from the head of its flow, whatever other flows wait for. By commit frames leave from the head of the whole.
+ *
+ * Asking. Only a checkpoint that ends the PVM's current epoch can be asked for, once per epoch, and only a frame of that epoch is a reason: one of an
+ * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch and no longer: a SVM that is
+ * stopped, or loads, or is an epoch behind, cannot answer.
+ *
+ * Limits. PVM frames: nothing is dropped, comparator_full() makes the caller stop reading. SVM bytes: the flow that goes beyond max_secondary_bytes
+ * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
+ * because its frames would overtake those that are held without a flow. Early SVM frames beyond the limit: their epoch is not compared at all.
+ *
+ * Failure modes: wrong or missing SVM output never releases anything, it only costs checkpoints; a commit of an epoch that is not over is ignored.
+ */
+#include "proxy/comparator.h"
+
+#include "proxy/compare-other.h"
+#include "proxy/compare-udp.h"
+#include "proxy/flow-table.h"
+#include "proxy/frame.h"
+
+struct comparator {
+	struct comparator_limits limits;
+	struct output_gate gate;
+	struct flow_table *flows;
+	struct frame_pool pool;
+	bool frozen;
+
+	uint64_t epoch;			/* the PVM's */
+	GQueue held;			/* PVM frames, in the order sent */
+	uint64_t held_bytes, held_bytes_now;	/* all, and those of the PVM's current epoch */
+
+	bool svm_runs;
+	uint64_t svm_epoch, svm_since;
+	GQueue early;			/* SVM frames of epochs after the compared one */
+	GQueue keeping;			/* flows that keep SVM frames */
+	size_t secondary_bytes;		/* kept and early */
+	uint64_t blind_until;		/* early frames up to this epoch were lost: nothing is compared */
+	uint64_t refused_until;		/* newest epoch of a frame that is held without a flow */
+
+	bool asked;			/* in the PVM's current epoch */
+	enum comparator_want want;
+	GArray *matched;		/* of uint64_t */
+	struct comparator_stats stats;	/* counters; the rest is filled in by comparator_stats() */
+};
+
+static uint64_t
+compared_epoch(const struct comparator *c)
+{
+	return c->gate.committed + 1;
+}
+
+static bool
+comparing(const struct comparator *c)
+{
+	return c->gate.protecting && !c->frozen;
+}
+
+struct comparator *
+comparator_new(const struct comparator_limits *limits)
+{
+	struct comparator *c = g_new0(struct comparator, 1);
+
+	c->limits = *limits;
+	c->flows = flow_table_new(limits->max_flows, limits->flow_idle_ns);
+	c->matched = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	return c;
+}
+
+/* -- asking ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* True when this became the reason. */
+static bool
+ask(struct comparator *c, uint64_t epoch, enum comparator_want want)
+{
+	if (!comparing(c) || c->asked || epoch != c->epoch)
+		return false;
+	c->asked = true;
+	c->want = want;
+	return true;
+}
+
+/* When the oldest frame whose clock runs has been held for too long. */
+static uint64_t
+hold_deadline(const struct comparator *c)
+{
+	const struct frame *f = c->held.head ? c->held.head->data : NULL;
+
+	if (!f || !comparing(c) || c->asked || f->epoch != c->epoch || !c->svm_runs || c->svm_epoch != f->epoch)
+		return UINT64_MAX;
+	uint64_t since = MAX(f->time, c->svm_since);
+	return since > UINT64_MAX - c->limits.hold_ns ? UINT64_MAX : since + c->limits.hold_ns;
+}
+
+/* -- SVM frames ------------------------------------------------------------------------------------------------------------------------ */
+
+static void
+charge(struct comparator *c, struct frame *f, size_t bytes)
+{
+	c->secondary_bytes += bytes - f->charge;
+	f->charge = bytes;
+}
+
+static void
+secondary_free(struct comparator *c, struct frame *f)
+{
+	charge(c, f, 0);
+	frame_free(&c->pool, f);
+}
+
+static void
+keep(struct comparator *c, struct flow *flow, struct frame *f)
+{
+	if (flow->kept.length == 0)
+		g_queue_push_tail_link(&c->keeping, &flow->keeping);
+	g_queue_push_tail_link(&flow->kept, &f->in_flow);
+	f->flow = flow;
+}
+
+static void
+unkeep_head(struct comparator *c, struct flow *flow)
+{
+	struct frame *f = g_queue_pop_head_link(&flow->kept)->data;
+
+	if (f->packet.class == PACKET_TCP)
+		tcp_forget(&flow->tcp, &f->segment);
+	secondary_free(c, f);
+	if (flow->kept.length == 0)
+		g_queue_unlink(&c->keeping, &flow->keeping);
+}
+
+static void
+unkeep_all(struct comparator *c, struct flow *flow)
+{
+	while (flow->kept.length)
+		unkeep_head(c, flow);
+}
+
+/* The head's content has left: the standby need not keep it either. */
+static void
+match_head(struct comparator *c, struct flow *flow)
+{
+	const struct frame *f = flow->kept.head->data;
+
+	g_array_append_val(c->matched, f->id);
+	unkeep_head(c, flow);
+}
+
+static void
+match_tcp(struct comparator *c, struct flow *flow)
+{
+	while (flow->kept.head) {
+		const struct frame *f = flow->kept.head->data;
+		if (!tcp_matched(&flow->tcp, &f->segment))
+			break;
+		match_head(c, flow);
+	}
+}
+
+/* -- releasing ------------------------------------------------------------------------------------------------------------------------- */
+
+/* A connection's last words: its flow is the first to go when room is needed. A SYN brings it to life again. */
+static void
+note_end(struct comparator *c, struct flow *flow, const struct packet *p)
+{
+	if (p->class != PACKET_TCP)
+		return;
+	if (p->flags & (PACKET_TCP_FIN | PACKET_TCP_RST))
+		flow_table_set_spent(c->flows, flow, true);
+	else if (p->flags & PACKET_TCP_SYN)
+		flow_table_set_spent(c->flows, flow, false);
+}
+
+static void
+release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
+{
+	g_queue_unlink(&c->held, &f->order);
+	c->held_bytes -= f->size;
+	if (f->epoch == c->epoch)
+		c->held_bytes_now -= f->size;
+	if (f->flow) {
+		g_queue_unlink(&f->flow->held, &f->in_flow);
+		note_end(c, f->flow, &f->packet);
+	}
+	output_gate_release(&c->gate, f, evidence);
+}
+
+static void
+release_same(struct comparator *c, struct frame *f, struct release_evidence *evidence)
+{
+	struct flow *flow = f->flow;
+
+	evidence->epoch = compared_epoch(c);
+	if (f->packet.class == PACKET_TCP) {
+		tcp_released(&flow->tcp, &f->segment);
+		tcp_forget(&flow->tcp, &f->segment);
+	} else {
+		match_head(c, flow);
+	}
+	release(c, f, evidence);
+}
+
+/* Its place in the comparison goes; the position that the PVM has reached with it stays. */
+static void
+release_committed(struct comparator *c, struct frame *f)
+{
+	const struct release_evidence evidence = { .reason = RELEASE_COMMITTED };
+
+	if (f->flow && f->packet.class == PACKET_TCP) {
+		if (!f->compared)
+			tcp_absorb(&f->flow->tcp, &f->segment);
+		tcp_forget(&f->flow->tcp, &f->segment);
+	}
+	release(c, f, &evidence);
+}
+
+/* -- comparing ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Brings a flow that was last used in an earlier epoch to the beginning of the compared one. */
+static void
+sync_epoch(struct comparator *c, struct flow *flow)
+{
+	uint64_t epoch = compared_epoch(c);
+
+	if (flow->epoch == epoch)
+		return;
+	g_assert(flow->kept.length == 0);
+	flow->epoch = epoch;
+	flow->differs = epoch <= MAX(flow->blind_until, c->blind_until);
+	if (flow->key.class == PACKET_TCP)
+		tcp_boundary(&flow->tcp);
+}
+
+static void
+found_difference(struct comparator *c, struct flow *flow)
+{
+	flow->differs = true;
+	unkeep_all(c, flow);
+	c->stats.differences++;
+	ask(c, flow->epoch, COMPARATOR_WANT_DIFFERENCE);
+}
+
+/* Datagrams and whole frames: the oldest of one copy against the oldest of the other. */
+static enum verdict
+compare_heads(const struct flow *flow, const struct frame *p, struct release_evidence *evidence)
+{
+	const struct frame *s = flow->kept.head ? flow->kept.head->data : NULL;
+	enum verdict v;
+
+	if (!s)
+		return VERDICT_WAIT;
+	v = flow->key.class == PACKET_OTHER ? compare_other(&p->packet, &s->packet) : compare_udp(&p->packet, &s->packet);
+	*evidence = (struct release_evidence){ .reason = RELEASE_SAME, .same = v == VERDICT_SAME };
+	return v;
+}
+
+static enum verdict
+verdict_on(const struct flow *flow, const struct frame *p, struct release_evidence *evidence)
+{
+	if (p->packet.class == PACKET_TCP)
+		return tcp_verdict(&flow->tcp, &p->segment, evidence);
+	return compare_heads(flow, p, evidence);
+}
+
+/* Releases from the head of the flow what may leave by comparison. */
+static void
+run(struct comparator *c, struct flow *flow)
+{
+	struct release_evidence evidence;
+
+	while (comparing(c) && !flow->differs && flow->held.head) {
+		struct frame *f = flow->held.head->data;
+		if (!f->compared)
+			break;
+		enum verdict v = verdict_on(flow, f, &evidence);
+		if (v == VERDICT_DIFFER)
+			found_difference(c, flow);
+		if (v != VERDICT_SAME)
+			break;
+		release_same(c, f, &evidence);
+	}
+	if (flow->key.class == PACKET_TCP)
+		match_tcp(c, flow);
+}
+
+/* A PVM frame of the compared epoch. */
+static void
+compare_primary(struct comparator *c, struct frame *f)
+{
+	struct flow *flow = f->flow;
+
+	sync_epoch(c, flow);
+	f->compared = true;
+	if (f->packet.class == PACKET_TCP) {
+		if (flow->differs)
+			tcp_absorb(&flow->tcp, &f->segment);
+		else if (tcp_primary(&flow->tcp, &f->segment) == VERDICT_DIFFER)
+			found_difference(c, flow);
+	}
+	run(c, flow);
+}
+
+/* A SVM segment without content is its numbers: the bytes are not needed. */
+static void
+lighten(struct comparator *c, struct frame *f)
+{
+	if (f->packet.class == PACKET_TCP && f->segment.end == f->packet.seq) {
+		charge(c, f, sizeof *f);
+		g_clear_pointer(&f->bytes, g_bytes_unref);
+	}
+}
+
+static struct flow *
+flow_of(struct comparator *c, uint64_t now, const struct frame *f)
+{
+	struct flow_key key;
+	bool added;
+
+	flow_key_make(&key, f->nic, &f->packet);
+	struct flow *flow = flow_table_get(c->flows, &key, now, &added);
+	if (!flow)
+		c->stats.flows_refused++;
+	else if (added)
+		flow->blind_until = c->refused_until;
+	return flow;
+}
+
+/* An SVM frame of the compared epoch; takes it. */
+static void
+compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
+{
+	frame_parse(f);
+	struct flow *flow = flow_of(c, now, f);
+
+	if (flow)
+		sync_epoch(c, flow);
+	if (!flow || flow->differs) {
+		secondary_free(c, f);
+		return;
+	}
+	charge(c, f, f->size);
+	keep(c, flow, f);
+	if (c->secondary_bytes > c->limits.max_secondary_bytes)
+		found_difference(c, flow);
+	else if (f->packet.class == PACKET_TCP && tcp_secondary(&flow->tcp, &f->segment) == VERDICT_DIFFER)
+		found_difference(c, flow);
+	else
+		lighten(c, f);
+	run(c, flow);
+}
+
+static void
+keep_early(struct comparator *c, struct frame *f)
+{
+	if (c->secondary_bytes + f->size > c->limits.max_secondary_bytes) {
+		c->blind_until = MAX(c->blind_until, f->epoch);
+		secondary_free(c, f);
+		return;
+	}
+	charge(c, f, f->size);
+	g_queue_push_tail_link(&c->early, &f->order);
+}
+
+/* -- commits --------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+drop_kept(struct comparator *c)
+{
+	while (c->keeping.head)
+		unkeep_all(c, c->keeping.head->data);
+}
+
+static void
+compare_held(struct comparator *c)
+{
+	for (GList *l = c->held.head, *next; l; l = next) {
+		struct frame *f = l->data;
+
+		next = l->next;
+		if (f->epoch != compared_epoch(c))
+			break;
+		if (f->flow)
+			compare_primary(c, f);
+	}
+}
+
+static void
+compare_early(struct comparator *c, uint64_t now)
+{
+	for (GList *l = c->early.head, *next; l; l = next) {
+		struct frame *f = l->data;
+
+		next = l->next;
+		if (f->epoch > compared_epoch(c))
+			continue;
+		g_queue_unlink(&c->early, l);
+		if (f->epoch == compared_epoch(c)) {
+			compare_secondary(c, now, f);
+		} else {
+			c->stats.secondary_stale++;
+			secondary_free(c, f);
+		}
+	}
+}
+
+void
+comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch)
+{
+	if (!c->gate.protecting || epoch >= c->epoch || epoch <= c->gate.committed)
+		return;
+	drop_kept(c);
+	output_gate_commit(&c->gate, epoch);
+	while (c->held.head) {
+		struct frame *f = c->held.head->data;
+		if (f->epoch > epoch)
+			break;
+		release_committed(c, f);
+	}
+	compare_held(c);
+	compare_early(c, now);
+}
+
+/* -- frames ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+hold(struct comparator *c, struct frame *f)
+{
+	g_queue_push_tail_link(&c->held, &f->order);
+	if (f->flow)
+		g_queue_push_tail_link(&f->flow->held, &f->in_flow);
+	else
+		c->refused_until = f->epoch;
+	c->held_bytes += f->size;
+	c->held_bytes_now += f->size;
+	c->stats.held_peak_bytes = MAX(c->stats.held_peak_bytes, c->held_bytes);
+}
+
+void
+comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GBytes *bytes)
+{
+	const struct release_evidence unprotected = { .reason = RELEASE_UNPROTECTED };
+	struct frame *f = frame_new(&c->pool, nic, c->epoch, bytes);
+
+	if (!c->gate.protecting) {
+		output_gate_release(&c->gate, f, &unprotected);
+		return;
+	}
+	f->time = now;
+	frame_parse(f);
+	f->flow = flow_of(c, now, f);
+	hold(c, f);
+	if (f->flow && f->epoch == compared_epoch(c))
+		compare_primary(c, f);
+	if (c->held_bytes_now >= c->limits.max_held_bytes && ask(c, c->epoch, COMPARATOR_WANT_QUEUE_FULL))
+		c->stats.queue_full++;
+}
+
+void
+comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *bytes)
+{
+	c->stats.secondary_frames++;
+	if (!comparing(c))
+		return;
+	if (epoch < compared_epoch(c)) {
+		c->stats.secondary_stale++;
+		return;
+	}
+	struct frame *f = frame_new(&c->pool, nic, epoch, bytes);
+	f->id = id;
+	if (epoch == compared_epoch(c))
+		compare_secondary(c, now, f);
+	else
+		keep_early(c, f);
+}
+
+/* -- the course of epochs -------------------------------------------------------------------------------------------------------------- */
+
+void
+comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch)
+{
+	g_assert(epoch > 0 && c->held.length == 0);
+	output_gate_protect(&c->gate, epoch - 1);
+	c->epoch = c->svm_epoch = epoch;
+	c->svm_runs = true;
+	c->svm_since = now;
+	c->frozen = c->asked = false;
+	c->want = COMPARATOR_WANT_NONE;
+	c->blind_until = c->refused_until = 0;
+}
+
+static void
+drop_early(struct comparator *c)
+{
+	GList *link;
+
+	while ((link = g_queue_pop_head_link(&c->early)))
+		secondary_free(c, link->data);
+}
+
+void
+comparator_unprotect(struct comparator *c, uint64_t now)
+{
+	const struct release_evidence unprotected = { .reason = RELEASE_UNPROTECTED };
+
+	drop_kept(c);
+	drop_early(c);
+	output_gate_unprotect(&c->gate);
+	while (c->held.head)
+		release(c, c->held.head->data, &unprotected);
+	flow_table_clear(c->flows);
+	c->frozen = c->asked = false;
+	c->want = COMPARATOR_WANT_NONE;
+}
+
+void
+comparator_freeze(struct comparator *c)
+{
+	c->frozen = true;
+	c->want = COMPARATOR_WANT_NONE;
+	output_gate_freeze(&c->gate);
+	drop_kept(c);
+	drop_early(c);
+}
+
+void
+comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch)
+{
+	g_assert(!c->gate.protecting || epoch >= c->epoch);
+	c->epoch = epoch + 1;
+	c->held_bytes_now = 0;
+	c->asked = false;
+	c->want = COMPARATOR_WANT_NONE;
+}
+
+void
+comparator_loaded(struct comparator *c, uint64_t now, uint64_t epoch)
+{
+	c->svm_epoch = epoch + 1;
+	c->svm_since = now;
+	c->svm_runs = true;
+}
+
+void
+comparator_secondary_stopped(struct comparator *c, uint64_t now)
+{
+	c->svm_runs = false;
+}
+
+void
+comparator_tick(struct comparator *c, uint64_t now)
+{
+	if (hold_deadline(c) <= now && ask(c, c->epoch, COMPARATOR_WANT_TIMEOUT))
+		c->stats.timeouts++;
+	flow_table_age(c->flows, now);
+}
+
+uint64_t
+comparator_deadline(const struct comparator *c)
+{
+	return hold_deadline(c);
+}
+
+/* -- output ---------------------------------------------------------------------------------------------------------------------------- */
+
+GBytes *
+comparator_next_release(struct comparator *c, unsigned *nic)
+{
+	struct frame *f = output_gate_next(&c->gate);
+
+	if (!f)
+		return NULL;
+	GBytes *bytes = g_steal_pointer(&f->bytes);
+	*nic = f->nic;
+	frame_free(&c->pool, f);
+	return bytes;
+}
+
+GArray *
+comparator_take_matched(struct comparator *c)
+{
+	if (c->matched->len == 0)
+		return NULL;
+	GArray *taken = c->matched;
+	c->matched = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	return taken;
+}
+
+enum comparator_want
+comparator_take_want(struct comparator *c)
+{
+	enum comparator_want want = c->want;
+
+	c->want = COMPARATOR_WANT_NONE;
+	return want;
+}
+
+bool
+comparator_full(const struct comparator *c)
+{
+	return c->held_bytes >= 2 * (uint64_t)c->limits.max_held_bytes;
+}
+
+void
+comparator_stats(const struct comparator *c, struct comparator_stats *out)
+{
+	*out = c->stats;
+	for (unsigned i = 0; i < RELEASE_LAST; i++) {
+		out->released_frames[i] = c->gate.frames[i];
+		out->released_bytes[i] = c->gate.bytes[i];
+	}
+	out->held_frames = c->held.length;
+	out->held_bytes = c->held_bytes;
+	out->flows = flow_table_size(c->flows);
+}
+
+void
+comparator_free(struct comparator *c)
+{
+	unsigned nic;
+	GBytes *bytes;
+
+	if (!c)
+		return;
+	comparator_unprotect(c, 0);
+	while ((bytes = comparator_next_release(c, &nic)))
+		g_bytes_unref(bytes);
+	flow_table_free(c->flows);
+	frame_pool_clear(&c->pool);
+	g_array_unref(c->matched);
+	g_free(c);
+}

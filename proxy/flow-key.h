@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What makes two frames of one flow: frames of one flow are compared and released in order, flows do not wait for each other. Pure. */
+#pragma once
+
+#include "proxy/packet.h"
+
+#define FLOW_KEY_ADDRESSES 44	/* TCP, UDP, ICMP: 4 + 4; others: the two MAC addresses, and for IPv6 16 + 16 */
+
+struct flow_key {
+	uint32_t nic;
+	uint16_t ethertype;
+	uint8_t class, protocol;
+	uint16_t source_port, destination_port;
+	uint8_t addresses[FLOW_KEY_ADDRESSES];
+};
+G_STATIC_ASSERT(sizeof(struct flow_key) == 56);	/* no padding: hashed and compared as bytes */
+
+void flow_key_make(struct flow_key *out, unsigned nic, const struct packet *packet);
+guint flow_key_hash(gconstpointer key);
+gboolean flow_key_equal(gconstpointer a, gconstpointer b);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Inbound. The SVM gets a frame in the epoch in which the PVM got it:
+ *
+ *   of an older epoch than the SVM runs:  it is in the state that was loaded; a second copy would be a duplicate: not injected
+ *   of the epoch the SVM runs:            injected at once; while the SVM stands for a load it waits, and the load decides
+ *   of a later epoch:                     waits for the load after which the SVM runs that epoch
+ *
+ * Output. Every SVM frame gets a number and the epoch the SVM runs, goes to the primary to be compared, and is kept until its twin has left or the
+ * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for: it goes out first.
+ *
+ * Limits. Waiting frames and kept frames are bounded in bytes; at the bound the oldest go and are counted: the one costs the guest's peer a
+ * retransmission after a load, the other one after a failover. Both are losses that a network may have, so neither breaks anything.
+ *
+ * While the SVM stands for a load its filter has been drained, so whatever it sends then was sent by the SVM that has just begun to run again, before
+ * QEMU's LOADED came through the other socket: it is of the epoch that begins, and gets its number there when LOADED tells it.
+ *
+ * The state that QEMU received with the initial migration counts as checkpoint 0: the SVM begins in epoch 1, running.
+ */
+#include "proxy/standby-proxy.h"
+
+#define EPOCH_OF_NEXT_LOAD UINT64_MAX	/* sent between the stop and LOADED */
+
+struct entry {
+	uint64_t id, epoch;
+	unsigned nic;
+	GBytes *frame;
+	GList link;
+};
+
+struct queued_action {
+	struct standby_proxy_action action;
+	GList link;
+};
+
+struct standby_proxy {
+	struct standby_proxy_limits limits;
+	uint64_t epoch;			/* that the SVM runs, or ran before it stopped for the load */
+	bool running, taken_over;
+	uint64_t last_id, dropped;
+	GQueue waiting, kept;		/* of struct entry, in the order they came */
+	size_t waiting_bytes, kept_bytes;
+	GHashTable *kept_by_id;		/* &entry->id -> entry */
+	GQueue actions;			/* of struct queued_action */
+};
+
+struct standby_proxy *
+standby_proxy_new(const struct standby_proxy_limits *limits)
+{
+	struct standby_proxy *p = g_new0(struct standby_proxy, 1);
+
+	p->limits = *limits;
+	p->epoch = 1;
+	p->running = true;
+	p->kept_by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
+	return p;
+}
+
+static struct entry *
+entry_new(uint64_t id, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	struct entry *e = g_new(struct entry, 1);
+
+	*e = (struct entry){ .id = id, .epoch = epoch, .nic = nic, .frame = g_bytes_ref(frame), .link = { .data = e } };
+	return e;
+}
+
+static void
+entry_free(struct entry *e)
+{
+	g_bytes_unref(e->frame);
+	g_free(e);
+}
+
+static void
+act(struct standby_proxy *p, enum standby_proxy_action_type type, const struct entry *e)
+{
+	struct queued_action *q = g_new(struct queued_action, 1);
+
+	*q = (struct queued_action){
+		.action = { .type = type, .nic = e->nic, .id = e->id, .epoch = e->epoch, .frame = g_bytes_ref(e->frame) },
+		.link = { .data = q },
+	};
+	g_queue_push_tail_link(&p->actions, &q->link);
+}
+
+static struct entry *
+head(const GQueue *q)
+{
+	return q->head ? q->head->data : NULL;
+}
+
+static void
+unwait(struct standby_proxy *p, struct entry *e)
+{
+	g_queue_unlink(&p->waiting, &e->link);
+	p->waiting_bytes -= g_bytes_get_size(e->frame);
+	entry_free(e);
+}
+
+static void
+unkeep(struct standby_proxy *p, struct entry *e)
+{
+	g_queue_unlink(&p->kept, &e->link);
+	g_hash_table_remove(p->kept_by_id, &e->id);
+	p->kept_bytes -= g_bytes_get_size(e->frame);
+	entry_free(e);
+}
+
+static void
+wait_for_load(struct standby_proxy *p, struct entry *e)
+{
+	g_queue_push_tail_link(&p->waiting, &e->link);
+	p->waiting_bytes += g_bytes_get_size(e->frame);
+	while (p->waiting_bytes > p->limits.max_inbound_bytes) {
+		unwait(p, head(&p->waiting));
+		p->dropped++;
+	}
+}
+
+static void
+keep(struct standby_proxy *p, struct entry *e)
+{
+	g_queue_push_tail_link(&p->kept, &e->link);
+	g_hash_table_add(p->kept_by_id, &e->id);
+	p->kept_bytes += g_bytes_get_size(e->frame);
+	while (p->kept_bytes > p->limits.max_output_bytes) {
+		unkeep(p, head(&p->kept));
+		p->dropped++;
+	}
+}
+
+void
+standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	if (p->taken_over || epoch < p->epoch)
+		return;	/* it hears the LAN itself now / it is in the loaded state */
+	struct entry *e = entry_new(0, epoch, nic, frame);
+	if (!p->running || epoch > p->epoch) {
+		wait_for_load(p, e);
+		return;
+	}
+	act(p, STANDBY_PROXY_INJECT, e);
+	entry_free(e);
+}
+
+void
+standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame)
+{
+	struct entry *e = entry_new(++p->last_id, p->running ? p->epoch : EPOCH_OF_NEXT_LOAD, nic, frame);
+
+	if (p->taken_over) {
+		act(p, STANDBY_PROXY_TO_LAN, e);
+		entry_free(e);
+		return;
+	}
+	if (p->running)
+		act(p, STANDBY_PROXY_TO_PEER, e);
+	keep(p, e);
+}
+
+void
+standby_proxy_stopped(struct standby_proxy *p)
+{
+	p->running = false;
+}
+
+/* Frames up to the loaded epoch are in the state; those of the epoch that begins are due; of later ones nothing yet. */
+static void
+inject_due(struct standby_proxy *p)
+{
+	for (GList *l = p->waiting.head, *next; l; l = next) {
+		struct entry *e = l->data;
+
+		next = l->next;
+		if (e->epoch > p->epoch)
+			continue;
+		if (e->epoch == p->epoch)
+			act(p, STANDBY_PROXY_INJECT, e);
+		unwait(p, e);
+	}
+}
+
+/* What is kept is in the order sent: first the output of the state that the load has replaced, then that of the SVM since the load. */
+static void
+renew_kept(struct standby_proxy *p)
+{
+	while (head(&p->kept) && head(&p->kept)->epoch < p->epoch)
+		unkeep(p, head(&p->kept));
+	for (GList *l = p->kept.head; l; l = l->next) {
+		struct entry *e = l->data;
+
+		if (e->epoch != EPOCH_OF_NEXT_LOAD)
+			continue;
+		e->epoch = p->epoch;
+		act(p, STANDBY_PROXY_TO_PEER, e);
+	}
+}
+
+void
+standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch)
+{
+	if (p->taken_over)
+		return;
+	p->epoch = epoch + 1;
+	p->running = true;
+	renew_kept(p);
+	inject_due(p);
+}
+
+void
+standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t *found = g_hash_table_lookup(p->kept_by_id, &ids[i]);
+		if (found)
+			unkeep(p, (struct entry *)((char *)found - G_STRUCT_OFFSET(struct entry, id)));
+	}
+}
+
+/* Output first: it was sent before anything that the waiting frames will make the guest say. */
+void
+standby_proxy_take_over(struct standby_proxy *p)
+{
+	p->taken_over = true;
+	while (head(&p->kept)) {
+		act(p, STANDBY_PROXY_TO_LAN, head(&p->kept));
+		unkeep(p, head(&p->kept));
+	}
+	while (head(&p->waiting)) {
+		act(p, STANDBY_PROXY_INJECT, head(&p->waiting));
+		unwait(p, head(&p->waiting));
+	}
+}
+
+bool
+standby_proxy_next(struct standby_proxy *p, struct standby_proxy_action *out)
+{
+	GList *link = g_queue_pop_head_link(&p->actions);
+	struct queued_action *q = link ? link->data : NULL;
+
+	if (!q)
+		return false;
+	*out = q->action;
+	g_free(q);
+	return true;
+}
+
+void
+standby_proxy_action_clear(struct standby_proxy_action *a)
+{
+	g_clear_pointer(&a->frame, g_bytes_unref);
+}
+
+uint64_t
+standby_proxy_dropped(const struct standby_proxy *p)
+{
+	return p->dropped;
+}
+
+void
+standby_proxy_free(struct standby_proxy *p)
+{
+	struct standby_proxy_action a;
+
+	if (!p)
+		return;
+	while (standby_proxy_next(p, &a))
+		standby_proxy_action_clear(&a);
+	while (head(&p->kept))
+		unkeep(p, head(&p->kept));
+	while (head(&p->waiting))
+		unwait(p, head(&p->waiting));
+	g_hash_table_unref(p->kept_by_id);
+	g_free(p);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/base/error.h"
+#include "daemon/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void
+test_empty_is_default(void **state)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(ftd_config) c = ftd_config_parse("", "f", &error);
+
+	assert_null(error);
+	assert_non_null(c);
+	assert_null(c->name);
+	assert_null(c->arbiter);
+	assert_int_equal(c->peer_port, 7768);
+	assert_string_equal(c->libvirt_uri, "qemu:///system");
+	assert_int_equal(c->suspect_ms, 150);
+	assert_false(c->tcg_flush_load);
+}
+
+static void
+test_every_key(void **state)
+{
+	static const char text[] =
+		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\n\n"
+		"[guard]\nguard-path=/bin/guard\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ncompare-timeout-ms=30\n"
+		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
+	g_autoptr(GError) error = NULL;
+	g_autoptr(ftd_config) c = ftd_config_parse(text, "f", &error);
+
+	assert_null(error);
+	assert_string_equal(c->name, "a");
+	assert_int_equal(c->peer_port, 1234);
+	assert_string_equal(c->arbiter, "file:/srv/x=y");
+	assert_string_equal(c->pki, "/p");
+	assert_string_equal(c->run_dir, "/r");
+	assert_string_equal(c->state_dir, "/s");
+	assert_string_equal(c->group, "g");
+	assert_string_equal(c->guard_path, "/bin/guard");
+	assert_int_equal(c->heartbeat_ms, 10);
+	assert_int_equal(c->suspect_ms, 100);
+	assert_int_equal(c->max_epoch_ms, 500);
+	assert_int_equal(c->compare_timeout_ms, 30);
+	assert_int_equal(c->max_held_bytes, 8u << 20);
+	assert_int_equal(c->max_checkpoint_bytes, 256u << 20);
+	assert_int_equal(c->max_disk_bytes, 40u << 20);
+	assert_true(c->tcg_flush_load);
+}
+
+static void
+test_complaints(void **state)
+{
+	static const struct { const char *text, *message; } cases[] = {
+		{ "[ftd]\nname=a\nnmae=b\n", "f:3: nmae: not a key of group [ftd], see ftd.conf(5)" },
+		{ "[ftd]\nheartbeat-ms=20\n", "f:2: heartbeat-ms: not a key of group [ftd], see ftd.conf(5)" },
+		{ "[ftd]\npeer-port=0\n", "f:2: peer-port: \"0\" is not a number from 1 to 65535" },
+		{ "[ftd]\npeer-port=77x\n", "f:2: peer-port: \"77x\" is not a number from 1 to 65535" },
+		{ "[ftd]\npeer-port=-1\n", "f:2: peer-port: \"-1\" is not a number from 1 to 65535" },
+		{ "[ftd]\n\npki=etc\n", "f:3: pki: \"etc\" is not an absolute path" },
+		{ "[ftd]\nname=\n", "f:2: name: the value is empty" },
+		{ "[ftd]\nname=a b\n", "f:2: name: \"a b\" is not a host name" },
+		{ "[ftd]\nname=a\nname=b\n", "f:3: name: set twice" },
+		{ "[daemon]\n", "f:1: [daemon] is not a group of ftd.conf(5)" },
+		{ "[ftd\n", "f:1: the group has no closing bracket" },
+		{ "name=a\n", "f:1: this key is in no group" },
+		{ "[ftd]\nname\n", "f:2: this is not \"key = value\", a [group] or a # comment" },
+		{ "[guard]\ntcg-flush=never\n", "f:2: tcg-flush: \"never\" is neither \"live\" nor \"load\"" },
+		{ "[guard]\nheartbeat-ms=100\n", "f: suspect-ms (150) must be at least three times heartbeat-ms (100)" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+
+		assert_null(ftd_config_parse(cases[i].text, "f", &error));
+		assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_CONFIG));
+		assert_string_equal(error->message, cases[i].message);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_empty_is_default),
+		cmocka_unit_test(test_every_key),
+		cmocka_unit_test(test_complaints),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

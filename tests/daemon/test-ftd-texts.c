@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What daemons say to each other, what is remembered, and what people read. */
+#include "daemon/base/error.h"
+#include "daemon/event-ring.h"
+#include "daemon/ftctl-format.h"
+#include "daemon/json-util.h"
+#include "daemon/peer-api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct json_object *
+parse(const char *text)
+{
+	struct json_object *o = json_parse(text, strlen(text), NULL);
+
+	assert_non_null(o);
+	return o;
+}
+
+static void
+decode(GBytes *bytes, struct peer_message *m)
+{
+	gsize length;
+	const void *data = g_bytes_get_data(bytes, &length);
+
+	assert_true(peer_message_decode(data, length, m, NULL));
+	g_bytes_unref(bytes);
+}
+
+static void
+test_peer_messages(void **state)
+{
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_PEER_MEMORY, "too little");
+	struct peer_message m;
+
+	decode(peer_message_bytes(peer_call_new(3, "Hello", NULL)), &m);
+	assert_int_equal(m.id, 3);
+	assert_string_equal(m.method, "Hello");
+	assert_non_null(m.parameters);
+	peer_message_clear(&m);
+	decode(peer_message_bytes(peer_answer_new(4, json_put_u64(json_object_new_object(), "port", 9))), &m);
+	assert_null(m.method);
+	assert_int_equal(json_get_u64(m.parameters, "port"), 9);
+	peer_message_clear(&m);
+	decode(peer_message_bytes(peer_error_new(5, error)), &m);
+	assert_true(g_error_matches(m.error, FTD_ERROR, FTD_ERROR_PEER_MEMORY));
+	assert_string_equal(m.error->message, "too little");
+	peer_message_clear(&m);
+}
+
+static void
+test_peer_nonsense(void **state)
+{
+	static const char *const cases[] = { "", "7", "{}", "{\"id\":1}", "{\"id\":-1,\"parameters\":{}}", "{\"id\":1,\"parameters\":[]}",
+					     "{\"id\":1,\"method\":\"X\",\"error\":\"Failed\"}", "{\"id\":1,\"parameters\":{}} x" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+		struct peer_message m;
+
+		assert_false(peer_message_decode(cases[i], strlen(cases[i]), &m, &error));
+		assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_PROTOCOL));
+	}
+}
+
+static void
+test_ring(void **state)
+{
+	struct event_ring *r = event_ring_new();
+	struct json_object *event = event_ring_add(r, json_put_str(json_object_new_object(), "type", "failover"), 1500000, "vm1", NULL, NULL);
+
+	assert_string_equal(json_get_str(event, "domain"), "vm1");
+	assert_string_equal(json_get_str(event, "type"), "failover");
+	assert_string_equal(json_get_str(event, "text"), "failover");
+	for (guint i = 0; i < EVENT_RING_MAX + 5; i++)
+		event_ring_add(r, NULL, i, "vm2", "note", "x");
+	assert_int_equal(event_ring_length(r), EVENT_RING_MAX);
+	assert_true(json_object_get_double(json_get(event_ring_at(r, 0), "time")) * 1e6 > 4.5);
+	event_ring_free(r);
+}
+
+static void
+test_table(void **state)
+{
+	g_autoptr(json_object_ptr) list = parse(
+		"[{\"domain\":\"vm1\",\"state\":\"protected\",\"role\":\"primary\",\"peer\":\"b\",\"mode\":\"colo\",\"epoch\":12,\"pause_p50_ms\":3.14,\"pause_p99_ms\":8.0,"
+		"\"reason\":\"none\"},"
+		"{\"domain\":\"longer\",\"state\":\"solo\",\"role\":\"standby\",\"peer\":\"a\",\"reason\":\"peer-silent\",\"ended_at\":988}]");
+	g_autofree char *text = format_status_table(list, 1000);
+
+	assert_string_equal(text,
+			    "DOMAIN  STATE      ROLE     PEER  MODE  EPOCH  PAUSE p50/p99 ms  NOTE\n"
+			    "vm1     protected  primary  b     colo  12     3.1/8.0\n"
+			    "longer  solo       standby  a     -     -      -                 took over from a 12 s ago: peer-silent\n");
+}
+
+static void
+test_progress(void **state)
+{
+	static const struct { const char *progress; unsigned columns; const char *text; } cases[] = {
+		{ "{\"phase\":\"arm\",\"done\":0,\"total\":0}", 100, "arming" },
+		{ "{\"phase\":\"disk\",\"done\":536870912,\"total\":1073741824}", 0, "copying disks: 50%, 512.0 MiB of 1.0 GiB" },
+		{ "{\"phase\":\"memory\",\"done\":1024,\"total\":2048}", 70, "copying memory         [#######--------]   50%  1.0 KiB of 2.0 KiB" },
+		{ "{\"phase\":\"new\",\"done\":9,\"total\":3}", 0, "new: 100%, 9 B of 3 B" },
+		{ "{}", 0, "working" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(json_object_ptr) progress = parse(cases[i].progress);
+		g_autofree char *text = format_progress(progress, cases[i].columns);
+
+		assert_string_equal(text, cases[i].text);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_peer_messages),
+		cmocka_unit_test(test_peer_nonsense),
+		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_progress),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

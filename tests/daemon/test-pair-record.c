@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/base/error.h"
+#include "daemon/pair-record.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define UUID "ef723547-8d90-4100-9621-92fa522b6f05"
+
+static void
+test_round_trip(void **state)
+{
+	g_autoptr(pair_record) r = pair_record_new(UUID, "vm1", "b", FAILOVER_STANDBY, 7), copy = NULL, back = NULL;
+	g_autofree char *text = NULL, *again = NULL;
+	g_autoptr(GError) error = NULL;
+
+	r->defined = true;
+	g_ptr_array_add(r->images, g_strdup("/img/a"));
+	g_ptr_array_add(r->overlays, g_strdup("/img/a.ftd-active"));
+	copy = pair_record_copy(r);
+	text = pair_record_encode(copy);
+	back = pair_record_decode(text, strlen(text), &error);
+	assert_null(error);
+	assert_int_equal(back->role, FAILOVER_STANDBY);
+	assert_int_equal(back->generation, 7);
+	assert_true(back->defined);
+	assert_string_equal(g_ptr_array_index(back->images, 0), "/img/a");
+	again = pair_record_encode(back);
+	assert_string_equal(again, text);
+}
+
+static void
+test_refused(void **state)
+{
+	static const char *const cases[] = {
+		"", "{}", "[]", "{\"uuid\":\"../x\",\"domain\":\"a\",\"peer\":\"b\",\"role\":\"standby\"}",
+		"{\"uuid\":\"" UUID "\",\"domain\":\"a\",\"peer\":\"b\",\"role\":\"boss\"}",
+		"{\"uuid\":\"" UUID "\",\"domain\":\"a\",\"peer\":\"b\",\"role\":\"standby\",\"images\":[\"relative\"]}",
+		"{\"uuid\":\"" UUID "\",\"domain\":\"a\",\"peer\":\"b\",\"role\":\"standby\",\"overlays\":[7]}",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+
+		assert_null(pair_record_decode(cases[i], strlen(cases[i]), &error));
+		assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_PROTOCOL));
+	}
+}
+
+/* The table at the head of pair-record.c, row by row. */
+static void
+test_judge(void **state)
+{
+	enum { NO = 0, YES = 1, SILENT = -1 };
+	static const struct { const char *finished; int known; uint64_t newest; const char *active; bool runs; enum pair_end primary, standby; } cases[] = {
+		{ "solo", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_KEEP },
+		{ "fenced", SILENT, 0, "", true, PAIR_END_REMOVE, PAIR_END_REMOVE },
+		{ "ended", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_REMOVE },
+		{ NULL, SILENT, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT },
+		{ NULL, NO, 0, "", true, PAIR_END_KEEP, PAIR_END_REMOVE },
+		{ NULL, YES, 4, "x", true, PAIR_END_KEEP, PAIR_END_REMOVE },
+		{ NULL, YES, 5, "x", true, PAIR_END_WAIT, PAIR_END_STOP },
+		{ NULL, YES, 5, "x", false, PAIR_END_KEEP, PAIR_END_STOP },
+		{ NULL, YES, 6, "self", true, PAIR_END_KEEP, PAIR_END_KEEP },
+		{ NULL, YES, 6, "x", true, PAIR_END_REMOVE, PAIR_END_REMOVE },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct arbiter_record newest = { .generation = cases[i].newest };
+		struct pair_end_facts f = { .generation = 5, .self = "self", .finished = cases[i].finished, .register_known = cases[i].known, .newest = &newest,
+					    .domain_runs = cases[i].runs };
+
+		g_strlcpy(newest.active, cases[i].active, sizeof(newest.active));
+		f.role = FAILOVER_PRIMARY;
+		assert_int_equal(pair_end_judge(&f), cases[i].primary);
+		f.role = FAILOVER_STANDBY;
+		assert_int_equal(pair_end_judge(&f), cases[i].standby);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_judge),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Any order of events and any frames: the comparator neither crashes nor loses a frame nor changes one nor reorders a flow, its accounts agree, and the
+ * output gate's assertions hold. A record is: op, argument, length, then so many bytes; frames become TCP segments that nearly fit together.
+ */
+#include "daemon/base/byte-reader.h"
+#include "proxy/comparator.h"
+#include "proxy/flow-key.h"
+#include "proxy/wire-frame.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum op { OP_PRIMARY, OP_PRIMARY_RAW, OP_SECONDARY, OP_SECONDARY_RAW, OP_BOUNDARY, OP_COMMITTED, OP_LOADED, OP_STOPPED, OP_TICK, OP_FREEZE, OP_REARM, OP_LAST };
+
+struct fuzz {
+	struct comparator *c;
+	uint64_t now, epoch, id, sent, left;
+	GHashTable *flows;	/* struct flow_key -> GQueue of GBytes, as sent */
+};
+
+static GQueue *
+flow_of(struct fuzz *z, GBytes *frame)
+{
+	struct flow_key key;
+	struct packet p;
+	GQueue *q;
+
+	packet_parse(&p, frame);
+	flow_key_make(&key, 0, &p);
+	q = g_hash_table_lookup(z->flows, &key);
+	if (!q)
+		g_hash_table_insert(z->flows, g_memdup2(&key, sizeof key), q = g_queue_new());
+	return q;
+}
+
+/* A TCP segment from few bytes: flags, sequence and acknowledgement near each other, 4 flows. */
+static GBytes *
+segment(uint8_t arg, struct byte_reader *r)
+{
+	uint8_t f[8 + 54 + 255] = { 0 }, *ip = f + 8 + 14, *tcp = ip + 20;
+	uint32_t seq = byte_reader_u8(r), ack = byte_reader_u8(r);
+	uint8_t flags = byte_reader_u8(r);
+	size_t n = r->bad ? 0 : r->left;
+
+	put_be32(f, (uint32_t)(54 + n));
+	put_be16(f + 8 + 12, 0x0800);
+	ip[0] = 0x45;
+	put_be16(ip + 2, (uint16_t)(40 + n));
+	ip[9] = 6;
+	put_be16(tcp, arg & 3);
+	put_be32(tcp + 4, seq - 128);
+	put_be32(tcp + 8, ack - 128);
+	tcp[12] = 0x50;
+	tcp[13] = flags;
+	if (n)
+		memcpy(tcp + 20, r->p, n);
+	return g_bytes_new(f, 8 + 54 + n);
+}
+
+static GBytes *
+frame_of(enum op op, uint8_t arg, struct byte_reader *r)
+{
+	if (op == OP_PRIMARY || op == OP_SECONDARY)
+		return segment(arg, r);
+	return g_bytes_new(r->p, r->left);
+}
+
+static void
+drain(struct fuzz *z)
+{
+	GBytes *frame;
+	GArray *ids;
+	unsigned nic;
+
+	while ((frame = comparator_next_release(z->c, &nic))) {
+		g_assert(g_queue_pop_head(flow_of(z, frame)) == frame);
+		g_bytes_unref(frame);
+		z->left++;
+	}
+	ids = comparator_take_matched(z->c);
+	g_clear_pointer(&ids, g_array_unref);
+	comparator_take_want(z->c);
+}
+
+static void
+check_accounts(struct fuzz *z)
+{
+	struct comparator_stats s;
+
+	comparator_stats(z->c, &s);
+	g_assert(s.held_frames == z->sent - z->left);
+	g_assert(s.held_frames > 0 || s.held_bytes == 0);
+	g_assert(s.released_frames[RELEASE_UNPROTECTED] + s.released_frames[RELEASE_SAME] + s.released_frames[RELEASE_COMMITTED] == z->left);
+	g_assert(s.held_peak_bytes >= s.held_bytes && s.secondary_stale <= s.secondary_frames);
+}
+
+static void
+rearm(struct fuzz *z)
+{
+	comparator_unprotect(z->c, z->now);
+	drain(z);
+	g_assert(z->sent == z->left);
+	comparator_protect(z->c, z->now, z->epoch);
+}
+
+static void
+run_op(struct fuzz *z, enum op op, uint8_t arg, struct byte_reader r)
+{
+	g_autoptr(GBytes) frame = frame_of(op, arg, &r);
+
+	switch (op) {
+	case OP_PRIMARY:
+	case OP_PRIMARY_RAW:
+		g_queue_push_tail(flow_of(z, frame), frame);
+		z->sent++;
+		comparator_primary_frame(z->c, z->now, 0, frame);
+		break;
+	case OP_SECONDARY:
+	case OP_SECONDARY_RAW:
+		comparator_secondary_frame(z->c, z->now, 0, z->id++, z->epoch + (arg >> 2) % 4 - 2, frame);
+		break;
+	case OP_BOUNDARY:
+		comparator_boundary(z->c, z->now, z->epoch++);
+		break;
+	case OP_COMMITTED:
+		comparator_committed(z->c, z->now, z->epoch - arg % 4);
+		break;
+	case OP_LOADED:
+		comparator_loaded(z->c, z->now, z->epoch - arg % 4);
+		break;
+	case OP_STOPPED:
+		comparator_secondary_stopped(z->c, z->now);
+		break;
+	case OP_TICK:
+		comparator_tick(z->c, z->now += arg);
+		break;
+	case OP_FREEZE:
+		comparator_freeze(z->c);
+		break;
+	case OP_REARM:
+		rearm(z);
+		break;
+	case OP_LAST:
+		break;
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct comparator_limits limits = { .hold_ns = 20, .max_held_bytes = 1000, .max_secondary_bytes = 2000, .max_flows = 6, .flow_idle_ns = 100 };
+	struct byte_reader r = byte_reader_init(data, size);
+	struct fuzz z = { .c = comparator_new(&limits), .epoch = 5 };
+
+	z.flows = g_hash_table_new_full(flow_key_hash, flow_key_equal, g_free, (GDestroyNotify)g_queue_free);
+	comparator_protect(z.c, 0, z.epoch);
+	while (r.left) {
+		enum op op = byte_reader_u8(&r) % OP_LAST;
+		uint8_t arg = byte_reader_u8(&r);
+		size_t n = byte_reader_u8(&r);
+
+		n = MIN(n, r.left);
+		run_op(&z, op, arg, byte_reader_init(r.p, n));
+		byte_reader_bytes(&r, n);
+		drain(&z);
+		check_accounts(&z);
+	}
+	rearm(&z);
+	comparator_free(z.c);
+	g_hash_table_unref(z.flows);
+	return 0;
+}

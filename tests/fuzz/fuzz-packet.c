@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The view of a frame: whatever the bytes, every pointer is into them, and a frame is the same as itself. */
+#include "daemon/base/byte-reader.h"
+#include "proxy/compare-other.h"
+#include "proxy/compare-udp.h"
+#include "proxy/flow-key.h"
+#include "proxy/packet.h"
+#include "proxy/wire-frame.h"
+
+#include <string.h>
+
+#define VNET 12
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void
+inside(const struct packet *p, const uint8_t *at, size_t length)
+{
+	g_assert(at >= p->ethernet && at + length <= p->ethernet + p->ethernet_length);
+}
+
+static void
+try_frame(GBytes *frame)
+{
+	struct flow_key key;
+	struct packet p;
+
+	packet_parse(&p, frame);
+	flow_key_make(&key, 0, &p);
+	flow_key_hash(&key);
+	g_assert(compare_other(&p, &p) == VERDICT_SAME);
+	if (p.class == PACKET_OTHER)
+		return;
+	inside(&p, p.l4, p.l4_length);
+	inside(&p, p.payload, p.payload_length);
+	if (p.class == PACKET_TCP)
+		inside(&p, p.options, p.options_length);
+	else
+		g_assert(compare_udp(&p, &p) == VERDICT_SAME);
+}
+
+/* Once as it is, and once with wire lengths that are right, so that the rest is reached. */
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	g_autofree uint8_t *framed = g_malloc(WIRE_FRAME_HEADER + size + 1);
+	g_autoptr(GBytes) raw = g_bytes_new(data, size);
+
+	try_frame(raw);
+	if (size < VNET || size > WIRE_FRAME_MAX)
+		return 0;
+	put_be32(framed, (uint32_t)size);
+	put_be32(framed + 4, VNET);
+	memcpy(framed + WIRE_FRAME_HEADER, data, size);
+	g_autoptr(GBytes) frame = g_bytes_new(framed, WIRE_FRAME_HEADER + size);
+	try_frame(frame);
+	return 0;
+}

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Sourced by the lab tests. What a test shows it says with ok/not_ok; everything else it prints is only seen when something failed.
+# shellcheck shell=bash
+set -uo pipefail
+
+: "${LAB:?run through tests/lab/run}" "${TEST_WORK:?}"
+
+# No client outlives its test.
+trap 'for p in "$TEST_WORK"/pid-*; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done; rm -f "$TEST_WORK"/pid-*' EXIT
+
+ok() { echo "ok $*"; }
+not_ok() { echo "not ok $*"; }
+die() {
+	not_ok "$*"
+	logs
+	exit 1
+}
+
+# check TEXT COMMAND...: ok when the command succeeds
+check() {
+	local text=$1
+	shift
+	if "$@"; then ok "$text"; else not_ok "$text"; fi
+}
+
+# same TEXT BEFORE AFTER
+same() {
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		diff <(echo "$2") <(echo "$3")
+		not_ok "$1"
+	fi
+}
+
+# The last words of every guard and daemon, for a failing test.
+logs() {
+	local h
+	for h in a b c; do
+		echo "--- $h: ftd"
+		"$LAB" exec "$h" sh -c 'tail -n 25 /var/log/ftd.log; tail -n 40 /run/ftd/pairs/*/guard.log' 2>/dev/null
+	done
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+
+ftctl() { "$LAB" ftctl "$@"; }
+
+# status HOST DOMAIN JQ: one member of the domain's status
+status() { ftctl "$1" status "$2" --json 2>/dev/null | jq -r "if type == \"array\" then .[0] else . end | $3" 2>/dev/null; }
+state_is() { [ "$(status "$1" "$2" .state)" = "$3" ]; }
+
+enable() {	# HOST DOMAIN PEER
+	ftctl "$1" enable "$2" --peer "$3" || die "ftctl $1 enable $2 --peer $3"
+}
+
+# All hosts up, no domain anywhere, no pair left over.
+fresh() {
+	local h d
+	for h in a b c; do "$LAB" boot "$h" >/dev/null 2>&1; done
+	"$LAB" heal ft >/dev/null 2>&1
+	for h in a b c; do
+		"$LAB" pki "$h" good >/dev/null 2>&1
+		for d in $("$LAB" virsh "$h" list --all --name 2>/dev/null); do
+			ftctl "$h" disable "$d" >/dev/null 2>&1
+			"$LAB" virsh "$h" destroy "$d" >/dev/null 2>&1
+		done
+	done
+	for h in a b c; do
+		for d in $("$LAB" virsh "$h" list --all --name 2>/dev/null); do
+			"$LAB" guest-rm "$d" >/dev/null 2>&1
+		done
+	done
+}
+
+# client NAME KIND OPTIONS...: in the background; client_end NAME prints its result
+client() {
+	local name=$1
+	shift
+	"$LAB" client "$@" --duration 600 --progress --json >"$TEST_WORK/client-$name" 2>"$TEST_WORK/progress-$name" &
+	echo $! >"$TEST_WORK/pid-$name"
+}
+client_answered() { sed -n 's/.*: \([0-9]*\) answered.*/\1/p' "$TEST_WORK/progress-$1" | tail -n 1; }
+client_moves() {	# NAME N: at least N more answers within 30 s
+	local from to
+	from=$(client_answered "$1")
+	to=$((${from:-0} + $2))
+	until_true 30 eval "[ \"\$(client_answered $1)\" -ge $to ] 2>/dev/null" || die "client $1 gets no answers: $(tail -n 2 "$TEST_WORK/progress-$1")"
+}
+client_mark() { kill -USR1 "$(cat "$TEST_WORK/pid-$1")"; }
+client_end() {
+	kill -INT "$(cat "$TEST_WORK/pid-$1")"
+	for _ in $(seq 100); do
+		kill -0 "$(cat "$TEST_WORK/pid-$1")" 2>/dev/null || break
+		sleep 0.1
+	done
+	tail -n 1 "$TEST_WORK/client-$1" | tee "$TEST_WORK/result-$1"
+}
+result() { jq -r "$2" "$TEST_WORK/result-$1"; }
+
+nothing_lost() {	# NAME
+	[ "$(result "$1" '.lost + .out_of_order + .doubled + .connections_reset')" = 0 ]
+}
+
+# qmp HOST DOMAIN COMMAND: the "return" member
+qmp() { "$LAB" virsh "$1" qemu-monitor-command "$2" "{\"execute\":\"$3\"${4:+,\"arguments\":$4}}" | jq -cS .return; }
+
+# What ftd may have added to a QEMU, and could have left there.
+qemu_picture() {
+	local host=$1 domain=$2
+	qmp "$host" "$domain" query-named-block-nodes | jq -cS 'map({node: ."node-name", drv, file, ro}) | sort_by(.node)'
+	qmp "$host" "$domain" query-chardev | jq -cS 'map({"label": .label, "file": (.filename | sub("[0-9]+$"; ""))}) | sort_by(.["label"])'
+	qmp "$host" "$domain" qom-list '{"path":"/objects"}' | jq -cS 'sort_by(.name)'
+	qmp "$host" "$domain" query-block-jobs
+	qmp "$host" "$domain" query-migrate-capabilities | jq -cS 'map(select(.state)) | sort_by(.capability)'
+	qmp "$host" "$domain" query-migrate-parameters | jq -cS
+	qmp "$host" "$domain" query-status | jq -cS .status
+}
+
+# Files that ftd may make on a host.
+host_picture() {
+	"$LAB" exec "$1" sh -c 'ls -1 /var/lib/libvirt/images /run/ftd/pairs /var/lib/ftd/pairs 2>/dev/null; pgrep -l ftd-guard'
+	"$LAB" virsh "$1" list --all --name
+}

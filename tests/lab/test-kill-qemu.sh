@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# QEMU of the primary is killed on a living host: the guard abdicates and the standby takes over at once.
+. "$(dirname "$0")/lib.sh"
+
+fresh
+"$LAB" guest vm1 || die "guest"
+client l ledger
+client_moves l 30
+enable a vm1 b
+client_moves l 100
+"$LAB" kill-qemu a vm1 || die "kill-qemu"
+client_moves l 100
+until_true 20 state_is b vm1 solo
+check "the standby's host is solo" state_is b vm1 solo
+check "the reason is the abdication" eval '[ "$(status b vm1 .reason)" = peer-abdicated ]'
+client_end l
+check "no number lost, no connection reset" nothing_lost l
+until_true 10 eval '! "$LAB" virsh a domstate vm1 | grep -q running'
+check "no copy runs on the primary's host" eval '! "$LAB" virsh a domstate vm1 | grep -q running'

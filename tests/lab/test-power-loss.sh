@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The primary's host dies, the pair is made again towards the repaired host, and its host dies again: one TCP connection through all of it.
+. "$(dirname "$0")/lib.sh"
+
+fresh
+"$LAB" guest vm1 || die "guest"
+client l ledger
+client e echo
+client_moves l 30
+enable a vm1 b
+client_moves l 100
+client_mark l
+"$LAB" crash a
+client_moves l 100
+check "the survivor is a running, persistent domain" eval '"$LAB" virsh b dominfo vm1 | grep -q "Persistent: *yes" && "$LAB" virsh b domstate vm1 | grep -q running'
+until_true 20 state_is b vm1 solo
+check "status says solo" state_is b vm1 solo
+"$LAB" boot a || die "boot a"
+until_true 10 ftctl a status >/dev/null
+enable b vm1 a
+check "protected again, towards the repaired host" state_is b vm1 protected
+client_moves l 100
+"$LAB" crash b
+client_moves l 100
+until_true 20 state_is a vm1 solo
+check "the second survivor is solo" state_is a vm1 solo
+"$LAB" boot b
+enable a vm1 c
+check "protected once more, towards a third host" state_is a vm1 protected
+client_moves l 50
+client_end l
+client_end e
+check "ledger: no number lost, no connection reset" nothing_lost l
+check "echo: no connection reset" eval '[ "$(result e .connections_reset)" = 0 ]'

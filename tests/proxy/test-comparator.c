@@ -1,0 +1,935 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/proxy/cmocka-setup.h"
+
+#include "proxy/comparator.h"
+#include "tests/proxy/frame-builder.h"
+
+#define MS 1000000ull
+#define SECOND (1000 * MS)
+
+static const struct comparator_limits limits = {
+	.hold_ns = 20 * MS,
+	.max_held_bytes = 1 << 20,
+	.max_secondary_bytes = 1 << 20,
+	.max_flows = 100,
+	.flow_idle_ns = 60 * SECOND,
+};
+
+static struct comparator *
+comparator_in_epoch(const struct comparator_limits *l, uint64_t epoch)
+{
+	struct comparator *c = comparator_new(l);
+
+	comparator_protect(c, 0, epoch);
+	return c;
+}
+
+static void
+p_at(struct comparator *c, uint64_t now, GBytes *frame)
+{
+	comparator_primary_frame(c, now, 0, frame);
+	g_bytes_unref(frame);
+}
+
+static void
+s_id(struct comparator *c, uint64_t id, uint64_t epoch, GBytes *frame)
+{
+	comparator_secondary_frame(c, 0, 0, id, epoch, frame);
+	g_bytes_unref(frame);
+}
+
+#define p(c, frame) p_at(c, 0, frame)
+#define s(c, epoch, frame) s_id(c, 0, epoch, frame)
+
+/* What leaves, as the texts of the payloads (frames without one: "-"). */
+static void
+expect(struct comparator *c, const char *want)
+{
+	g_autoptr(GString) got = g_string_new(NULL);
+	GBytes *frame;
+	unsigned nic;
+
+	while ((frame = comparator_next_release(c, &nic))) {
+		struct packet packet;
+		packet_parse(&packet, frame);
+		if (got->len)
+			g_string_append_c(got, ' ');
+		if (packet.class == PACKET_OTHER)
+			g_string_append_len(got, (const char *)packet.ethernet + 14, (gssize)packet.ethernet_length - 14);
+		else if (packet.payload_length)
+			g_string_append_len(got, (const char *)packet.payload, packet.payload_length);
+		else
+			g_string_append_c(got, '-');
+		g_bytes_unref(frame);
+	}
+	assert_string_equal(got->str, want);
+}
+
+static void
+expect_matched(struct comparator *c, const char *want)
+{
+	g_autoptr(GString) got = g_string_new(NULL);
+	GArray *ids = comparator_take_matched(c);
+
+	for (guint i = 0; ids && i < ids->len; i++)
+		g_string_append_printf(got, "%s%d", i ? " " : "", (int)g_array_index(ids, uint64_t, i));
+	g_clear_pointer(&ids, g_array_unref);
+	assert_string_equal(got->str, want);
+}
+
+static struct comparator_stats
+stats(const struct comparator *c)
+{
+	struct comparator_stats st;
+
+	comparator_stats(c, &st);
+	return st;
+}
+
+/* -- releasing ------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+test_unprotected(void **state)
+{
+	g_autoptr(comparator) c = comparator_new(&limits);
+
+	p(c, udp_frame(1, "a"));
+	p(c, wire(NULL, 0, (const uint8_t *)"x", 1));
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.released_frames[RELEASE_UNPROTECTED], 2);
+	assert_int_equal(st.held_frames, 0);
+	unsigned nic;
+	for (int i = 0; i < 2; i++)
+		g_bytes_unref(comparator_next_release(c, &nic));
+	s(c, 1, udp_frame(1, "a"));	/* nobody to compare with */
+	assert_null(comparator_next_release(c, &nic));
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+}
+
+static void
+test_same_leaves(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 4);
+
+	p(c, udp_frame(1, "a"));
+	p(c, udp_frame(1, "b"));
+	expect(c, "");
+	assert_int_equal(stats(c).held_frames, 2);
+	s_id(c, 10, 4, udp_frame(1, "a"));
+	expect(c, "a");
+	expect_matched(c, "10");
+	s_id(c, 11, 4, udp_frame(1, "b"));
+	s_id(c, 12, 4, udp_frame(1, "c"));
+	expect(c, "b");
+	expect_matched(c, "11");
+	p(c, udp_frame(1, "c"));
+	expect(c, "c");
+	expect_matched(c, "12");
+	expect_matched(c, "");
+	p(c, icmp_frame(8, 1, 1, "ping", 0));
+	s(c, 4, icmp_frame(8, 1, 1, "ping", 7));
+	p(c, ether_frame(0x0806, "arp"));
+	s(c, 4, ether_frame(0x0806, "arp"));
+	expect(c, "ping arp");
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.released_frames[RELEASE_SAME], 5);
+	assert_int_equal(st.held_frames, 0);
+	assert_int_equal(st.held_bytes, 0);
+	assert_int_equal(st.secondary_frames, 5);
+	assert_int_equal(st.secondary_stale, 0);
+	assert_int_equal(st.differences, 0);
+}
+
+/* Order within a flow; flows do not wait for each other. */
+static void
+test_order(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a1"));
+	p(c, udp_frame(2, "b1"));
+	p(c, udp_frame(1, "a2"));
+	p(c, TCP(.seq = 5, .text = "t"));
+	s(c, 1, TCP(.seq = 5, .text = "t"));
+	s(c, 1, udp_frame(2, "b1"));
+	expect(c, "t b1");
+	s(c, 1, udp_frame(1, "a1"));
+	s(c, 1, udp_frame(1, "a2"));
+	expect(c, "a1 a2");
+	/* the same frame on another NIC is another flow */
+	p(c, udp_frame(1, "a3"));
+	g_autoptr(GBytes) a3 = udp_frame(1, "a3");
+	comparator_secondary_frame(c, 0, 1, 9, 1, a3);
+	expect(c, "");
+	/* a commit releases as the PVM sent it, whatever the flow */
+	p(c, udp_frame(2, "b2"));
+	p(c, udp_frame(1, "a4"));
+	p(c, ether_frame(0x0806, "arp"));
+	p(c, udp_frame(2, "b3"));
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "a3 b2 a4 arp b3");
+	assert_int_equal(stats(c).released_frames[RELEASE_COMMITTED], 5);
+}
+
+static void
+test_tcp_conversation(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.seq = 100, .ack = 11, .flags = SYN | ACK));
+	s_id(c, 1, 1, TCP(.seq = 900, .ack = 11, .flags = SYN | ACK));
+	expect(c, "-");
+	expect_matched(c, "1");
+	s_id(c, 2, 1, TCP(.seq = 101, .ack = 20, .flags = ACK));
+	s_id(c, 3, 1, TCP(.seq = 101, .ack = 20, .flags = ACK, .text = "hel"));
+	p(c, TCP(.seq = 101, .ack = 20, .flags = ACK));
+	expect(c, "-");
+	expect_matched(c, "2");
+	p(c, TCP(.seq = 101, .ack = 20, .flags = ACK, .text = "hello"));
+	expect(c, "");
+	s_id(c, 4, 1, TCP(.seq = 104, .ack = 21, .flags = ACK, .text = "lo"));
+	expect(c, "hello");
+	expect_matched(c, "3");			/* 4 also says ACK 21 */
+	p(c, TCP(.seq = 106, .ack = 22, .flags = ACK));
+	expect(c, "");
+	s_id(c, 5, 1, TCP(.seq = 106, .ack = 22, .flags = ACK | FIN));
+	expect(c, "-");
+	expect_matched(c, "4");
+	p(c, TCP(.seq = 106, .ack = 22, .flags = ACK | FIN));
+	expect(c, "-");
+	expect_matched(c, "5");
+	/* a retransmission has nothing new */
+	s_id(c, 6, 1, TCP(.seq = 101, .ack = 20, .flags = ACK, .text = "hello"));
+	expect_matched(c, "6");
+}
+
+/* -- differences and asking ------------------------------------------------------------------------------------------------------------ */
+
+static void
+test_difference(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	p(c, udp_frame(1, "b"));
+	p(c, udp_frame(2, "x"));
+	s(c, 1, udp_frame(1, "A"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	s(c, 1, udp_frame(1, "a"));		/* too late for this flow */
+	s(c, 1, udp_frame(2, "x"));		/* another flow goes on */
+	expect(c, "x");
+	p(c, TCP(.seq = 1, .text = "q"));
+	s(c, 1, TCP(.seq = 1, .text = "Q"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);	/* once per epoch */
+	assert_int_equal(stats(c).differences, 2);
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	comparator_loaded(c, 0, 1);
+	expect(c, "a b q");
+	expect_matched(c, "0");
+	/* both go on from the same state */
+	p(c, TCP(.seq = 2, .text = "r"));
+	s(c, 2, TCP(.seq = 2, .text = "r"));
+	p(c, udp_frame(1, "c"));
+	s(c, 2, udp_frame(1, "c"));
+	expect(c, "r c");
+	p(c, udp_frame(1, "d"));
+	s(c, 2, udp_frame(1, "D"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);
+}
+
+static void
+test_hold_clock(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	p_at(c, 5 * MS, udp_frame(1, "a"));
+	p_at(c, 9 * MS, udp_frame(2, "b"));
+	assert_int_equal(comparator_deadline(c), 25 * MS);
+	s(c, 1, udp_frame(1, "a"));
+	assert_int_equal(comparator_deadline(c), 29 * MS);
+	comparator_tick(c, 29 * MS - 1);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_tick(c, 29 * MS);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_TIMEOUT);
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);	/* once per epoch */
+	comparator_tick(c, 80 * MS);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	assert_int_equal(stats(c).timeouts, 1);
+
+	/* the next epoch's frames: their clock starts when the SVM gets there */
+	comparator_boundary(c, 90 * MS, 1);
+	p_at(c, 91 * MS, udp_frame(1, "c"));
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	comparator_secondary_stopped(c, 95 * MS);
+	comparator_committed(c, 100 * MS, 1);
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	comparator_loaded(c, 130 * MS, 1);
+	assert_int_equal(comparator_deadline(c), 150 * MS);
+	p_at(c, 140 * MS, udp_frame(2, "d"));
+	s(c, 2, udp_frame(1, "c"));
+	assert_int_equal(comparator_deadline(c), 160 * MS);
+	comparator_secondary_stopped(c, 150 * MS);
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);	/* a SVM that stands cannot answer */
+	comparator_tick(c, 500 * MS);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+}
+
+/* A frame whose epoch is over has its checkpoint on the way. */
+static void
+test_no_wants_for_a_closed_epoch(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	comparator_boundary(c, 0, 1);
+	comparator_tick(c, SECOND);
+	s(c, 1, udp_frame(1, "A"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	assert_int_equal(stats(c).differences, 1);
+	/* a want that nobody took is answered by the boundary */
+	p(c, udp_frame(2, "b"));
+	comparator_committed(c, 0, 1);
+	s(c, 2, udp_frame(2, "B"));
+	comparator_boundary(c, 0, 2);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+}
+
+static void
+test_queue_full(void **state)
+{
+	g_autoptr(GBytes) one = udp_frame(1, "a");
+	const size_t size = g_bytes_get_size(one);
+	struct comparator_limits l = limits;
+
+	l.max_held_bytes = 3 * size;
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	for (int i = 0; i < 2; i++)
+		p(c, udp_frame(1, "a"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	p(c, udp_frame(1, "a"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_QUEUE_FULL);
+	assert_false(comparator_full(c));
+	for (int i = 0; i < 3; i++)
+		p(c, udp_frame(1, "a"));
+	assert_true(comparator_full(c));
+	assert_int_equal(stats(c).held_bytes, 6 * size);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	/* what is held of the old epoch is no reason for another checkpoint */
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "b"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_committed(c, 0, 1);
+	assert_false(comparator_full(c));
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.held_frames, 1);
+	assert_int_equal(st.held_bytes, size);
+	assert_int_equal(st.held_peak_bytes, 7 * size);
+	assert_int_equal(st.queue_full, 1);
+	for (int i = 0; i < 2; i++)
+		p(c, udp_frame(1, "b"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_QUEUE_FULL);
+}
+
+/* -- epochs ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+test_late_svm_frames_are_stale(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "a"));
+	s(c, 1, udp_frame(1, "a"));		/* of the epoch before: not the same output */
+	expect(c, "");
+	comparator_committed(c, 0, 1);
+	s(c, 1, udp_frame(1, "a"));
+	expect(c, "");
+	assert_int_equal(stats(c).secondary_stale, 1);
+	s(c, 2, udp_frame(1, "a"));
+	expect(c, "a");
+	assert_int_equal(stats(c).released_frames[RELEASE_SAME], 1);
+}
+
+static void
+test_early_svm_frames_wait(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.seq = 1, .text = "a"));
+	comparator_boundary(c, 0, 1);
+	p(c, TCP(.seq = 2, .text = "b"));
+	s_id(c, 7, 2, TCP(.seq = 2, .text = "bc"));	/* before the news of the commit */
+	expect(c, "");
+	comparator_committed(c, 0, 1);
+	expect(c, "a b");
+	expect_matched(c, "");
+	p(c, TCP(.seq = 3, .text = "c"));
+	expect(c, "c");
+	expect_matched(c, "7");
+	/* early ones whose epoch is skipped are stale */
+	comparator_boundary(c, 0, 2);
+	comparator_boundary(c, 0, 3);
+	s(c, 3, udp_frame(1, "x"));
+	comparator_committed(c, 0, 3);
+	assert_int_equal(stats(c).secondary_stale, 1);
+	p(c, udp_frame(1, "x"));
+	expect(c, "");
+}
+
+/* The PVM goes on while the checkpoint travels: its new data must survive the commit's reset. */
+static void
+test_commit_keeps_the_next_epochs_data(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.seq = 100, .ack = 5, .flags = ACK, .text = "abc"));
+	s(c, 1, TCP(.seq = 100, .ack = 4, .flags = ACK, .text = "abXYZ"));
+	comparator_boundary(c, 0, 1);
+	p(c, TCP(.seq = 103, .ack = 5, .flags = ACK, .text = "def"));
+	p(c, TCP(.seq = 106, .ack = 6, .flags = ACK, .text = "ghi"));
+	expect(c, "");
+	comparator_committed(c, 0, 1);
+	expect(c, "abc");
+	s(c, 2, TCP(.seq = 100, .ack = 5, .flags = ACK, .text = "abcdef"));	/* it may repeat what is below */
+	expect(c, "def");
+	s(c, 2, TCP(.seq = 106, .ack = 6, .flags = ACK, .text = "ghi"));
+	expect(c, "ghi");
+	/* two epochs committed at once */
+	p(c, TCP(.seq = 109, .ack = 7, .flags = ACK, .text = "j"));
+	comparator_boundary(c, 0, 2);
+	p(c, TCP(.seq = 110, .ack = 8, .flags = ACK, .text = "k"));
+	comparator_boundary(c, 0, 3);
+	p(c, TCP(.seq = 111, .ack = 8, .flags = ACK, .text = "l"));
+	comparator_committed(c, 0, 3);
+	expect(c, "j k");
+	s(c, 4, TCP(.seq = 111, .text = "l"));
+	expect(c, "l");
+	assert_int_equal(stats(c).differences, 1);
+}
+
+/* The ACK that the commit covers is the last one of that epoch, not of the next. */
+static void
+test_commit_and_acks(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.seq = 1, .ack = 10, .flags = ACK));
+	comparator_boundary(c, 0, 1);
+	p(c, TCP(.seq = 1, .ack = 10, .flags = ACK, .window = 1));
+	p(c, TCP(.seq = 1, .ack = 11, .flags = ACK));
+	comparator_committed(c, 0, 1);
+	expect(c, "- -");
+	comparator_boundary(c, 0, 2);
+	comparator_committed(c, 0, 2);
+	expect(c, "-");
+}
+
+static void
+test_commits_that_are_none(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 3);
+
+	p(c, udp_frame(1, "a"));
+	comparator_committed(c, 0, 3);	/* not over */
+	comparator_committed(c, 0, 99);
+	comparator_committed(c, 0, 2);	/* was before */
+	expect(c, "");
+	comparator_boundary(c, 0, 3);
+	comparator_committed(c, 0, 3);
+	comparator_committed(c, 0, 3);
+	expect(c, "a");
+}
+
+static void
+test_freeze_and_unprotect(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	p(c, udp_frame(3, "q"));
+	s(c, 1, udp_frame(2, "b"));
+	comparator_boundary(c, 0, 1);
+	comparator_freeze(c);
+	p(c, udp_frame(2, "b"));
+	s(c, 1, udp_frame(1, "a"));
+	expect(c, "");			/* nothing by comparison */
+	comparator_tick(c, 10 * SECOND);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	comparator_committed(c, 0, 1);	/* a commit is a commit */
+	expect(c, "a q");
+	comparator_unprotect(c, 0);
+	expect(c, "b");
+	p(c, udp_frame(1, "c"));
+	expect(c, "c");
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.released_frames[RELEASE_UNPROTECTED], 2);
+	assert_int_equal(st.released_frames[RELEASE_COMMITTED], 2);
+	assert_int_equal(st.held_bytes, 0);
+	assert_int_equal(st.flows, 0);
+	/* and again, from a clean start */
+	comparator_protect(c, 0, 1);
+	p(c, udp_frame(1, "d"));
+	expect(c, "");
+	s(c, 1, udp_frame(1, "d"));
+	expect(c, "d");
+}
+
+/* -- limits ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+test_secondary_limit(void **state)
+{
+	g_autoptr(GBytes) one = udp_frame(1, "a");
+	struct comparator_limits l = limits;
+
+	l.max_secondary_bytes = 2 * g_bytes_get_size(one);
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	for (int i = 0; i < 3; i++)
+		s(c, 1, udp_frame(1, "a"));
+	p(c, udp_frame(1, "a"));
+	expect(c, "");				/* that flow is given up for this epoch */
+	p(c, udp_frame(2, "a"));
+	s(c, 1, udp_frame(2, "a"));
+	expect(c, "a");				/* its room is free again */
+	assert_int_equal(stats(c).differences, 1);
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "a");
+	p(c, udp_frame(1, "b"));
+	s(c, 2, udp_frame(1, "b"));
+	expect(c, "b");
+	/* early frames: beyond the limit their epoch is not compared, the one after it is */
+	comparator_boundary(c, 0, 2);
+	for (int i = 0; i < 3; i++)
+		s(c, 3, udp_frame(1, "c"));
+	p(c, udp_frame(1, "c"));
+	comparator_committed(c, 0, 2);
+	expect(c, "");
+	comparator_boundary(c, 0, 3);
+	comparator_committed(c, 0, 3);
+	expect(c, "c");
+	p(c, udp_frame(1, "d"));
+	s(c, 4, udp_frame(1, "d"));
+	expect(c, "d");
+}
+
+static void
+test_flow_limit(void **state)
+{
+	struct comparator_limits l = limits;
+
+	l.max_flows = 1;
+	l.flow_idle_ns = 10;
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	p(c, udp_frame(1, "a"));
+	p(c, udp_frame(2, "b"));
+	s(c, 1, udp_frame(2, "b"));
+	s(c, 1, udp_frame(1, "a"));
+	expect(c, "a");
+	assert_int_equal(stats(c).flows_refused, 2);
+	/* there is room now, but the flow must not overtake its own frame */
+	p_at(c, 20, udp_frame(2, "c"));
+	s(c, 1, udp_frame(2, "c"));
+	expect(c, "");
+	assert_int_equal(comparator_deadline(c), 20 * MS);	/* its clock runs */
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "b c");
+	p_at(c, 20, udp_frame(2, "d"));
+	s(c, 2, udp_frame(2, "d"));
+	expect(c, "d");
+	comparator_tick(c, SECOND);
+	assert_int_equal(stats(c).flows, 0);
+}
+
+/* Connections that have ended make room for new ones, so that short connections are not all released by commit. */
+static void
+test_ended_connections_make_room(void **state)
+{
+	struct comparator_limits l = limits;
+
+	l.max_flows = 1;
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	for (uint16_t port = 1; port < 20; port++) {
+		p(c, TCP(.client = port, .seq = 1, .flags = FIN, .text = "bye"));
+		s(c, 1, TCP(.client = port, .seq = 1, .flags = FIN, .text = "bye"));
+		expect(c, "bye");
+	}
+	assert_int_equal(stats(c).flows_refused, 0);
+}
+
+/* -- two guests, seeded ---------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A PVM and an SVM that send three flows (two TCP, one UDP), with checkpoints, commits, loads and news of them at random times, and an SVM that goes
+ * wrong now and then. The rule is checked from the outside: what leaves is committed, or the SVM has sent these bytes and that ACK in that epoch.
+ */
+#define TCP_FLOWS 2
+#define SIM_FLOWS 3
+#define SIM_STREAM 60000
+#define SIM_EPOCHS 600
+
+struct sent { GBytes *bytes; uint64_t epoch; unsigned index; };	/* index: of the datagram in its epoch */
+
+struct sim_flow {
+	uint32_t next, ack;				/* the PVM's */
+	uint32_t base[SIM_EPOCHS], base_ack[SIM_EPOCHS];	/* at the beginning of an epoch */
+	uint32_t s_next, s_ack;				/* the SVM's */
+	uint8_t s_bytes[SIM_STREAM];			/* what it sent in its epoch, 0 where nothing (or only something wrong) */
+	uint32_t s_acked;				/* highest ACK that it sent in its epoch */
+	unsigned datagrams, s_datagrams;		/* in the epoch */
+	GArray *s_texts;				/* of the SVM's epoch, of int */
+	GQueue sent;					/* PVM frames that have not left */
+	uint32_t left, left_ack;
+};
+
+struct sim {
+	struct comparator *c;
+	GRand *rand;
+	uint64_t now, epoch, committed, told, loaded, next_id;
+	uint64_t s_epoch;
+	bool s_runs, s_wrong;
+	struct sim_flow flow[SIM_FLOWS];
+	GQueue late;					/* of struct sent: SVM frames on their way */
+	GArray *arrived;				/* of struct packet, by id; the frames' bytes live in `bytes` */
+	GPtrArray *bytes;
+	GHashTable *texts_left;
+	uint64_t same, ids;
+};
+
+static uint8_t
+content(unsigned f, uint32_t at)
+{
+	return (uint8_t)(1 + (at * 7 + at / 251 + f) % 255);
+}
+
+static int
+pick(struct sim *m, int n)
+{
+	return g_rand_int_range(m->rand, 0, n);
+}
+
+/* Functions, because MIN() would throw the dice twice. */
+static uint32_t
+further(uint32_t at, uint32_t n)
+{
+	return MIN(at + n, SIM_STREAM);
+}
+
+static uint32_t
+back(uint32_t at, uint32_t n)
+{
+	return at - MIN(at, n);
+}
+
+static GBytes *
+segment(struct sim *m, unsigned f, uint32_t from, uint32_t to, uint32_t ack, bool wrong)
+{
+	uint8_t data[2000];
+
+	for (uint32_t i = from; i < to; i++)
+		data[i - from] = content(f, i);
+	if (wrong && to > from)
+		data[to - from - 1] ^= 0x80;
+	return TCP(.client = (uint16_t)(f + 1), .seq = from - 30000, .ack = ack, .flags = ACK, .data = data, .length = to - from);
+}
+
+static void
+p_sends(struct sim *m)
+{
+	unsigned f = (unsigned)pick(m, SIM_FLOWS);
+	struct sim_flow *w = &m->flow[f];
+	struct sent sent = { .epoch = m->epoch };
+
+	if (f < TCP_FLOWS) {
+		uint32_t from = back(w->next, pick(m, 5) ? 0 : 40);
+		w->ack += (uint32_t)pick(m, 3);
+		w->next = further(w->next, pick(m, 4) ? (uint32_t)pick(m, 400) : 0);
+		sent.bytes = segment(m, f, from, w->next, w->ack, false);
+	} else {
+		char text[20];
+		sent.index = w->datagrams++;
+		g_snprintf(text, sizeof text, "%d.%u", (int)m->epoch, sent.index);
+		sent.bytes = udp_frame(9, text);
+	}
+	g_queue_push_tail(&w->sent, g_memdup2(&sent, sizeof sent));
+	comparator_primary_frame(m->c, m->now, 0, sent.bytes);
+}
+
+static GBytes *
+s_segment(struct sim *m, unsigned f)
+{
+	struct sim_flow *w = &m->flow[f];
+	bool wrong = m->s_wrong && pick(m, 4) == 0;
+	uint32_t from = back(w->s_next, pick(m, 5) ? 0 : 40);
+
+	w->s_ack += (uint32_t)pick(m, 3);
+	w->s_acked = MAX(w->s_acked, w->s_ack);
+	w->s_next = further(w->s_next, (uint32_t)pick(m, 400));
+	for (uint32_t i = from; i < w->s_next; i++)
+		if (!wrong || i < w->s_next - 1)
+			w->s_bytes[i] = content(f, i);
+	return segment(m, f, from, w->s_next, w->s_ack, wrong);
+}
+
+static void
+s_sends(struct sim *m)
+{
+	unsigned f = (unsigned)pick(m, SIM_FLOWS);
+	struct sim_flow *w = &m->flow[f];
+	struct sent sent = { .epoch = m->s_epoch };
+
+	if (!m->s_runs)
+		return;
+	if (f < TCP_FLOWS) {
+		sent.bytes = s_segment(m, f);
+	} else {
+		char text[20];
+		int right = !(m->s_wrong && pick(m, 4) == 0);
+		g_snprintf(text, sizeof text, right ? "%d.%u" : "%d,%u", (int)m->s_epoch, w->s_datagrams++);
+		g_array_append_val(w->s_texts, right);
+		sent.bytes = udp_frame(9, text);
+	}
+	g_queue_push_tail(&m->late, g_memdup2(&sent, sizeof sent));
+}
+
+static void
+s_arrives(struct sim *m)
+{
+	g_autofree struct sent *sent = g_queue_pop_head(&m->late);
+
+	if (!sent)
+		return;
+	struct packet p;
+	packet_parse(&p, sent->bytes);
+	g_array_append_val(m->arrived, p);
+	g_ptr_array_add(m->bytes, sent->bytes);
+	comparator_secondary_frame(m->c, m->now, 0, m->next_id++, sent->epoch, sent->bytes);
+}
+
+static void
+sim_boundary(struct sim *m)
+{
+	comparator_boundary(m->c, m->now, m->epoch++);
+	assert_true(m->epoch < SIM_EPOCHS);
+	for (unsigned f = 0; f < SIM_FLOWS; f++) {
+		m->flow[f].base[m->epoch] = m->flow[f].next;
+		m->flow[f].base_ack[m->epoch] = m->flow[f].ack;
+		m->flow[f].datagrams = 0;
+	}
+}
+
+static void
+sim_load(struct sim *m)
+{
+	if (m->committed == m->loaded)
+		return;
+	m->loaded = m->committed;
+	m->s_epoch = m->loaded + 1;
+	m->s_runs = true;
+	m->s_wrong = pick(m, 3) == 0;
+	for (unsigned f = 0; f < SIM_FLOWS; f++) {
+		struct sim_flow *w = &m->flow[f];
+		w->s_next = w->base[m->s_epoch];
+		w->s_ack = w->s_acked = w->base_ack[m->s_epoch];
+		w->s_datagrams = 0;
+		memset(w->s_bytes, 0, sizeof w->s_bytes);
+		g_array_set_size(w->s_texts, 0);
+	}
+	comparator_loaded(m->c, m->now, m->loaded);
+}
+
+static bool
+tcp_covered(const struct sim *m, unsigned f, const struct sent *sent, const struct packet *p)
+{
+	const struct sim_flow *w = &m->flow[f];
+	uint32_t from = p->seq + 30000, to = from + p->payload_length;
+	bool there = sent->epoch == m->s_epoch;
+
+	for (uint32_t i = MAX(from, w->base[sent->epoch]); i < to; i++)
+		if (!there || w->s_bytes[i] != content(f, i))
+			return false;
+	return p->ack <= (there ? w->s_acked : w->base_ack[sent->epoch]);
+}
+
+/* The rule, seen from outside: would the copy that takes over have it, or have said it too? */
+static bool
+covered(const struct sim *m, unsigned f, const struct sent *sent, const struct packet *p)
+{
+	const struct sim_flow *w = &m->flow[f];
+
+	if (sent->epoch <= m->committed)
+		return true;		/* the standby holds the checkpoint, only the news has not come */
+	if (f < TCP_FLOWS)
+		return tcp_covered(m, f, sent, p);
+	return sent->epoch == m->s_epoch && sent->index < w->s_texts->len && g_array_index(w->s_texts, int, sent->index);
+}
+
+static char *
+text_of(const struct packet *p)
+{
+	return g_strndup((const char *)p->payload, p->payload_length);
+}
+
+/* What the standby may forget has left. */
+static void
+sim_check_matched(struct sim *m)
+{
+	GArray *ids = comparator_take_matched(m->c);
+
+	for (guint i = 0; ids && i < ids->len; i++) {
+		const struct packet *p = &g_array_index(m->arrived, struct packet, g_array_index(ids, uint64_t, i));
+		const struct sim_flow *w = &m->flow[p->class == PACKET_UDP ? TCP_FLOWS : p->destination_port - 1u];
+
+		if (p->class == PACKET_UDP) {
+			g_autofree char *text = text_of(p);
+			assert_true(g_hash_table_contains(m->texts_left, text));
+		} else {
+			assert_true(p->seq + 30000 + p->payload_length <= w->left && p->ack <= w->left_ack);
+		}
+		m->ids++;
+	}
+	g_clear_pointer(&ids, g_array_unref);
+}
+
+static void
+sim_check_released(struct sim *m)
+{
+	GBytes *frame;
+	unsigned nic;
+
+	while ((frame = comparator_next_release(m->c, &nic))) {
+		struct packet p;
+		packet_parse(&p, frame);
+		unsigned f = p.class == PACKET_UDP ? TCP_FLOWS : p.destination_port - 1u;
+		struct sim_flow *w = &m->flow[f];
+		g_autofree struct sent *sent = g_queue_pop_head(&w->sent);
+
+		assert_ptr_equal(sent->bytes, frame);	/* in order, and not a byte changed */
+		if (sent->epoch > m->told) {
+			assert_true(covered(m, f, sent, &p));
+			m->same++;
+		}
+		if (f < TCP_FLOWS) {
+			w->left = MAX(w->left, p.seq + 30000 + p.payload_length);
+			w->left_ack = MAX(w->left_ack, p.ack);
+		} else {
+			g_hash_table_add(m->texts_left, text_of(&p));
+		}
+		g_bytes_unref(sent->bytes);
+		g_bytes_unref(frame);
+	}
+	sim_check_matched(m);
+}
+
+static void
+sim_event(struct sim *m)
+{
+	int what = pick(m, 100);
+
+	m->now += (uint64_t)pick(m, 2000000);
+	if (what < 35)
+		p_sends(m);
+	else if (what < 65)
+		s_sends(m);
+	else if (what < 90)
+		s_arrives(m);
+	else if (what < 93 && m->epoch - m->told < 4)
+		sim_boundary(m);
+	else if (what < 95 && m->committed < m->epoch - 1)
+		m->committed++;
+	else if (what < 97)
+		sim_load(m);
+	else if (what < 98 && m->told < m->committed)
+		comparator_committed(m->c, m->now, m->told = m->committed);
+	else if (what < 99) {
+		m->s_runs = m->committed == m->loaded;
+		if (!m->s_runs)
+			comparator_secondary_stopped(m->c, m->now);
+	} else
+		comparator_tick(m->c, m->now);
+}
+
+static uint64_t
+simulate(guint32 seed)
+{
+	struct sim *m = g_new0(struct sim, 1);
+
+	m->c = comparator_in_epoch(&limits, 1);
+	m->rand = g_rand_new_with_seed(seed);
+	m->epoch = m->s_epoch = 1;
+	m->s_runs = true;
+	m->arrived = g_array_new(FALSE, FALSE, sizeof(struct packet));
+	m->bytes = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+	m->texts_left = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	for (unsigned f = 0; f < SIM_FLOWS; f++)
+		m->flow[f].s_texts = g_array_new(FALSE, FALSE, sizeof(int));
+	for (unsigned i = 0; i < 4000; i++) {
+		sim_event(m);
+		sim_check_released(m);
+	}
+	/* nothing is lost: the last commit releases all that is held */
+	sim_boundary(m);
+	m->told = m->committed = m->epoch - 1;
+	comparator_committed(m->c, m->now, m->told);
+	sim_check_released(m);
+	struct comparator_stats st = stats(m->c);
+	assert_int_equal(st.held_frames, 0);
+	assert_int_equal(st.held_bytes, 0);
+	assert_true(st.released_frames[RELEASE_SAME] >= m->same);
+	while (!g_queue_is_empty(&m->late))
+		s_arrives(m);
+	uint64_t same = m->ids > 100 ? m->same : 0;
+	for (unsigned f = 0; f < SIM_FLOWS; f++) {
+		assert_true(g_queue_is_empty(&m->flow[f].sent));
+		g_array_unref(m->flow[f].s_texts);
+	}
+	comparator_free(m->c);
+	g_array_unref(m->arrived);
+	g_ptr_array_unref(m->bytes);
+	g_hash_table_unref(m->texts_left);
+	g_rand_free(m->rand);
+	g_free(m);
+	return same;
+}
+
+static void
+test_two_guests(void **state)
+{
+	uint64_t same = 0;
+
+	for (guint32 seed = 1; seed <= 40; seed++)
+		same += simulate(seed);
+	assert_true(same > 5000);	/* it did compare */
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unprotected),
+		cmocka_unit_test(test_same_leaves),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_tcp_conversation),
+		cmocka_unit_test(test_difference),
+		cmocka_unit_test(test_hold_clock),
+		cmocka_unit_test(test_no_wants_for_a_closed_epoch),
+		cmocka_unit_test(test_queue_full),
+		cmocka_unit_test(test_late_svm_frames_are_stale),
+		cmocka_unit_test(test_early_svm_frames_wait),
+		cmocka_unit_test(test_commit_keeps_the_next_epochs_data),
+		cmocka_unit_test(test_commit_and_acks),
+		cmocka_unit_test(test_commits_that_are_none),
+		cmocka_unit_test(test_freeze_and_unprotect),
+		cmocka_unit_test(test_secondary_limit),
+		cmocka_unit_test(test_flow_limit),
+		cmocka_unit_test(test_ended_connections_make_room),
+		cmocka_unit_test(test_two_guests),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/proxy/cmocka-setup.h"
+
+#include "proxy/standby-proxy.h"
+
+#include <string.h>
+
+static const struct standby_proxy_limits roomy = { 1 << 20, 1 << 20 };
+
+static GBytes *
+text(const char *s)
+{
+	return g_bytes_new(s, strlen(s));
+}
+
+static void
+in(struct standby_proxy *p, uint64_t epoch, const char *s)
+{
+	g_autoptr(GBytes) b = text(s);
+
+	standby_proxy_inbound(p, epoch, 0, b);
+}
+
+static void
+out(struct standby_proxy *p, const char *s)
+{
+	g_autoptr(GBytes) b = text(s);
+
+	standby_proxy_output(p, 1, b);
+}
+
+/* The actions so far as text: "inject a; peer 1@1 x; lan y". */
+static void
+expect(struct standby_proxy *p, const char *want)
+{
+	g_autoptr(GString) s = g_string_new(NULL);
+	struct standby_proxy_action a;
+
+	while (standby_proxy_next(p, &a)) {
+		gsize n;
+		const char *data = g_bytes_get_data(a.frame, &n);
+
+		if (s->len)
+			g_string_append(s, "; ");
+		if (a.type == STANDBY_PROXY_INJECT)
+			g_string_append(s, "inject ");
+		else if (a.type == STANDBY_PROXY_TO_LAN)
+			g_string_append(s, "lan ");
+		else
+			g_string_append_printf(s, "peer %d@%d ", (int)a.id, (int)a.epoch);
+		g_string_append_len(s, data, (gssize)n);
+		assert_int_equal(a.nic, a.type == STANDBY_PROXY_INJECT ? 0 : 1);
+		standby_proxy_action_clear(&a);
+	}
+	assert_string_equal(s->str, want);
+}
+
+static void
+test_inbound_in_its_epoch(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	in(p, 1, "a");
+	in(p, 2, "b");
+	in(p, 1, "c");
+	expect(p, "inject a; inject c");
+	standby_proxy_stopped(p);
+	in(p, 1, "d");		/* in the state that is being loaded */
+	in(p, 2, "e");
+	in(p, 3, "f");
+	expect(p, "");
+	standby_proxy_loaded(p, 1);
+	expect(p, "inject b; inject e");
+	in(p, 1, "g");		/* late: in the state */
+	in(p, 2, "h");
+	expect(p, "inject h");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 2);
+	expect(p, "inject f");
+	assert_int_equal(standby_proxy_dropped(p), 0);
+}
+
+/* Checkpoints that were merged: a load may skip epochs. */
+static void
+test_load_skips_epochs(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_stopped(p);
+	in(p, 2, "a");
+	in(p, 3, "b");
+	in(p, 4, "c");
+	in(p, 5, "d");
+	standby_proxy_loaded(p, 3);
+	expect(p, "inject c");
+	standby_proxy_loaded(p, 4);
+	expect(p, "inject d");
+}
+
+static void
+test_output_is_kept_until_its_twin_left(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	out(p, "x");
+	out(p, "y");
+	out(p, "z");
+	expect(p, "peer 1@1 x; peer 2@1 y; peer 3@1 z");
+	standby_proxy_twin_left(p, (uint64_t[]){ 2, 77, 2 }, 3);	/* unknown and repeated ids do no harm */
+	standby_proxy_take_over(p);
+	expect(p, "lan x; lan z");
+	out(p, "w");
+	expect(p, "lan w");
+	standby_proxy_twin_left(p, (uint64_t[]){ 1 }, 1);
+	expect(p, "");
+}
+
+static void
+test_load_forgets_output(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	out(p, "x");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 1);
+	out(p, "y");
+	expect(p, "peer 1@1 x; peer 2@2 y");
+	standby_proxy_take_over(p);
+	expect(p, "lan y");
+}
+
+/* The SVM runs a moment before LOADED says so. */
+static void
+test_output_before_loaded_is_of_the_new_epoch(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	out(p, "x");
+	standby_proxy_stopped(p);
+	out(p, "y");
+	expect(p, "peer 1@1 x");
+	standby_proxy_loaded(p, 7);
+	expect(p, "peer 2@8 y");
+	standby_proxy_take_over(p);
+	expect(p, "lan y");
+}
+
+static void
+test_take_over_while_stopped(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	out(p, "x");
+	in(p, 3, "later");
+	standby_proxy_stopped(p);
+	in(p, 1, "a");
+	in(p, 2, "b");
+	expect(p, "peer 1@1 x");
+	standby_proxy_take_over(p);
+	expect(p, "lan x; inject later; inject a; inject b");
+	in(p, 1, "c");			/* it hears the LAN itself now */
+	standby_proxy_loaded(p, 9);	/* too late */
+	out(p, "y");
+	expect(p, "lan y");
+}
+
+static void
+test_limits(void **state)
+{
+	const struct standby_proxy_limits tight = { .max_inbound_bytes = 3, .max_output_bytes = 2 };
+	g_autoptr(standby_proxy) p = standby_proxy_new(&tight);
+
+	in(p, 2, "a");
+	in(p, 2, "bb");
+	assert_int_equal(standby_proxy_dropped(p), 0);
+	in(p, 2, "c");
+	assert_int_equal(standby_proxy_dropped(p), 1);
+	in(p, 2, "four");
+	assert_int_equal(standby_proxy_dropped(p), 4);
+	in(p, 2, "d");
+	standby_proxy_loaded(p, 1);
+	expect(p, "inject d");
+	out(p, "x");
+	out(p, "y");
+	out(p, "z");
+	assert_int_equal(standby_proxy_dropped(p), 5);
+	standby_proxy_twin_left(p, (uint64_t[]){ 1, 2 }, 2);
+	out(p, "w");
+	assert_int_equal(standby_proxy_dropped(p), 5);
+	expect(p, "peer 1@2 x; peer 2@2 y; peer 3@2 z; peer 4@2 w");
+	standby_proxy_take_over(p);
+	expect(p, "lan z; lan w");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_inbound_in_its_epoch),
+		cmocka_unit_test(test_load_skips_epochs),
+		cmocka_unit_test(test_output_is_kept_until_its_twin_left),
+		cmocka_unit_test(test_load_forgets_output),
+		cmocka_unit_test(test_output_before_loaded_is_of_the_new_epoch),
+		cmocka_unit_test(test_take_over_while_stopped),
+		cmocka_unit_test(test_limits),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
