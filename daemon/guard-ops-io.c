@@ -309,10 +309,11 @@ op_detach(struct guard_io *io)
 	}
 	plan = qmp_plan_new("detach");
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	for (unsigned i = 0; i < io->config->n_disks; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
+	/* The network first: a mirror job may take its time to end, and the guest's output should not. */
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
 	if (io->old_parameters)
 		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
