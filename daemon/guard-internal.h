@@ -9,6 +9,7 @@
 #include "daemon/base/histogram.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
+#include "proxy/announce.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
@@ -51,6 +52,7 @@ struct guard_primary {
 struct guard_standby {
 	struct standby *standby;
 	struct standby_proxy *proxy;
+	struct announcer announcers[GUARD_MAX_NICS];
 	struct disk_queue *disks;
 	GHashTable *in_flight;		/* cookie -> struct disk_write */
 	uint64_t next_cookie;
