@@ -401,6 +401,8 @@ standby_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 		qmp_plan_append(plan, qmp_recipe_standby_disk(i, &d));
 	}
 	qmp_plan_add(plan, qmp_set_capabilities(true, true), NULL, -1, 0);
+	/* Else the copy spends each load's first milliseconds on a dozen announcements that nobody hears. */
+	qmp_plan_add(plan, qmp_set_announce_after_load(false), NULL, -1, QMP_STEP_MAY_FAIL);
 	return true;
 }
 
@@ -500,6 +502,7 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_standby_nic_finish(i));
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(plan, qmp_set_announce_after_load(true), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_finished);
 }
 

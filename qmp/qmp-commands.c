@@ -215,6 +215,18 @@ migrate_uri(const char *command, const char *fdname)
 }
 
 struct json_object *
+qmp_set_announce_after_load(bool soon)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	/* QEMU's own values, and the largest it takes (migration/options.c) */
+	add_int(arguments, "announce-initial", soon ? 50 : 100000);
+	add_int(arguments, "announce-max", soon ? 550 : 100000);
+	add_int(arguments, "announce-rounds", soon ? 5 : 1);
+	return qmp_command("migrate-set-parameters", arguments);
+}
+
+struct json_object *
 qmp_restore_migration_parameters(struct json_object *old)
 {
 	static const char *const names[] = { "x-checkpoint-delay", "max-bandwidth" };	/* those of qmp_set_migration_parameters() */
