@@ -62,6 +62,7 @@ struct guard_io {
 	struct fd_stream *migration;
 	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
 	char *gone_why;
+	bool dead;		/* QEMU is gone for sure */
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
 

@@ -146,6 +146,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		g->env.nbd_reply(g->ctx, disk, r->cookie, 22);
 		break;
 	case NBD_OP_DISCONNECT:
+		g->p.took_leave = true;
 		break;
 	}
 	nbd_request_clear(r);

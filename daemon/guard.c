@@ -298,10 +298,19 @@ guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
 	guard_policy(g, now, FAILOVER_EV_DATA_FAILED, g->failover.state == FAILOVER_FORMING ? FAILOVER_REASON_SETUP_FAILED : FAILOVER_REASON_DATA_FAILED);
 }
 
+/*
+ * A QEMU that ends in good order (SIGTERM by `virsh destroy`, a guest that was shut down, `quit`) takes its leave of every disk first: qemu_cleanup() closes
+ * all block nodes, and block/nbd.c says NBD_CMD_DISC then. One that crashed or was killed says nothing. libvirt's own event would tell the same, up to
+ * 200 ms later (virProcessKillPainfully polls), and only if ftd runs.
+ */
 void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
+		return;
+	if (guard_is_primary(g) && g->p.took_leave)
+		guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
+	if (g->finished || g->failover.state == FAILOVER_CLOSING)
 		return;
 	remember_failure(g, "QEMU on this host has ended");
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_DIED);
