@@ -156,6 +156,26 @@ call_guest_ended(struct varlink_request *r, struct json_object *parameters, gpoi
 	varlink_request_finish(r, NULL);
 }
 
+static void
+call_guest_suspended(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_suspended(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
+call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_resumed(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
 /* -- answers ------------------------------------------------------------------------------------------------------------------------- */
 
 void
@@ -233,6 +253,8 @@ control_init(struct guard_io *io, GError **error)
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
 		{ "GuestEnded", call_guest_ended, true },
+		{ "GuestSuspended", call_guest_suspended, true },
+		{ "GuestResumed", call_guest_resumed, true },
 		{ "Events", call_events, false },
 		{ NULL }
 	};

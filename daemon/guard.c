@@ -30,6 +30,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_ATTACH] = "attach",
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
+		[GUARD_OP_SUSPEND] = "suspend",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
@@ -273,6 +274,26 @@ guard_guest_ended(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
 }
 
+void
+guard_guest_suspended(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g))
+		primary_suspend(g, now);
+}
+
+void
+guard_guest_resumed(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g))
+		primary_resume(g, now);
+}
+
+bool
+guard_is_suspended(const struct guard *g)
+{
+	return guard_is_primary(g) && g->p.suspend != SUSPEND_NONE;
+}
+
 /* -- trouble --------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -382,6 +403,9 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		break;
 	case GUARD_OP_STOP_COPY:
 		guard_policy(g, now, FAILOVER_EV_STOPPED, g->failover.reason);
+		return;
+	case GUARD_OP_SUSPEND:
+		primary_suspend_done(g, now, error);
 		return;
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_LIVE:

@@ -26,7 +26,7 @@
 #define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 200
 #define GUARD_LEAVE_MS 5000
-#define GUEST_ENDED_TIMEOUT_MS 10000
+#define NEWS_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
 #define GUARD_STATE_SUFFIX ".json"	/* durable-state.h, written by the guard */
 
@@ -40,6 +40,7 @@ struct pair {
 	/* main thread only */
 	struct varlink_pending *watch;
 	char *finished, *why;		/* from the guard's last event */
+	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
 struct pairs {
@@ -461,6 +462,8 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
+	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
+		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -486,6 +489,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
+	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }
 
@@ -529,27 +533,50 @@ pairs_connection_ended(struct pairs *p, guint64 connection)
 	}
 }
 
-static struct json_object *
-guest_ended_work(struct job *job, gpointer data, GError **error)
+/* Pairs are never freed: what is found stays. */
+static struct pair *
+find_primary(struct pairs *p, const char *uuid)
 {
-	struct end_job *e = data;
-	g_autoptr(json_object_ptr) reply = guard_call(e->pairs->host, e->uuid, "GuestEnded", false, NULL, NULL, GUEST_ENDED_TIMEOUT_MS, error);
+	struct pair *pair;
 
-	return g_steal_pointer(&reply);
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	if (pair && (pair->phase != PAIR_ACTIVE || pair->record->role != FAILOVER_PRIMARY))
+		pair = NULL;
+	g_mutex_unlock(&p->lock);
+	return pair;
+}
+
+bool
+pairs_is_primary(struct pairs *p, const char *uuid)
+{
+	return find_primary(p, uuid) != NULL;
+}
+
+static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+	/* A guard that is gone, or hangs, is somebody else's business. */
 }
 
 void
-pairs_guest_ended(struct pairs *p, const char *uuid)
+pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
-	g_autoptr(pair_info) info = pairs_find(p, uuid);
-	struct end_job *e;
+	static const struct { const char *method, *event, *text; } known[] = {
+		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
+		[DOMAIN_SUSPENDED] = { "GuestSuspended", "guest-suspended", "the domain was suspended" },
+		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
+	};
+	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
+	struct pair *pair = find_primary(p, uuid);
 
-	if (!info || info->phase != PAIR_ACTIVE || info->record->role != FAILOVER_PRIMARY)
+	if (!pair || news >= G_N_ELEMENTS(known))
 		return;
-	host_event(p->host, info->record->domain, "guest-ended", "the domain was shut down or destroyed on purpose");
-	e = g_new0(struct end_job, 1);
-	*e = (struct end_job){ .pairs = p, .uuid = g_strdup(uuid) };
-	job_start(guest_ended_work, e, end_free, NULL, NULL, NULL);
+	if ((news == DOMAIN_SUSPENDED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
+		return;
+	host_event(p->host, pair->record->domain, known[news].event, "%s", known[news].text);
+	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
+	varlink_call_async(socket, method, NULL, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */
