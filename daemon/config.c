@@ -26,6 +26,7 @@ static const struct key keys[] = {
 	{ "ftd", "state-dir", KEY_PATH, AT(state_dir) },
 	{ "ftd", "group", KEY_TEXT, AT(group) },
 	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
+	{ "guard", "watchdog-ms", KEY_UINT, AT(watchdog_ms), 0, 600000 },
 	{ "guard", "heartbeat-ms", KEY_UINT, AT(heartbeat_ms), 5, 1000 },
 	{ "guard", "suspect-ms", KEY_UINT, AT(suspect_ms), 20, 60000 },
 	{ "guard", "max-epoch-ms", KEY_UINT, AT(max_epoch_ms), 5, 60000 },
@@ -47,6 +48,7 @@ ftd_config_new(void)
 	c->run_dir = g_strdup("/run/ftd");
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
+	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
 	c->max_epoch_ms = 1000;

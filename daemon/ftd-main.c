@@ -6,6 +6,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
+#include "daemon/watchdog-io.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -110,6 +111,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	if (!d->service)
 		return false;
 	pairs_load(d->host.pairs);
+	watchdog_start(&d->host);
 	return true;
 }
 
