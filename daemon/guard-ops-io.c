@@ -342,8 +342,11 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
-	if (event->type == QMP_EVENT_RESET && event->guest)
+	if ((event->type == QMP_EVENT_RESET && event->guest) || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_SHUTDOWN)
 		guard_copy_reset(io->guard, guard_io_now());
+	/* What the copy wrote and could not is in its overlays only; but what the primary writes goes to the same disk. */
+	if (event->type == QMP_EVENT_BLOCK_IO_ERROR)
+		guard_data_failed(io->guard, guard_io_now(), "the standby's disk %s reports an error", event->reason);
 	if (event->type == QMP_EVENT_COLO_EXIT || event->type == QMP_EVENT_SHUTDOWN || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_BLOCK_IO_ERROR)
 		log_info("qmp", "%s %s", event->name, event->reason);
 	guard_io_schedule(io);

@@ -243,6 +243,13 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		act_finish(g);
 }
 
+static void
+remember_failure(struct guard *g, const char *text)
+{
+	if (!g->failure[0])
+		g_strlcpy(g->failure, text, sizeof g->failure);
+}
+
 /* -- the operator's words -------------------------------------------------------------------------------------------------- */
 
 void
@@ -275,6 +282,15 @@ guard_guest_ended(struct guard *g, uint64_t now)
 }
 
 void
+guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
+{
+	if (!guard_is_primary(g) || g->failover.state != FAILOVER_PROTECTED)
+		return;
+	remember_failure(g, failover_reason_text(reason));
+	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, reason);
+}
+
+void
 guard_guest_suspended(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g))
@@ -295,13 +311,6 @@ guard_is_suspended(const struct guard *g)
 }
 
 /* -- trouble --------------------------------------------------------------------------------------------------------------- */
-
-static void
-remember_failure(struct guard *g, const char *text)
-{
-	if (!g->failure[0])
-		g_strlcpy(g->failure, text, sizeof g->failure);
-}
 
 void
 guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
