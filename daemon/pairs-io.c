@@ -25,6 +25,7 @@
 #define RETRY_S 2
 #define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 200
+#define END_POLL_MS 20
 #define GUARD_LEAVE_MS 5000
 #define NEWS_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
@@ -203,6 +204,17 @@ finish_earlier(struct pairs *p, const char *uuid)
 		if (!info || (info->phase != PAIR_ORPHAN && info->phase != PAIR_ENDING))
 			return;
 		pairs_end(p, uuid, NULL, NULL);
+	}
+}
+
+void
+pairs_await_end(struct pairs *p, const char *uuid, unsigned patience_ms)
+{
+	for (gint64 end = g_get_monotonic_time() + patience_ms * (gint64)1000; g_get_monotonic_time() < end; g_usleep(END_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, uuid);
+
+		if (!info || info->phase == PAIR_ENDED)
+			return;
 	}
 }
 

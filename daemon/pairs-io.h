@@ -46,6 +46,7 @@ void pairs_activate(struct pairs *p, const char *uuid);		/* from now on only its
 void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its guard's events */
 /* Carries out the end of a pair: `finished` as in struct pair_end_facts. Blocks. `why` is for the event and the last status. Nothing when it is ending or ended already. */
 void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
+void pairs_await_end(struct pairs *p, const char *uuid, unsigned patience_ms);	/* blocks until all of it is cleaned up here */
 /* The forming standbys of that connection which were never armed are called off. Main thread. */
 void pairs_connection_ended(struct pairs *p, guint64 connection);
 /* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */

@@ -27,6 +27,7 @@
 #define STATUS_TIMEOUT_MS 1000
 #define VERB_TIMEOUT_MS 60000
 #define CONNECT_TIMEOUT_MS 5000
+#define END_TIMEOUT_MS 5000
 
 struct service {
 	struct host *host;
@@ -83,12 +84,14 @@ static struct json_object *
 pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **error)
 {
 	g_autoptr(pair_info) info = find_pair(h, domain, error);
+	struct json_object *reply;
 
 	if (!info)
 		return NULL;
-	if (info->record->role == verbs[verb].role)
-		return verb_here(h, info->record, verbs[verb].method, error);
-	return verb_at_peer(h, info->record, verbs[verb].method, error);
+	reply = info->record->role == verbs[verb].role ? verb_here(h, info->record, verbs[verb].method, error) : verb_at_peer(h, info->record, verbs[verb].method, error);
+	if (reply)		/* so that whoever asked may enable it anew at once */
+		pairs_await_end(h->pairs, info->record->uuid, END_TIMEOUT_MS);
+	return reply;
 }
 
 /* -- status */
