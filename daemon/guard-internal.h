@@ -14,7 +14,7 @@
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
 
-#define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */

@@ -296,6 +296,13 @@ links_env_generation(void *ctx, uint64_t generation)
 			peer_link_set_generation(io->links[pair_channels[i]].link, generation);
 }
 
+void
+links_pause_bulk(struct guard_io *io, bool paused)
+{
+	if (io->links[PEER_CHANNEL_BULK].up)
+		peer_link_pause_reading(io->links[PEER_CHANNEL_BULK].link, paused);
+}
+
 bool
 links_init(struct guard_io *io, GError **error)
 {
