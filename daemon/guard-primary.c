@@ -226,6 +226,10 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 
 	if (!g->p.live)
 		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
+		return;
+	}
 	put_be64(head, relay_epoch(g->p.relay));
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
@@ -362,6 +366,8 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_releases(g, now);
 		pump_wants(g, now);
 	}
+	if (relay_stopping(g->p.relay))
+		disk_answer(g);		/* QEMU waits for its writes before it stops the guest */
 }
 
 void

@@ -147,6 +147,10 @@ output_to_peer(struct guard *g, const struct standby_proxy_action *a)
 {
 	uint8_t head[18];
 
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* not compared, so its twin leaves by commit */
+		return;
+	}
 	put_be64(head, a->id);
 	put_be64(head + 8, a->epoch);
 	put_be16(head + 16, (uint16_t)a->nic);
