@@ -348,6 +348,9 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_releases(g);
 		pump_wants(g, now);
 	}
+	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
+	if (relay_stopping(g->p.relay))
+		disk_answer(g);
 }
 
 void
