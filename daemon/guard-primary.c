@@ -184,7 +184,9 @@ pump_releases(struct guard *g)
 	GBytes *frame;
 
 	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
-		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+		/* A commit that was under way when this side was fenced: the standby accounts for the frame, but this side has had its last word. */
+		if (g->failover.state != FAILOVER_FENCED)
+			g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
 		g_bytes_unref(frame);
 	}
 	send_matched(g);

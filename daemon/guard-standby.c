@@ -179,8 +179,10 @@ proxy_pump(struct guard *g)
 			output_to_peer(g, &a);
 			break;
 		case STANDBY_PROXY_TO_LAN:
-			g_assert(failover_may_speak_alone(&g->failover) && g->failover.state != FAILOVER_FORMING);
-			g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
+			g_assert(g->s.live_started);
+			/* Fenced or ended after it went live: what the copy's sockets still hold goes nowhere. */
+			if (failover_may_speak_alone(&g->failover))
+				g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
 			break;
 		}
 		standby_proxy_action_clear(&a);
