@@ -30,7 +30,7 @@ enum peer_type {
 	PEER_ARMED,
 	PEER_ABDICATE,		/* be16 reason: our QEMU is dead */
 	PEER_GOODBYE,		/* be16 reason: orderly end; any channel */
-	PEER_READY,		/* the standby's QEMU said READY */
+	PEER_READY,		/* the standby's QEMU said READY; on bulk: it must not overtake the RETURN_PATH bytes that came before it */
 	PEER_LIVE,		/* READY was passed to the primary's QEMU */
 	PEER_COMMITTED,		/* be64 epoch */
 	PEER_SVM_STOPPED,	/* be64 epoch being loaded */
