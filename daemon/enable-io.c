@@ -186,15 +186,35 @@ is_self(const struct host *h, const char *peer)
 }
 
 static bool
+refuse_self(const struct attempt *a, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
+	return false;
+}
+
+/* Who answered must be somebody else, and be called what its certificate says: the arbiter's records are by that name. */
+static bool
+check_hello(const struct attempt *a, struct json_object *hello, GError **error)
+{
+	const char *name = json_get_str(hello, "name"), *certified = peer_client_name(a->client);
+
+	if (is_self(a->host, certified) || (name && is_self(a->host, name)))
+		return refuse_self(a, error);
+	if (g_strcmp0(name, certified) == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
+		    name ? name : "nothing", certified);
+	return false;
+}
+
+static bool
 connect_peer(struct attempt *a, GError **error)
 {
 	struct peer_credentials *creds;
 	g_autoptr(json_object_ptr) hello = NULL;
 
-	if (is_self(a->host, a->peer)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
-		return false;
-	}
+	if (is_self(a->host, a->peer))
+		return refuse_self(a, error);
 	creds = host_credentials(a->host);
 	a->client = peer_client_connect(a->peer, a->host->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 	peer_credentials_unref(creds);
@@ -202,11 +222,8 @@ connect_peer(struct attempt *a, GError **error)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
 				 CALL_TIMEOUT_MS, error);
-	if (hello && g_strcmp0(json_get_str(hello, "name"), peer_client_name(a->client)) == 0 && !is_self(a->host, json_get_str(hello, "name")))
+	if (hello && check_hello(a, hello, error))
 		return true;
-	if (hello)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
-			    json_get_str(hello, "name"), peer_client_name(a->client));
 	g_clear_pointer(&a->client, peer_client_close);
 	return false;
 }
