@@ -48,8 +48,6 @@ on_filter_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
 	const uint8_t *data = g_bytes_get_data(bytes, &size);
 	GBytes *frame;
 
-	if (p->port == GUARD_PORT_SHUT)
-		return;		/* what the standby host's LAN sends: not for the copy */
 	if (!wire_splitter_input(p->splitter, data, size, &error)) {
 		guard_data_failed(p->io->guard, guard_io_now(), "%s", error->message);
 		fd_stream_pause(s, true);

@@ -36,6 +36,7 @@ struct pair {
 	enum pair_phase phase;
 	guint64 connection;
 	struct json_object *last;
+	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
 	char *finished, *why;		/* from the guard's last event */
@@ -46,6 +47,12 @@ struct pairs {
 	GMutex lock;
 	GHashTable *table;		/* uuid -> struct pair *; pairs are never freed, ended ones are reused */
 };
+
+static char *
+final_file(const struct host *h, const char *uuid)
+{
+	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
+}
 
 void
 pair_info_free(struct pair_info *i)
@@ -99,6 +106,8 @@ pairs_find(struct pairs *p, const char *domain)
 	while (!found && g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct pair *pair = value;
 
+		if (pair->superseded)
+			continue;
 		if (g_ascii_strcasecmp(pair->record->uuid, domain) == 0 || strcmp(pair->record->domain, domain) == 0)
 			found = info_of(pair);
 	}
@@ -128,7 +137,8 @@ pairs_list(struct pairs *p)
 	g_mutex_lock(&p->lock);
 	g_hash_table_iter_init(&iter, p->table);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
-		g_ptr_array_add(list, info_of(value));
+		if (!((struct pair *)value)->superseded)
+			g_ptr_array_add(list, info_of(value));
 	g_mutex_unlock(&p->lock);
 	g_ptr_array_sort(list, by_name);
 	return list;
@@ -140,6 +150,26 @@ write_record(const struct host *h, const struct pair_record *record, GError **er
 	g_autofree char *path = host_state_file(h, record->uuid, RECORD_SUFFIX), *text = pair_record_encode(record);
 
 	return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+}
+
+/* Under the lock. A domain that was undefined and defined anew has its old name and a new UUID: what became of the old one is nobody's answer any more. */
+static void
+supersede(struct pairs *p, const struct pair_record *record)
+{
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, p->table);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		struct pair *other = value;
+		g_autofree char *path = NULL;
+
+		if (other->phase != PAIR_ENDED || strcmp(other->record->domain, record->domain) != 0 || strcmp(other->record->uuid, record->uuid) == 0)
+			continue;
+		other->superseded = true;
+		path = final_file(p->host, other->record->uuid);
+		g_unlink(path);
+	}
 }
 
 /* Under the lock. */
@@ -157,6 +187,8 @@ place_for(struct pairs *p, const struct pair_record *record)
 		g_clear_pointer(&pair->last, json_object_put);
 	}
 	pair->record = pair_record_copy(record);
+	pair->superseded = false;
+	supersede(p, record);
 	return pair;
 }
 
@@ -292,12 +324,6 @@ last_status(const struct pair_info *info, enum pair_end end, const char *finishe
 	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
-static char *
-final_file(const struct host *h, const char *uuid)
-{
-	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
-}
-
 static void
 forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 {
@@ -431,6 +457,9 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		g_free(pair->why);
 		pair->finished = g_strdup(json_get_str(event, "state"));
 		pair->why = g_strdup(json_get_str(event, "reason"));
+		g_mutex_lock(&pair->pairs->lock);
+		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
+		g_mutex_unlock(&pair->pairs->lock);
 	}
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
