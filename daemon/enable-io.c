@@ -141,10 +141,8 @@ next_generation(struct attempt *a, guint64 *generation, GError **error)
 	struct arbiter_record newest;
 	int found = arbiter_read(a->arbiter, a->domain->uuid, &newest, error);
 
-	if (found < 0) {
-		g_prefix_error(error, "the arbiter %s does not answer: ", arbiter_spec(a->arbiter));
+	if (found < 0)
 		return false;
-	}
 	if (found > 0 && strcmp(newest.active, a->host->name) != 0) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_DENIED,
 			    "the arbiter says that %s belongs to host %s since generation %" G_GUINT64_FORMAT ", so this copy may be stale; start it there, or, if this copy "
