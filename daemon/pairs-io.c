@@ -39,6 +39,7 @@ struct pair {
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
+	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 };
 
@@ -346,9 +347,12 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 static gboolean retry_end(gpointer pair);
 
 static void
-schedule_retry(gpointer pair)
+schedule_retry(gpointer data)
 {
-	g_timeout_add_seconds(RETRY_S, retry_end, pair);
+	struct pair *pair = data;
+
+	if (!pair->retry)
+		pair->retry = g_timeout_add_seconds(RETRY_S, retry_end, pair);
 }
 
 static void
@@ -437,6 +441,7 @@ retry_end(gpointer data)
 {
 	struct pair *pair = data;
 
+	pair->retry = 0;
 	if (pair->phase == PAIR_ORPHAN)
 		start_end(pair->pairs, pair->record->uuid, NULL, NULL);
 	return G_SOURCE_REMOVE;
