@@ -27,6 +27,7 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 15000
+#define SETTLE_TIMEOUT_MS 5000
 #define PREPARE_TIMEOUT_MS 120000
 #define TOKEN_BYTES 32
 
@@ -67,6 +68,7 @@ look(struct attempt *a, const char *domain, GError **error)
 {
 	g_autofree char *xml = NULL;
 
+	pairs_settle(a->host->pairs, domain, NULL, SETTLE_TIMEOUT_MS);
 	a->conn = libvirt_open(a->host->config->libvirt_uri, error);
 	a->dom = a->conn ? libvirt_find(a->conn, domain, error) : NULL;
 	xml = a->dom ? libvirt_xml(a->dom, 0, error) : NULL;
@@ -81,15 +83,19 @@ look(struct attempt *a, const char *domain, GError **error)
 	return a->qemu != NULL;
 }
 
-static void
+/* False: it has a pair, and what else could be found of it is that pair's doing. */
+static bool
 check_place(struct attempt *a, GPtrArray *findings)
 {
 	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
 
-	if (info && info->phase != PAIR_ENDED)
+	if (info && info->phase != PAIR_ENDED) {
 		findings_add(findings, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair with %s already; see ftctl status %s", a->domain->name, info->record->peer, a->domain->name);
+		return false;
+	}
 	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
 		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+	return true;
 }
 
 /* n random bytes as 2n hexadecimal digits. */
@@ -266,7 +272,8 @@ look_at_peer(struct attempt *a, GPtrArray *findings)
 static void
 check_all(struct attempt *a, GPtrArray *findings)
 {
-	check_place(a, findings);
+	if (!check_place(a, findings))
+		return;
 	domain_check_local(a->domain, a->qemu, findings);
 	look_at_peer(a, findings);
 	check_arbiter(a, findings);
