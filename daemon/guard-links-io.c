@@ -55,7 +55,6 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 	struct link_io *l = user_data;
 
 	guard_peer_frame(l->io->guard, guard_io_now(), frame, payload);
-	disks_resume_reading(l->io);
 	guard_io_schedule(l->io);
 }
 

@@ -5,7 +5,7 @@
 # calls. And no text refers to a page, or a section of one, that does not exist.
 set -eu
 export LC_ALL=C
-top=$1 ftctl=$2 ftd=$3 guard=$4 facts_program=$5
+top=$1 ftctl=$(realpath "$2") ftd=$(realpath "$3") guard=$(realpath "$4") facts_program=$(realpath "$5")
 cd "$top"
 
 tmp=$(mktemp -d)
