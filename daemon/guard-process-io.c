@@ -50,13 +50,17 @@ guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
 	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
 }
 
+/* Beside ftd in a build directory, in libexec when both are installed. */
 static char *
 guard_program(const struct host *h)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-	g_autofree char *dir = g_path_get_dirname(self ? self : "/usr/sbin/ftd");
+	g_autofree char *dir = g_path_get_dirname(self ? self : "/");
+	g_autofree char *beside = g_build_filename(dir, "ftd-guard", NULL);
 
-	return h->config->guard_path ? g_strdup(h->config->guard_path) : g_build_filename(dir, "ftd-guard", NULL);
+	if (h->config->guard_path)
+		return g_strdup(h->config->guard_path);
+	return g_strdup(self && access(beside, X_OK) == 0 ? beside : FTD_LIBEXECDIR "/ftd-guard");
 }
 
 /* The grandchild: only async-signal-safe calls, since other threads may have held any lock at fork(). */
