@@ -14,7 +14,8 @@
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
 
-#define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
@@ -92,6 +93,7 @@ struct guard {
 	char failure[256];		/* the first cause, for people */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
+	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
 	struct guard_primary p;
 	struct guard_standby s;

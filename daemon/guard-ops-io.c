@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define POLL_MS 100
+#define DOWNTIME_RAISE_POLLS 50	/* 5 s of copying memory without an end: the last piece may be larger */
+#define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 
@@ -231,6 +233,11 @@ on_migration(struct json_object *reply, const GError *error, gpointer user_data)
 		return;
 	}
 	control_progress(io, "memory", m.total - m.remaining, m.total);
+	if (strcmp(m.status, "active") == 0 && ++io->memory_polls % DOWNTIME_RAISE_POLLS == 0 && io->downtime_ms < DOWNTIME_MAX_MS) {
+		io->downtime_ms *= 2;
+		log_info("memory", "the guest dirties its memory fast: allowing it to stand for %u ms once", io->downtime_ms);
+		qmp_client_execute(io->qmp, qmp_set_downtime_limit(io->downtime_ms), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	}
 	poll_later(io, poll_migration);
 }
 
@@ -261,6 +268,8 @@ op_migrate(struct guard_io *io)
 	struct qmp_plan *plan;
 	int fd = migration_open(io, &error);
 
+	io->memory_polls = 0;
+	io->downtime_ms = QMP_DOWNTIME_MS;
 	if (fd < 0) {
 		op_done(io, GUARD_OP_MIGRATE, error);
 		return;

@@ -179,7 +179,7 @@ disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
 	w->seq = ++g->p.disk_sent;
 	w->disk = disk;
 	w->cookie = r->cookie;
-	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + 64;
+	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
 	g_queue_push_tail(&g->p.disk_pending, w);
 	guard_send(g, type, head, n, r->data);
@@ -290,6 +290,10 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 
 	if (!g->p.live)
 		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
+		return;
+	}
 	put_be64(head, relay_epoch(g->p.relay));
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
@@ -427,6 +431,9 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_releases(g, now);
 		pump_wants(g, now);
 	}
+	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
+	if (relay_stopping(g->p.relay))
+		disk_answer(g);
 	suspend_pump(g);
 }
 

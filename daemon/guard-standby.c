@@ -97,6 +97,21 @@ disk_credit(struct guard *g, uint64_t seq)
 		guard_send_u64(g, PEER_DISK_CREDIT, 1, &g->s.disk_prefix);
 }
 
+/*
+ * The image is of no epoch any more: writes of the next one are in it, and not all of them. The write stays in the queue as one that is not
+ * applied, so nothing is loaded on top of it, and the copy is never fit again.
+ */
+static void
+disk_failed(struct guard *g, uint64_t now, const struct disk_write *w, int nbd_errno)
+{
+	g_autofree char *text = g_strdup_printf("disk %u of the standby: write of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " failed: %s", w->disk,
+						w->length, w->offset, g_strerror(nbd_errno));
+
+	guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	guard_data_failed(g, now, "%s", text);
+}
+
 void
 guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 {
@@ -104,15 +119,12 @@ guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 
 	g_assert(w);
 	if (nbd_errno) {
-		g_autofree char *text = g_strdup_printf("disk %u of the standby: write of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " failed: %s",
-							w->disk, w->length, w->offset, g_strerror(nbd_errno));
-		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
-		guard_data_failed(g, now, "%s", text);
+		disk_failed(g, now, w, nbd_errno);
+		return;
 	}
 	disk_queue_done(g->s.disks, w);
 	g_hash_table_remove(g->s.in_flight, &cookie);
-	if (!nbd_errno)
-		disk_credit(g, cookie);
+	disk_credit(g, cookie);
 	standby_side_pump(g, now);
 }
 
@@ -147,6 +159,10 @@ output_to_peer(struct guard *g, const struct standby_proxy_action *a)
 {
 	uint8_t head[18];
 
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* not compared, so its twin leaves by commit */
+		return;
+	}
 	put_be64(head, a->id);
 	put_be64(head + 8, a->epoch);
 	put_be16(head + 16, (uint16_t)a->nic);
@@ -167,8 +183,10 @@ proxy_pump(struct guard *g)
 			output_to_peer(g, &a);
 			break;
 		case STANDBY_PROXY_TO_LAN:
-			g_assert(failover_may_speak_alone(&g->failover) && g->failover.state != FAILOVER_FORMING);
-			g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
+			g_assert(g->s.live_started);
+			/* Fenced or ended after it went live: what the copy's sockets still hold goes nowhere. */
+			if (failover_may_speak_alone(&g->failover))
+				g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
 			break;
 		}
 		standby_proxy_action_clear(&a);

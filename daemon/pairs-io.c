@@ -23,9 +23,9 @@
 #include <string.h>
 
 #define RETRY_S 2
-#define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
-#define EARLIER_POLL_MS 200
-#define END_POLL_MS 20
+#define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
+#define EARLIER_POLL_MS 50
+#define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
 #define NEWS_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
@@ -40,6 +40,7 @@ struct pair {
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
+	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
@@ -194,37 +195,41 @@ place_for(struct pairs *p, const struct pair_record *record)
 	return pair;
 }
 
-/* An earlier pair of the domain that only waits for its end (this host was down, say) is ended first, so that a pair can be made anew at once. */
-static void
-finish_earlier(struct pairs *p, const char *uuid)
+void
+pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
-	for (gint64 end = g_get_monotonic_time() + EARLIER_END_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
-		g_autoptr(pair_info) info = pairs_find(p, uuid);
+	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000;
 
-		if (!info || (info->phase != PAIR_ORPHAN && info->phase != PAIR_ENDING))
+	for (; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
+		bool left = info && other_side && strcmp(info->record->peer, other_side) == 0;
+
+		if (!info || info->phase == PAIR_ENDED || info->phase == PAIR_FORMING)
 			return;
-		pairs_end(p, uuid, NULL, NULL);
+		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
+			return;
+		if (info->phase == PAIR_ORPHAN)
+			pairs_end(p, info->record->uuid, NULL, NULL);
 	}
 }
 
 void
-pairs_await_end(struct pairs *p, const char *uuid, unsigned patience_ms)
+pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms)
 {
-	for (gint64 end = g_get_monotonic_time() + patience_ms * (gint64)1000; g_get_monotonic_time() < end; g_usleep(END_POLL_MS * 1000)) {
-		g_autoptr(pair_info) info = pairs_find(p, uuid);
+	for (gint64 end = g_get_monotonic_time() + patience_ms * (gint64)1000; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
 
 		if (!info || info->phase == PAIR_ENDED)
 			return;
 	}
 }
 
-bool
-pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+static bool
+take_place(struct pairs *p, const struct pair_record *record, guint64 connection)
 {
 	struct pair *pair;
 	bool taken;
 
-	finish_earlier(p, record->uuid);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, record->uuid);
 	taken = pair && pair->phase != PAIR_ENDED;
@@ -234,11 +239,22 @@ pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connectio
 		pair->connection = connection;
 	}
 	g_mutex_unlock(&p->lock);
-	if (taken) {
+	return !taken;
+}
+
+bool
+pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+{
+	pairs_settle(p, record->uuid, NULL, EARLIER_END_MS);
+	if (!take_place(p, record, connection)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair on %s already; see ftctl status", record->domain, p->host->name);
 		return false;
 	}
-	return write_record(p->host, record, error);
+	if (write_record(p->host, record, error))
+		return true;
+	g_prefix_error(error, "what is made for the pair cannot be written down: ");
+	pairs_end(p, record->uuid, "ended", "setup-failed");
+	return false;
 }
 
 bool
@@ -359,9 +375,12 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 static gboolean retry_end(gpointer pair);
 
 static void
-schedule_retry(gpointer pair)
+schedule_retry(gpointer data)
 {
-	g_timeout_add_seconds(RETRY_S, retry_end, pair);
+	struct pair *pair = data;
+
+	if (!pair->retry)
+		pair->retry = g_timeout_add_seconds(RETRY_S, retry_end, pair);
 }
 
 static void
@@ -450,6 +469,7 @@ retry_end(gpointer data)
 {
 	struct pair *pair = data;
 
+	pair->retry = 0;
 	if (pair->phase == PAIR_ORPHAN)
 		start_end(pair->pairs, pair->record->uuid, NULL, NULL);
 	return G_SOURCE_REMOVE;

@@ -39,6 +39,10 @@ void pairs_load(struct pairs *p);
 struct pair_info *pairs_find(struct pairs *p, const char *domain);
 GPtrArray *pairs_list(struct pairs *p);		/* struct pair_info *, sorted by domain name */
 
+/* Waits while an earlier pair of that domain ends (one that waits for its end, because this host was down, say, is ended now), so that a new one can be made at once.
+ * With `other_side`, a pair with that host is taken to be ending even if its guard here does not know yet. */
+void pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms);
+void pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms);	/* until nothing of it is left to clean up */
 /* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */
 bool pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error);
 bool pairs_update(struct pairs *p, const struct pair_record *record, GError **error);	/* by the owner of a forming pair */
@@ -46,7 +50,6 @@ void pairs_activate(struct pairs *p, const char *uuid);		/* from now on only its
 void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its guard's events */
 /* Carries out the end of a pair: `finished` as in struct pair_end_facts. Blocks. `why` is for the event and the last status. Nothing when it is ending or ended already. */
 void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
-void pairs_await_end(struct pairs *p, const char *uuid, unsigned patience_ms);	/* blocks until all of it is cleaned up here */
 /* The forming standbys of that connection which were never armed are called off. Main thread. */
 void pairs_connection_ended(struct pairs *p, guint64 connection);
 /* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */
