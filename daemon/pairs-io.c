@@ -15,6 +15,7 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -341,6 +342,28 @@ carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finish
 	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
 }
 
+/* Before the record is forgotten: a copy that stays defined here and is not the newest one is not to be started by hand. */
+static bool
+note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = NULL;
+	g_autoptr(virDomain) dom = NULL;
+
+	if (end == PAIR_END_KEEP) {
+		stale_clear(p->host, r->uuid);
+		return true;
+	}
+	conn = libvirt_open(p->host->config->libvirt_uri, &error);
+	dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
+		return true;
+	if (dom && stale_mark(p->host, r->uuid, r->domain, r->peer, &error))
+		return true;
+	host_event(p->host, r->domain, "error", "%s; trying again", error->message);
+	return false;
+}
+
 static struct json_object *
 last_status(const struct pair_info *info, enum pair_end end, const char *finished, const char *why)
 {
@@ -422,7 +445,7 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
 	end = judge(p, info->record, finished);
-	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL)) {
+	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL) || !note_stale(p, info->record, end)) {
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
