@@ -349,6 +349,8 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
+	if (!guard_is_primary(g) && !g->s.going_live && g->failover.fit)
+		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
 	if (!guard_is_primary(g) && !g->s.going_live)
 		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }
