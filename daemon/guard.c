@@ -291,10 +291,10 @@ guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 }
 
 void
-guard_guest_suspended(struct guard *g, uint64_t now)
+guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (guard_is_primary(g))
-		primary_suspend(g, now);
+		primary_stopped(g, now, when);
 }
 
 void

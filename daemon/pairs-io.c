@@ -619,23 +619,27 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 {
 	static const struct { const char *method, *event, *text; } known[] = {
 		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
-		[DOMAIN_SUSPENDED] = { "GuestSuspended", "guest-suspended", "the domain was suspended" },
+		[DOMAIN_STOPPED] = { "GuestStopped", NULL, NULL },
 		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
 		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
 	};
 	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
 	struct pair *pair = find_primary(p, uuid);
+	g_autoptr(json_object_ptr) parameters = NULL;
 
 	if (!pair)
 		return;
-	if ((news == DOMAIN_SUSPENDED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
+	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
-	host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
+	if (known[news].event)
+		host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
 	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
 		return;
 	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
-	varlink_call_async(socket, method, NULL, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+	if (news == DOMAIN_STOPPED)
+		parameters = json_put_u64(json_object_new_object(), "time_us", g_ascii_strtoull(detail, NULL, 10));
+	varlink_call_async(socket, method, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */
