@@ -298,6 +298,14 @@ guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
 }
 
 void
+guard_qemu_failed(struct guard *g, uint64_t now, const char *what)
+{
+	if (!guard_is_primary(g))
+		standby_side_spoil(g, now);
+	guard_data_failed(g, now, "QEMU closed %s", what);
+}
+
+void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
