@@ -57,6 +57,7 @@ struct guard_standby {
 	uint64_t load_wanted;		/* epoch; 0: none */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
+	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	struct histogram load, svm_stop;

@@ -249,8 +249,10 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	standby_proxy_loaded(g->s.proxy, a->epoch);
 	proxy_pump(g);
 	g->s.loads++;
-	if (!g->s.spoiled)
+	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
+	if (!g->s.spoiled && !g->s.reset_in_load)
 		guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
