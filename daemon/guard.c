@@ -299,6 +299,14 @@ guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
 }
 
 void
+guard_qemu_failed(struct guard *g, uint64_t now, const char *what)
+{
+	if (!guard_is_primary(g))
+		standby_side_spoil(g, now);
+	guard_data_failed(g, now, "QEMU closed %s", what);
+}
+
+void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
@@ -310,8 +318,10 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
-	if (!guard_is_primary(g) && !g->s.going_live)
-		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	if (guard_is_primary(g) || g->s.going_live)
+		return;
+	g->s.reset_in_load = standby_loading(g->s.standby);
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }
 
 void
