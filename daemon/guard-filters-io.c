@@ -12,6 +12,8 @@
 #define MIGRATION_QUEUE_MAX (2 << 20)
 /* A dying QEMU closes its sockets one after the other; a living one that is unhappy closes just one. */
 #define GONE_GRACE_MS 60
+/* Without a disk QEMU cannot tell a good end from a bad one (guard_qemu_gone()); libvirt tells ftd, and ftd us. */
+#define DISKLESS_GRACE_MS 400
 
 static gboolean
 on_gone_timer(gpointer user_data)
@@ -24,16 +26,30 @@ on_gone_timer(gpointer user_data)
 	return G_SOURCE_REMOVE;
 }
 
+static gboolean
+on_dead(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->gone_timer = 0;
+	guard_qemu_gone(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	return G_SOURCE_REMOVE;
+}
+
 void
 qemu_closed(struct guard_io *io, bool surely_dead, const char *what)
 {
-	if (surely_dead) {
-		if (io->gone_timer)
-			g_source_remove(io->gone_timer);
-		io->gone_timer = 0;
-		guard_qemu_gone(io->guard, guard_io_now());
-		guard_io_schedule(io);
-	} else if (!io->gone_timer) {
+	if (surely_dead && !io->dead) {
+		bool told = io->config->role == FAILOVER_STANDBY || io->config->n_disks;
+
+		io->dead = true;
+		g_clear_handle_id(&io->gone_timer, g_source_remove);
+		if (told)
+			on_dead(io);
+		else
+			io->gone_timer = g_timeout_add(DISKLESS_GRACE_MS, on_dead, io);
+	} else if (!io->dead && !io->gone_timer) {
 		g_free(io->gone_why);
 		io->gone_why = g_strdup(what);
 		io->gone_timer = g_timeout_add(GONE_GRACE_MS, on_gone_timer, io);

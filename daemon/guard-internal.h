@@ -28,6 +28,13 @@ struct disk_pending {		/* a mirrored write the standby has not applied yet */
 	bool answered;
 };
 
+enum guard_suspend {
+	SUSPEND_NONE,
+	SUSPEND_WANTED,			/* no further checkpoint; when QEMU waits with its next REQUEST */
+	SUSPEND_STOPPING,		/* ... it is told to stop */
+	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
+};
+
 struct guard_primary {
 	struct relay *relay;
 	struct comparator *comparator;
@@ -48,6 +55,8 @@ struct guard_primary {
 	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
+	enum guard_suspend suspend;
+	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
 struct guard_standby {
@@ -123,6 +132,9 @@ void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standb
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
+void primary_suspend(struct guard *g, uint64_t now);
+void primary_resume(struct guard *g, uint64_t now);
+void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-standby.c */
 void standby_side_init(struct guard *g);

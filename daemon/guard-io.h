@@ -17,6 +17,7 @@
 #define GUARD_FRAME_QUEUE_MAX (64u << 20)	/* bytes QEMU has not read from rel/inj; beyond it frames are dropped and counted */
 #define GUARD_QMP_TIMEOUT_MS 10000
 #define GUARD_CLAIM_TIMEOUT_MS 3000
+#define GUARD_PERSIST_WAIT_MS 100	/* less than any suspicion time that makes sense: a dead disk must not look like a dead guard */
 
 struct guard_io;
 
@@ -62,6 +63,7 @@ struct guard_io {
 	struct fd_stream *migration;
 	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
 	char *gone_why;
+	bool dead;		/* QEMU is gone for sure */
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
 
@@ -77,6 +79,7 @@ struct guard_io {
 	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 
 	struct arbiter *arbiter;
+	struct durable_writer *durable;
 
 	struct varlink_server *control;
 	struct varlink_request *start_request, *disable_request, *failover_request;

@@ -282,7 +282,20 @@ op_migrate(struct guard_io *io)
 
 /* -- detach (primary) ------------------------------------------------------------------------------------------------------------------ */
 
-/* A guest that our own doings left stopped runs again; one that an administrator suspended does not. */
+static void
+on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_SUSPEND, error);
+}
+
+static void
+op_suspend(struct guard_io *io)
+{
+	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
+}
+
+/* A guest that our own doings left stopped runs again; one that an administrator suspended does not, though leaving COLO starts it (migration.c,
+ * migration_iteration_finish()). */
 static void
 on_status_after(struct json_object *reply, const GError *error, gpointer user_data)
 {
@@ -293,6 +306,8 @@ on_status_after(struct json_object *reply, const GError *error, gpointer user_da
 	if (!error && qmp_read_status(reply, status, &running, NULL) && !running &&
 	    (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0 || strcmp(status, "colo") == 0))
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	if (running && guard_is_suspended(io->guard))
+		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
 	filters_close(io);
 	op_done(io, GUARD_OP_DETACH, error);
 }
@@ -336,8 +351,11 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
-	if (event->type == QMP_EVENT_RESET && event->guest)
+	if ((event->type == QMP_EVENT_RESET && event->guest) || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_SHUTDOWN)
 		guard_copy_reset(io->guard, guard_io_now());
+	/* What the copy wrote and could not is in its overlays only; but what the primary writes goes to the same disk. */
+	if (event->type == QMP_EVENT_BLOCK_IO_ERROR)
+		guard_data_failed(io->guard, guard_io_now(), "the standby's disk %s reports an error", event->reason);
 	if (event->type == QMP_EVENT_COLO_EXIT || event->type == QMP_EVENT_SHUTDOWN || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_BLOCK_IO_ERROR)
 		log_info("qmp", "%s %s", event->name, event->reason);
 	guard_io_schedule(io);
@@ -569,6 +587,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_ATTACH] = op_attach,
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
+		[GUARD_OP_SUSPEND] = op_suspend,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,

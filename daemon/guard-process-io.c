@@ -10,6 +10,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -163,6 +164,19 @@ bool
 guard_is_running(const struct host *h, const char *uuid)
 {
 	return guard_pid(h, uuid) != 0;
+}
+
+bool
+guard_kill(const struct host *h, const char *uuid)
+{
+	pid_t pid = guard_pid(h, uuid);
+	int fd = pid ? pidfd_open(pid, 0) : -1;
+	/* Looked at again with the descriptor in hand: from here on the number cannot be another process's. */
+	bool ok = fd >= 0 && guard_pid(h, uuid) == pid && pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 static bool
