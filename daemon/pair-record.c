@@ -53,6 +53,8 @@ pair_record_copy(const struct pair_record *r)
 	copy_list(copy->images, r->images);
 	copy_list(copy->overlays, r->overlays);
 	return copy;
+	if (r->parameters)	/* json-c counts references without a lock: nothing is shared between threads */
+		json_object_deep_copy(r->parameters, &copy->parameters, NULL);
 }
 
 void
@@ -66,6 +68,7 @@ pair_record_free(struct pair_record *r)
 	g_ptr_array_unref(r->images);
 	g_ptr_array_unref(r->overlays);
 	g_free(r);
+	json_object_put(r->parameters);
 }
 
 static struct json_object *
@@ -88,6 +91,8 @@ pair_record_encode(const struct pair_record *r)
 	json_put_bool(json_put_u64(o, "generation", r->generation), "defined", r->defined);
 	json_put_value(json_put_value(o, "images", encode_list(r->images)), "overlays", encode_list(r->overlays));
 	return g_strconcat(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY), "\n", NULL);
+	if (r->parameters)
+		json_put_value(o, "parameters", json_object_get(r->parameters));
 }
 
 /* Files of the record will be deleted: only absolute paths are taken. */
@@ -120,6 +125,8 @@ pair_record_decode(const char *text, gsize length, GError **error)
 	r = pair_record_new(uuid, domain, peer, strcmp(role, "primary") == 0 ? FAILOVER_PRIMARY : FAILOVER_STANDBY, json_get_u64(o, "generation"));
 	r->defined = json_get_bool(o, "defined");
 	if (!decode_list(json_get(o, "images"), r->images) || !decode_list(json_get(o, "overlays"), r->overlays)) {
+	if (json_object_is_type(json_get(o, "parameters"), json_type_object))
+		r->parameters = json_object_get(json_get(o, "parameters"));
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the record of a pair names a file that is not an absolute path");
 		return NULL;
 	}

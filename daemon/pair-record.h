@@ -9,6 +9,7 @@
 #include "policy/failover.h"
 
 #include <glib.h>
+#include <json-c/json.h>
 #include <stdbool.h>
 
 struct pair_record {
@@ -19,6 +20,7 @@ struct pair_record {
 	bool defined;			/* we defined the domain here */
 	GPtrArray *images;		/* char *: image files that we created */
 	GPtrArray *overlays;		/* char *: overlay files */
+	struct json_object *parameters;	/* primary: QEMU's migration parameters from before the pair; NULL: not known */
 };
 
 struct pair_record *pair_record_new(const char *uuid, const char *domain, const char *peer, enum failover_role role, guint64 generation);

@@ -15,6 +15,7 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/primary-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -317,27 +318,11 @@ judge(struct pairs *p, const struct pair_record *r, const char *finished)
 }
 
 static bool
-destroy_domain(struct host *h, const struct pair_record *r)
-{
-	g_autoptr(GError) error = NULL;
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
-
-	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
-		return true;
-	if (dom && libvirt_is_running(dom) && virDomainDestroy(dom) < 0 && libvirt_is_running(dom))
-		libvirt_set_error(&error, "destroying the stale domain");
-	if (error)
-		host_event(h, r->domain, "error", "%s; trying again", error->message);
-	return !error;
-}
-
-static bool
 carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finished)
 {
 	if (r->role == FAILOVER_STANDBY)
 		return standby_end(p->host, r, end, finished);
-	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
+	return primary_end(p->host, r, end, finished);
 }
 
 static struct json_object *

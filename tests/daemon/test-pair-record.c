@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/base/error.h"
+#include "daemon/json-util.h"
 #include "daemon/pair-record.h"
 
 #include <setjmp.h>
@@ -22,6 +23,7 @@ test_round_trip(void **state)
 	r->defined = true;
 	g_ptr_array_add(r->images, g_strdup("/img/a"));
 	g_ptr_array_add(r->overlays, g_strdup("/img/a.ftd-active"));
+	r->parameters = json_put_u64(json_object_new_object(), "max-bandwidth", 9);
 	copy = pair_record_copy(r);
 	text = pair_record_encode(copy);
 	back = pair_record_decode(text, strlen(text), &error);
@@ -30,6 +32,7 @@ test_round_trip(void **state)
 	assert_int_equal(back->generation, 7);
 	assert_true(back->defined);
 	assert_string_equal(g_ptr_array_index(back->images, 0), "/img/a");
+	assert_int_equal(json_get_u64(back->parameters, "max-bandwidth"), 9);
 	again = pair_record_encode(back);
 	assert_string_equal(again, text);
 }
