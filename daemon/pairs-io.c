@@ -602,6 +602,47 @@ pairs_guest_ended(struct pairs *p, const char *uuid)
 
 /* -- a new daemon */
 
+/* A record that cannot be read: what its guard was started with tells whose pair it is, if this host has not been down since. Images that were made for the pair are
+ * not known then, and stay. */
+static struct pair_record *
+record_of_guard(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *path = host_pair_file(h, uuid, "guard.json"), *text = NULL;
+	g_autoptr(guard_config) c = NULL;
+	struct pair_record *record;
+	gsize length;
+
+	if (!g_file_get_contents(path, &text, &length, error))
+		return NULL;
+	c = guard_config_decode(text, length, error);
+	if (!c)
+		return NULL;
+	record = pair_record_new(c->pair, c->domain, c->peer, c->role, c->generation);
+	for (guint i = 0; i < c->n_disks; i++) {
+		if (c->disks[i].active)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].active));
+		if (c->disks[i].hidden)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].hidden));
+	}
+	return record;
+}
+
+static struct pair_record *
+repair_record(const struct host *h, const char *path, const GError *fault)
+{
+	g_autofree char *uuid = g_path_get_basename(path);
+	g_autoptr(GError) error = NULL;
+	struct pair_record *record;
+
+	*strstr(uuid, RECORD_SUFFIX) = '\0';
+	record = g_uuid_string_is_valid(uuid) ? record_of_guard(h, uuid, &error) : NULL;
+	if (record && write_record(h, record, &error))
+		log_error("pairs", "%s: %s; it was written anew from what the pair's guard was started with", path, fault->message);
+	else
+		log_error("pairs", "%s: %s; what it stands for is not cleaned up: look for it, then remove the file", path, fault->message);
+	return record;
+}
+
 static void
 load_record(struct pairs *p, const char *path)
 {
@@ -613,10 +654,10 @@ load_record(struct pairs *p, const char *path)
 
 	if (g_file_get_contents(path, &text, &length, &error))
 		record = pair_record_decode(text, length, &error);
-	if (!record) {
-		log_error("pairs", "%s: %s; what it stands for is not cleaned up", path, error->message);
+	if (!record)
+		record = repair_record(p->host, path, error);
+	if (!record)
 		return;
-	}
 	g_mutex_lock(&p->lock);
 	pair = place_for(p, record);
 	pair->phase = PAIR_ACTIVE;	/* a forming one, too: only its guard or the register can tell now what it became */
