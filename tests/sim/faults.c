@@ -468,6 +468,7 @@ story_run(struct world *w, const char *name)
 		setup(w);
 		w->loss = w->diverge = 0;
 		start_pair(w);
+		w->link.loss = 0;
 		for (unsigned k = 0; k < G_N_ELEMENTS(s->happens) && s->happens[k].at; k++)
 			later(w, s->happens[k].at, &(struct event){ .fn = on_fault, .host = s->happens[k].host, .a = s->happens[k].fault });
 		run_until(w, w->now + TROUBLE + 250 * MS);

@@ -326,6 +326,7 @@ void link_set_cut(struct world *w, unsigned from, bool cut);
 /* register.c */
 void register_claim(struct world *w, unsigned host, const struct arbiter_record *record);
 uint64_t register_newest(const struct world *w);
+const struct arbiter_record *register_record(const struct world *w);	/* the newest */
 int register_owner(const struct world *w);	/* host that owns alone the newest generation, -1: nobody */
 
 /* client.c */

@@ -115,7 +115,7 @@ say(struct world *w, int host, const char *format, ...)
 
 	if (!w->verbose)
 		return;
-	fprintf(w->out, "%10.3f  %c  ", (double)w->now / 1e6, host < 0 ? '-' : NAME(host));
+	fprintf(w->out, "%8.1f  %c  ", (double)w->now / 1e6, host < 0 ? '-' : NAME(host));
 	va_start(args, format);
 	vfprintf(w->out, format, args);
 	va_end(args);
