@@ -79,7 +79,7 @@ disk_flaw(const struct xml_node *disk)
 	if (xml_child(xml_child(disk, "backingStore"), "source"))
 		return "has a backing file (commit its snapshots first: virsh blockcommit)";
 	if (xml_child(disk, "shareable"))
-		return "is shareable";
+		return "is shareable; each host needs a copy of its own: remove <shareable/>";
 	if (xml_child(disk, "mirror"))
 		return "has a block job running (wait for it or virsh blockjob --abort)";
 	if (xml_child(disk, "transient"))

@@ -27,6 +27,7 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 15000
+#define SETTLE_TIMEOUT_MS 5000
 #define PREPARE_TIMEOUT_MS 120000
 #define TOKEN_BYTES 32
 
@@ -67,6 +68,7 @@ look(struct attempt *a, const char *domain, GError **error)
 {
 	g_autofree char *xml = NULL;
 
+	pairs_settle(a->host->pairs, domain, NULL, SETTLE_TIMEOUT_MS);
 	a->conn = libvirt_open(a->host->config->libvirt_uri, error);
 	a->dom = a->conn ? libvirt_find(a->conn, domain, error) : NULL;
 	xml = a->dom ? libvirt_xml(a->dom, 0, error) : NULL;
@@ -81,15 +83,19 @@ look(struct attempt *a, const char *domain, GError **error)
 	return a->qemu != NULL;
 }
 
-static void
+/* False: it has a pair, and what else could be found of it is that pair's doing. */
+static bool
 check_place(struct attempt *a, GPtrArray *findings)
 {
 	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
 
-	if (info && info->phase != PAIR_ENDED)
+	if (info && info->phase != PAIR_ENDED) {
 		findings_add(findings, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair with %s already; see ftctl status %s", a->domain->name, info->record->peer, a->domain->name);
+		return false;
+	}
 	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
 		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+	return true;
 }
 
 /* n random bytes as 2n hexadecimal digits. */
@@ -141,10 +147,8 @@ next_generation(struct attempt *a, guint64 *generation, GError **error)
 	struct arbiter_record newest;
 	int found = arbiter_read(a->arbiter, a->domain->uuid, &newest, error);
 
-	if (found < 0) {
-		g_prefix_error(error, "the arbiter %s does not answer: ", arbiter_spec(a->arbiter));
+	if (found < 0)
 		return false;
-	}
 	if (found > 0 && strcmp(newest.active, a->host->name) != 0) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_DENIED,
 			    "the arbiter says that %s belongs to host %s since generation %" G_GUINT64_FORMAT ", so this copy may be stale; start it there, or, if this copy "
@@ -186,15 +190,35 @@ is_self(const struct host *h, const char *peer)
 }
 
 static bool
+refuse_self(const struct attempt *a, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
+	return false;
+}
+
+/* Who answered must be somebody else, and be called what its certificate says: the arbiter's records are by that name. */
+static bool
+check_hello(const struct attempt *a, struct json_object *hello, GError **error)
+{
+	const char *name = json_get_str(hello, "name"), *certified = peer_client_name(a->client);
+
+	if (is_self(a->host, certified) || (name && is_self(a->host, name)))
+		return refuse_self(a, error);
+	if (g_strcmp0(name, certified) == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
+		    name ? name : "nothing", certified);
+	return false;
+}
+
+static bool
 connect_peer(struct attempt *a, GError **error)
 {
 	struct peer_credentials *creds;
 	g_autoptr(json_object_ptr) hello = NULL;
 
-	if (is_self(a->host, a->peer)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
-		return false;
-	}
+	if (is_self(a->host, a->peer))
+		return refuse_self(a, error);
 	creds = host_credentials(a->host);
 	a->client = peer_client_connect(a->peer, a->host->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 	peer_credentials_unref(creds);
@@ -202,11 +226,8 @@ connect_peer(struct attempt *a, GError **error)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
 				 CALL_TIMEOUT_MS, error);
-	if (hello && g_strcmp0(json_get_str(hello, "name"), peer_client_name(a->client)) == 0 && !is_self(a->host, json_get_str(hello, "name")))
+	if (hello && check_hello(a, hello, error))
 		return true;
-	if (hello)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
-			    json_get_str(hello, "name"), peer_client_name(a->client));
 	g_clear_pointer(&a->client, peer_client_close);
 	return false;
 }
@@ -251,7 +272,8 @@ look_at_peer(struct attempt *a, GPtrArray *findings)
 static void
 check_all(struct attempt *a, GPtrArray *findings)
 {
-	check_place(a, findings);
+	if (!check_place(a, findings))
+		return;
 	domain_check_local(a->domain, a->qemu, findings);
 	look_at_peer(a, findings);
 	check_arbiter(a, findings);

@@ -31,7 +31,7 @@ control_env_event(void *ctx, struct json_object *event)
 	struct json_object *type = json_object_object_get(event, "type"), *text = json_object_object_get(event, "text");
 	bool bad = strcmp(json_object_get_string(type), "error") == 0;
 
-	json_object_object_add(event, "time", json_object_new_int64(g_get_real_time()));
+	json_object_object_add(event, "time", json_object_new_double((double)g_get_real_time() / G_USEC_PER_SEC));
 	log_line(bad ? 4 : 6, json_object_get_string(type), NULL, "%s", json_object_get_string(text));
 	g_queue_push_tail(&io->events, event);
 	if (g_queue_get_length(&io->events) > GUARD_EVENTS_KEPT)

@@ -7,6 +7,9 @@
 
 #define FILTER_READ (64 << 10)
 #define MIGRATION_READ (256 << 10)
+/* Standby: more than this that QEMU has not taken, and nothing more is read from the peer. What is on its way when the initial migration stops the guest is time that
+ * it stands. */
+#define MIGRATION_QUEUE_MAX (2 << 20)
 /* A dying QEMU closes its sockets one after the other; a living one that is unhappy closes just one. */
 #define GONE_GRACE_MS 60
 
@@ -48,8 +51,6 @@ on_filter_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
 	const uint8_t *data = g_bytes_get_data(bytes, &size);
 	GBytes *frame;
 
-	if (p->port == GUARD_PORT_SHUT)
-		return;		/* what the standby host's LAN sends: not for the copy */
 	if (!wire_splitter_input(p->splitter, data, size, &error)) {
 		guard_data_failed(p->io->guard, guard_io_now(), "%s", error->message);
 		fd_stream_pause(s, true);
@@ -140,7 +141,13 @@ on_migration_closed(struct fd_stream *s, const char *why, gpointer user_data)
 	qemu_closed(user_data, false, "the migration stream");
 }
 
-static const struct fd_stream_callbacks migration_callbacks = { .data = on_migration_data, .closed = on_migration_closed };
+static void
+on_migration_drained(struct fd_stream *s, gpointer user_data)
+{
+	links_pause_bulk(user_data, false);
+}
+
+static const struct fd_stream_callbacks migration_callbacks = { .data = on_migration_data, .closed = on_migration_closed, .drained = on_migration_drained };
 
 int
 migration_open(struct guard_io *io, GError **error)
@@ -164,6 +171,9 @@ migration_env_write(void *ctx, GBytes *bytes)
 {
 	struct guard_io *io = ctx;
 
-	if (io->migration)
-		fd_stream_write(io->migration, bytes);
+	if (!io->migration)
+		return;
+	fd_stream_write(io->migration, bytes);
+	if (fd_stream_queued(io->migration) > MIGRATION_QUEUE_MAX)
+		links_pause_bulk(io, true);
 }

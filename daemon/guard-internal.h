@@ -9,13 +9,16 @@
 #include "daemon/base/histogram.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
+#include "proxy/announce.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
 
-#define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
+#define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
 	uint64_t seq;
@@ -42,11 +45,15 @@ struct guard_primary {
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
 	uint64_t sealed_at;		/* when the last checkpoint was sealed */
+	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
+	uint64_t lease_waits;		/* times that output had to wait for it */
+	bool lease_waiting;
 };
 
 struct guard_standby {
 	struct standby *standby;
 	struct standby_proxy *proxy;
+	struct announcer announcers[GUARD_MAX_NICS];
 	struct disk_queue *disks;
 	GHashTable *in_flight;		/* cookie -> struct disk_write */
 	uint64_t next_cookie;
@@ -79,6 +86,7 @@ struct guard {
 	char failure[256];		/* the first cause, for people */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
+	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
 	struct guard_primary p;
 	struct guard_standby s;
@@ -111,6 +119,7 @@ void primary_freeze(struct guard *g);
 void primary_go_solo(struct guard *g, uint64_t now);
 void primary_undo(struct guard *g, uint64_t now);
 void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error);
+void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standby has heard what we sent at `heard` */
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);

@@ -34,6 +34,7 @@ guard_io_schedule(struct guard_io *io)
 {
 	uint64_t t = guard_deadline(io->guard);
 
+	disks_resume_reading(io);
 	/* Moving the ready time wakes the main context up. Deadlines mostly move away: let the timer come early then, and look again. */
 	if (t >= io->armed_for)
 		return;

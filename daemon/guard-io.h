@@ -74,6 +74,7 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
+	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 
 	struct arbiter *arbiter;
 
@@ -115,6 +116,7 @@ bool links_init(struct guard_io *io, GError **error);
 void links_connect(struct guard_io *io);
 bool links_listen(struct guard_io *io, GError **error);
 void links_close(struct guard_io *io);
+void links_pause_bulk(struct guard_io *io, bool paused);	/* back-pressure on the peer */
 void links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
 size_t links_env_queued(void *ctx, enum peer_channel channel);
 void links_env_generation(void *ctx, uint64_t generation);

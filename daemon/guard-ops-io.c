@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define POLL_MS 100
+#define DOWNTIME_RAISE_POLLS 50	/* 5 s of copying memory without an end: the last piece may be larger */
+#define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 
@@ -231,6 +233,11 @@ on_migration(struct json_object *reply, const GError *error, gpointer user_data)
 		return;
 	}
 	control_progress(io, "memory", m.total - m.remaining, m.total);
+	if (strcmp(m.status, "active") == 0 && ++io->memory_polls % DOWNTIME_RAISE_POLLS == 0 && io->downtime_ms < DOWNTIME_MAX_MS) {
+		io->downtime_ms *= 2;
+		log_info("memory", "the guest dirties its memory fast: allowing it to stand for %u ms once", io->downtime_ms);
+		qmp_client_execute(io->qmp, qmp_set_downtime_limit(io->downtime_ms), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	}
 	poll_later(io, poll_migration);
 }
 
@@ -261,6 +268,8 @@ op_migrate(struct guard_io *io)
 	struct qmp_plan *plan;
 	int fd = migration_open(io, &error);
 
+	io->memory_polls = 0;
+	io->downtime_ms = QMP_DOWNTIME_MS;
 	if (fd < 0) {
 		op_done(io, GUARD_OP_MIGRATE, error);
 		return;
@@ -309,10 +318,11 @@ op_detach(struct guard_io *io)
 	}
 	plan = qmp_plan_new("detach");
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	for (unsigned i = 0; i < io->config->n_disks; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
+	/* The network first: a mirror job may take its time to end, and the guest's output should not. */
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
 	if (io->old_parameters)
 		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
@@ -400,6 +410,8 @@ standby_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 		qmp_plan_append(plan, qmp_recipe_standby_disk(i, &d));
 	}
 	qmp_plan_add(plan, qmp_set_capabilities(true, true), NULL, -1, 0);
+	/* Else the copy spends each load's first milliseconds on a dozen announcements that nobody hears. */
+	qmp_plan_add(plan, qmp_set_announce_after_load(false), NULL, -1, QMP_STEP_MAY_FAIL);
 	return true;
 }
 
@@ -499,6 +511,7 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_standby_nic_finish(i));
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(plan, qmp_set_announce_after_load(true), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_finished);
 }
 

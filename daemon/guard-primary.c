@@ -177,16 +177,28 @@ send_matched(struct guard *g)
 	g_array_unref(ids);
 }
 
+/* The comparator says what may leave; this says whether it may leave *now*: alone by the arbiter's word, or while the standby surely still counts on us. */
+static bool
+may_send(struct guard *g, uint64_t now)
+{
+	bool may = failover_may_speak_alone(&g->failover) || (g->failover.state != FAILOVER_FENCED && now < g->p.lease_until);
+
+	if (!may && !g->p.lease_waiting)
+		g->p.lease_waits++;
+	g->p.lease_waiting = !may;
+	return may;
+}
+
 static void
-pump_releases(struct guard *g)
+pump_releases(struct guard *g, uint64_t now)
 {
 	unsigned nic;
 	GBytes *frame;
 
+	if (!may_send(g, now))
+		return;
 	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
-		/* A commit that was under way when this side was fenced: the standby accounts for the frame, but this side has had its last word. */
-		if (g->failover.state != FAILOVER_FENCED)
-			g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
 		g_bytes_unref(frame);
 	}
 	send_matched(g);
@@ -214,6 +226,10 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 
 	if (!g->p.live)
 		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
+		return;
+	}
 	put_be64(head, relay_epoch(g->p.relay));
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
@@ -342,12 +358,12 @@ primary_pump(struct guard *g, uint64_t now)
 {
 	struct relay_action a;
 
-	pump_releases(g);
+	pump_releases(g, now);
 	pump_wants(g, now);
 	while (relay_next(g->p.relay, &a)) {
 		relay_action_route(g, now, &a);
 		relay_action_clear(&a);
-		pump_releases(g);
+		pump_releases(g, now);
 		pump_wants(g, now);
 	}
 	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
@@ -522,7 +538,7 @@ detach(struct guard *g, uint64_t now)
 	g->detaching = true;
 	relay_suspend(g->p.relay, true);
 	comparator_unprotect(g->p.comparator, now);
-	pump_releases(g);
+	pump_releases(g, now);
 	g->env.op_start(g->ctx, GUARD_OP_DETACH);
 }
 
@@ -564,6 +580,16 @@ primary_op_done(struct guard *g, uint64_t now, enum guard_op op)
 	default:
 		g_assert_not_reached();
 	}
+}
+
+void
+primary_lease(struct guard *g, uint64_t now, uint64_t heard)
+{
+	uint64_t suspect = g->config->suspect_ms * 1000000ull;
+
+	/* The standby counts our silence from when it heard us, which is after we sent. */
+	g->p.lease_until = MAX(g->p.lease_until, heard + suspect - suspect / GUARD_LEASE_MARGIN_DIV);
+	primary_pump(g, now);
 }
 
 void

@@ -50,13 +50,17 @@ guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
 	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
 }
 
+/* Beside ftd in a build directory, in libexec when both are installed. */
 static char *
 guard_program(const struct host *h)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-	g_autofree char *dir = g_path_get_dirname(self ? self : "/usr/sbin/ftd");
+	g_autofree char *dir = g_path_get_dirname(self ? self : "/");
+	g_autofree char *beside = g_build_filename(dir, "ftd-guard", NULL);
 
-	return h->config->guard_path ? g_strdup(h->config->guard_path) : g_build_filename(dir, "ftd-guard", NULL);
+	if (h->config->guard_path)
+		return g_strdup(h->config->guard_path);
+	return g_strdup(self && access(beside, X_OK) == 0 ? beside : FTD_LIBEXECDIR "/ftd-guard");
 }
 
 /* The grandchild: only async-signal-safe calls, since other threads may have held any lock at fork(). */
@@ -130,21 +134,29 @@ spawn_guard(const struct host *h, const char *uuid, GError **error)
 	return ok && g_file_set_contents_full(pid_file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
 }
 
-/* The pid in guard.pid if it is still that guard: its command line names this pair's guard.json. 0: there is none. */
+/* The pid in guard.pid, whoever has it now; 0: there is none. */
 static pid_t
-guard_pid(const struct host *h, const char *uuid)
+recorded_pid(const struct host *h, const char *uuid)
 {
-	g_autofree char *pid_file = host_pair_file(h, uuid, "guard.pid"), *config = host_pair_file(h, uuid, "guard.json");
-	g_autofree char *text = NULL, *proc = NULL, *command = NULL;
-	gsize length = 0;
+	g_autofree char *pid_file = host_pair_file(h, uuid, "guard.pid"), *text = NULL;
 	guint64 pid;
 
 	if (!g_file_get_contents(pid_file, &text, NULL, NULL) || !g_ascii_string_to_unsigned(g_strchomp(text), 10, 2, G_MAXINT, &pid, NULL))
 		return 0;
-	proc = g_strdup_printf("/proc/%s/cmdline", text);
-	if (!g_file_get_contents(proc, &command, &length, NULL))
+	return (pid_t)pid;
+}
+
+/* That pid if it is still the guard: its command line names this pair's guard.json. */
+static pid_t
+guard_pid(const struct host *h, const char *uuid)
+{
+	pid_t pid = recorded_pid(h, uuid);
+	g_autofree char *config = host_pair_file(h, uuid, "guard.json"), *proc = g_strdup_printf("/proc/%d/cmdline", pid), *command = NULL;
+	gsize length = 0;
+
+	if (!pid || !g_file_get_contents(proc, &command, &length, NULL))
 		return 0;
-	return memmem(command, length, config, strlen(config)) ? (pid_t)pid : 0;
+	return memmem(command, length, config, strlen(config)) ? pid : 0;
 }
 
 bool
@@ -212,7 +224,8 @@ await_socket(const struct host *h, const char *uuid, GError **error)
 	for (gint64 end = g_get_monotonic_time() + SOCKET_TIMEOUT_MS * (gint64)1000; g_get_monotonic_time() < end; g_usleep(POLL_US)) {
 		if (accepts_connections(socket_path))
 			return true;
-		if (!guard_is_running(h, uuid))
+		/* By its pid, not its command line: execve() closes our report pipe a moment before /proc shows the new one. */
+		if (kill(recorded_pid(h, uuid), 0) < 0)
 			break;
 	}
 	g_autofree char *words = last_words(h, uuid);

@@ -8,7 +8,7 @@
  * as they come.
  *
  * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, send the SVM's unsent output, leave COLO, open the
- * SVM's own path, announce it. The output goes out first: it needs nothing but the grant, and a client is waiting for it.
+ * SVM's own path. The announcement and the output go out first: they need nothing but the grant, and a client is waiting.
  */
 #include "daemon/guard-internal.h"
 
@@ -169,6 +169,10 @@ output_to_peer(struct guard *g, const struct standby_proxy_action *a)
 {
 	uint8_t head[18];
 
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* not compared, so its twin leaves by commit */
+		return;
+	}
 	put_be64(head, a->id);
 	put_be64(head + 8, a->epoch);
 	put_be16(head + 16, (uint16_t)a->nic);
@@ -202,8 +206,12 @@ proxy_pump(struct guard *g)
 void
 standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
+	/* SHUT: what this host's LAN sends. Not for a copy that stands by; for the VM it is. */
+	if (port == GUARD_PORT_SHUT && g->s.live_started)
+		g->env.frame_write(g->ctx, GUARD_PORT_INJ, nic, frame);
 	if (port != GUARD_PORT_CAP)
-		return;		/* SHUT: what the standby host's own LAN sends is not for the copy */
+		return;
+	announcer_learn(&g->s.announcers[nic], frame);
 	standby_proxy_output(g->s.proxy, nic, frame);
 	proxy_pump(g);
 }
@@ -304,6 +312,17 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 	}
 }
 
+/* From here on the LAN's frames for the guest come to this host: those that still go to the old one are lost, and each costs a client a retransmission time-out. */
+static void
+announce(struct guard *g)
+{
+	for (unsigned nic = 0; nic < g->config->n_nics; nic++) {
+		g_autoptr(GBytes) frame = announcer_frame(&g->s.announcers[nic]);
+		if (frame)
+			g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+	}
+}
+
 static void
 try_take_over(struct guard *g, uint64_t now)
 {
@@ -315,6 +334,7 @@ try_take_over(struct guard *g, uint64_t now)
 	g->s.live_started = true;
 	discarded = disk_queue_discard_after(g->s.disks, loaded);
 	guard_event(g, "take-over", "%s continues from checkpoint %" G_GUINT64_FORMAT " (%u disk writes of an unfinished epoch forgotten)", g->config->domain, loaded, discarded);
+	announce(g);
 	standby_proxy_take_over(g->s.proxy);
 	proxy_pump(g);
 	g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);

@@ -53,6 +53,7 @@ primary_status(const struct guard *g, struct json_object *o)
 	add_u64(o, "timeouts", s.timeouts);
 	add_u64(o, "queue_full", s.queue_full);
 	add_u64(o, "held_frames", s.held_frames);
+	add_u64(o, "lease_waits", p->lease_waits);
 	add_u64(o, "flows", s.flows);
 	for (unsigned i = 0; i < RELAY_WANT_LAST; i++)
 		add_u64(wants, relay_want_name(i), p->wants[i]);
@@ -95,6 +96,7 @@ guard_status(const struct guard *g, uint64_t now)
 	add_u64(o, "generation", g->failover.generation);
 	add_str(o, "arbiter", g->config->arbiter);
 	add_ms(o, "round_trip_p50_ms", histogram_percentile_ms(&g->round_trip, 50));
+	add_u64(o, "frames_skipped", g->frames_skipped);
 	if (primary)
 		primary_status(g, o);
 	else

@@ -14,7 +14,8 @@
  * message is seen, the sockets are drained, the disk stream gets its mark, and only then is the guest let go.
  *
  * Who speaks. The comparator lets nothing out that the other side could not account for; whether this side may go on without the other is failover.c's
- * to say, by the arbiter's word. On the way from "forming" to "protected" the order is: gate closed - first checkpoint committed - record written at the
+ * to say, by the arbiter's word. A primary that was asleep (a stopped process, a stalled host) must not wake up and send what it held while the other side
+ * has taken over: it sends only while it knows, from heartbeats that came back, that the standby cannot have given it up yet. On the way from "forming" to "protected" the order is: gate closed - first checkpoint committed - record written at the
  * arbiter - own state durable - ARM sent. A standby that was not armed never goes live, so at no time can two copies speak.
  */
 #include "daemon/guard-internal.h"
@@ -417,8 +418,11 @@ heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame
 	}
 	g->peer_clock = theirs;
 	g->peer_clock_at = now;
-	if (echo && echo + waited < now)
-		histogram_record(&g->round_trip, now - echo - waited);
+	if (echo == 0 || echo > now)
+		return;
+	histogram_record(&g->round_trip, now - echo - MIN(waited, now - echo));
+	if (guard_is_primary(g))
+		primary_lease(g, now, echo);
 }
 
 void

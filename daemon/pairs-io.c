@@ -23,8 +23,9 @@
 #include <string.h>
 
 #define RETRY_S 2
-#define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
-#define EARLIER_POLL_MS 200
+#define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
+#define EARLIER_POLL_MS 50
+#define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
 #define GUEST_ENDED_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
@@ -36,8 +37,10 @@ struct pair {
 	enum pair_phase phase;
 	guint64 connection;
 	struct json_object *last;
+	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
+	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 };
 
@@ -46,6 +49,12 @@ struct pairs {
 	GMutex lock;
 	GHashTable *table;		/* uuid -> struct pair *; pairs are never freed, ended ones are reused */
 };
+
+static char *
+final_file(const struct host *h, const char *uuid)
+{
+	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
+}
 
 void
 pair_info_free(struct pair_info *i)
@@ -99,6 +108,8 @@ pairs_find(struct pairs *p, const char *domain)
 	while (!found && g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct pair *pair = value;
 
+		if (pair->superseded)
+			continue;
 		if (g_ascii_strcasecmp(pair->record->uuid, domain) == 0 || strcmp(pair->record->domain, domain) == 0)
 			found = info_of(pair);
 	}
@@ -128,7 +139,8 @@ pairs_list(struct pairs *p)
 	g_mutex_lock(&p->lock);
 	g_hash_table_iter_init(&iter, p->table);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
-		g_ptr_array_add(list, info_of(value));
+		if (!((struct pair *)value)->superseded)
+			g_ptr_array_add(list, info_of(value));
 	g_mutex_unlock(&p->lock);
 	g_ptr_array_sort(list, by_name);
 	return list;
@@ -140,6 +152,26 @@ write_record(const struct host *h, const struct pair_record *record, GError **er
 	g_autofree char *path = host_state_file(h, record->uuid, RECORD_SUFFIX), *text = pair_record_encode(record);
 
 	return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+}
+
+/* Under the lock. A domain that was undefined and defined anew has its old name and a new UUID: what became of the old one is nobody's answer any more. */
+static void
+supersede(struct pairs *p, const struct pair_record *record)
+{
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, p->table);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		struct pair *other = value;
+		g_autofree char *path = NULL;
+
+		if (other->phase != PAIR_ENDED || strcmp(other->record->domain, record->domain) != 0 || strcmp(other->record->uuid, record->uuid) == 0)
+			continue;
+		other->superseded = true;
+		path = final_file(p->host, other->record->uuid);
+		g_unlink(path);
+	}
 }
 
 /* Under the lock. */
@@ -157,29 +189,46 @@ place_for(struct pairs *p, const struct pair_record *record)
 		g_clear_pointer(&pair->last, json_object_put);
 	}
 	pair->record = pair_record_copy(record);
+	pair->superseded = false;
+	supersede(p, record);
 	return pair;
 }
 
-/* An earlier pair of the domain that only waits for its end (this host was down, say) is ended first, so that a pair can be made anew at once. */
-static void
-finish_earlier(struct pairs *p, const char *uuid)
+void
+pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
-	for (gint64 end = g_get_monotonic_time() + EARLIER_END_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
-		g_autoptr(pair_info) info = pairs_find(p, uuid);
+	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000;
 
-		if (!info || (info->phase != PAIR_ORPHAN && info->phase != PAIR_ENDING))
+	for (; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
+		bool left = info && other_side && strcmp(info->record->peer, other_side) == 0;
+
+		if (!info || info->phase == PAIR_ENDED || info->phase == PAIR_FORMING)
 			return;
-		pairs_end(p, uuid, NULL, NULL);
+		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
+			return;
+		if (info->phase == PAIR_ORPHAN)
+			pairs_end(p, info->record->uuid, NULL, NULL);
 	}
 }
 
-bool
-pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+void
+pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms)
+{
+	for (gint64 end = g_get_monotonic_time() + patience_ms * (gint64)1000; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
+
+		if (!info || info->phase == PAIR_ENDED)
+			return;
+	}
+}
+
+static bool
+take_place(struct pairs *p, const struct pair_record *record, guint64 connection)
 {
 	struct pair *pair;
 	bool taken;
 
-	finish_earlier(p, record->uuid);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, record->uuid);
 	taken = pair && pair->phase != PAIR_ENDED;
@@ -189,11 +238,22 @@ pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connectio
 		pair->connection = connection;
 	}
 	g_mutex_unlock(&p->lock);
-	if (taken) {
+	return !taken;
+}
+
+bool
+pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+{
+	pairs_settle(p, record->uuid, NULL, EARLIER_END_MS);
+	if (!take_place(p, record, connection)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair on %s already; see ftctl status", record->domain, p->host->name);
 		return false;
 	}
-	return write_record(p->host, record, error);
+	if (write_record(p->host, record, error))
+		return true;
+	g_prefix_error(error, "what is made for the pair cannot be written down: ");
+	pairs_end(p, record->uuid, "ended", "setup-failed");
+	return false;
 }
 
 bool
@@ -292,12 +352,6 @@ last_status(const struct pair_info *info, enum pair_end end, const char *finishe
 	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
-static char *
-final_file(const struct host *h, const char *uuid)
-{
-	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
-}
-
 static void
 forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 {
@@ -320,9 +374,12 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 static gboolean retry_end(gpointer pair);
 
 static void
-schedule_retry(gpointer pair)
+schedule_retry(gpointer data)
 {
-	g_timeout_add_seconds(RETRY_S, retry_end, pair);
+	struct pair *pair = data;
+
+	if (!pair->retry)
+		pair->retry = g_timeout_add_seconds(RETRY_S, retry_end, pair);
 }
 
 static void
@@ -411,6 +468,7 @@ retry_end(gpointer data)
 {
 	struct pair *pair = data;
 
+	pair->retry = 0;
 	if (pair->phase == PAIR_ORPHAN)
 		start_end(pair->pairs, pair->record->uuid, NULL, NULL);
 	return G_SOURCE_REMOVE;
@@ -431,6 +489,9 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		g_free(pair->why);
 		pair->finished = g_strdup(json_get_str(event, "state"));
 		pair->why = g_strdup(json_get_str(event, "reason"));
+		g_mutex_lock(&pair->pairs->lock);
+		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
+		g_mutex_unlock(&pair->pairs->lock);
 	}
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }

@@ -38,6 +38,10 @@ void pairs_load(struct pairs *p);
 struct pair_info *pairs_find(struct pairs *p, const char *domain);
 GPtrArray *pairs_list(struct pairs *p);		/* struct pair_info *, sorted by domain name */
 
+/* Waits while an earlier pair of that domain ends (one that waits for its end, because this host was down, say, is ended now), so that a new one can be made at once.
+ * With `other_side`, a pair with that host is taken to be ending even if its guard here does not know yet. */
+void pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms);
+void pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms);	/* until nothing of it is left to clean up */
 /* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */
 bool pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error);
 bool pairs_update(struct pairs *p, const struct pair_record *record, GError **error);	/* by the owner of a forming pair */

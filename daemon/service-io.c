@@ -26,7 +26,9 @@
 
 #define STATUS_TIMEOUT_MS 1000
 #define VERB_TIMEOUT_MS 60000
+#define END_TIMEOUT_MS 10000
 #define CONNECT_TIMEOUT_MS 5000
+#define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
 	struct host *host;
@@ -75,8 +77,13 @@ verb_at_peer(struct host *h, const struct pair_record *r, const char *method, GE
 static struct json_object *
 verb_here(struct host *h, const struct pair_record *r, const char *method, GError **error)
 {
+	struct json_object *reply;
+
 	host_event(h, r->domain, "operator", "%s was asked for", method);
-	return guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, error);
+	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, error);
+	if (reply)		/* the guard has done it; what was made for the pair goes with its process */
+		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
+	return reply;
 }
 
 static struct json_object *
@@ -338,7 +345,10 @@ static struct json_object *
 peer_inspect(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
+	const char *uuid = json_get_str(parameters, "uuid");
 
+	if (uuid)
+		pairs_settle(s->host->pairs, uuid, caller->name, SETTLE_TIMEOUT_MS);
 	return host_inspect(s->host->name, s->host->config->libvirt_uri, parameters, error);
 }
 

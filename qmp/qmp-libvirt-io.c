@@ -22,6 +22,7 @@
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -201,12 +202,24 @@ hand_back(struct job *j)
 	g_source_unref(source);
 }
 
+/* libvirt writes to its socket with plain write(): without this a libvirtd that has gone would end the process. */
+static void
+block_sigpipe(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static gpointer
 worker_thread(gpointer data)
 {
 	struct worker *w = data;
 	struct job *j;
 
+	block_sigpipe();
 	while ((j = g_async_queue_pop(w->link->jobs))->id != 0) {
 		work(w, j);
 		hand_back(j);

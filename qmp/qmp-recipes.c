@@ -17,6 +17,9 @@
  * numbers as the client does; on a former standby the primary's filters go before it. A redirector cannot have one chardev for both directions
  * (net/filter-mirror.c), hence `shut`. rew stays for the life of the guest: connections that it has shifted need it.
  *
+ * x-colo-lost-heartbeat on a standby switches off every filter but the rewriter (net/filter.c, default_handle_event): from that moment the SVM speaks and hears by
+ * itself. rel is then off as well, and with it its input: what is written to it waits in the socket until it is switched on again.
+ *
  * Every filter is given up before its chardevs (chardev-remove of a busy one is refused), and undo runs backwards, so the same holds there.
  *
  * Disk. On the standby the guest's disk gets two overlays and a replication node on top (QEMU docs/block-replication.txt), and the plain node under them is what the
@@ -167,8 +170,10 @@ qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic)
 struct qmp_plan *
 qmp_recipe_standby_nic_open(unsigned i)
 {
+	g_autofree char *rel = g_strdup_printf("/objects/ftd-rel%u", i);
 	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
 
+	qmp_plan_add(p, qmp_qom_set_str(rel, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
 	plan_del_filter(p, i, "cap", QMP_STEP_MUST);
 	plan_del_filter(p, i, "inj", QMP_STEP_MUST);
 	return p;

@@ -31,7 +31,9 @@ struct qmp_disk {
 struct qmp_plan *qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic);	/* getfd, chardev-add, object-add x3 with undo */
 struct qmp_plan *qmp_recipe_primary_nic_detach(unsigned i);			/* mir, out, rel and their chardevs; all MAY_FAIL */
 struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
-/* Ends the SVM's isolation: cap is removed first, then inj; rel is kept until _finish so that held frames can still leave. The caller has closed no fd yet. */
+/* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched cap, inj and rel off already, so the SVM speaks from that moment: frames that must leave before
+ * its own go through rel before it. This switches rel on again (what was written to it meanwhile leaves then), removes cap, then inj; rel is kept until _finish.
+ * The caller has closed no fd yet. */
 struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel and the chardevs; ftd-rew<i> stays */
 

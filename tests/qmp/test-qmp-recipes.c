@@ -129,7 +129,8 @@ standby_nic(void **state)
 		LINES(OBJECT_DEL("rew1"), OBJECT_DEL("cap1"), OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), CHARDEV_REMOVE("cap1"), CLOSEFD("cap1"),
 		      CHARDEV_REMOVE("rel1"), CLOSEFD("rel1"), CHARDEV_REMOVE("shut1"), CLOSEFD("shut1"), CHARDEV_REMOVE("inj1"), CLOSEFD("inj1")));
 	close_rest(&n);
-	assert_recipe(qmp_recipe_standby_nic_open(1), LINES(OBJECT_DEL("cap1"), OBJECT_DEL("inj1")), NULL);
+	assert_recipe(qmp_recipe_standby_nic_open(1), 
+		LINES(C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\""), OBJECT_DEL("cap1"), OBJECT_DEL("inj1")), NULL);
 	assert_recipe(qmp_recipe_standby_nic_finish(1),
 		LINES(OBJECT_DEL("rel1"), CHARDEV_REMOVE("rel1"), CHARDEV_REMOVE("cap1"), CHARDEV_REMOVE("shut1"), CHARDEV_REMOVE("inj1")), NULL);
 }
