@@ -238,10 +238,8 @@ struct world {
 	uint64_t seed, now, order, rng;
 	struct event *heap;
 	size_t heap_n, heap_size;
-	bool verbose;
-	bool stopped;
+	bool verbose, story;
 	char violation[512];
-	char why_idle[128];
 	struct host host[2];
 	struct link link;
 	struct reg reg;
@@ -258,8 +256,8 @@ struct world {
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended;
 	uint64_t steps;
-	uint64_t released, protected_ns;
-	unsigned loads, takeovers, solos, reprotected;
+	uint64_t released;
+	unsigned loads, takeovers, solos;
 	FILE *out;
 };
 
