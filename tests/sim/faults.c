@@ -327,11 +327,11 @@ check_round(struct world *w)
 	for (unsigned i = 0; i < 2; i++)
 		if (is_solo(&w->host[i])) {
 			w->solos++;
-			say(w, (int)i, "is alone, and answers: %u numbers", w->client.n_acked);
+			say(w, (int)i, "is alone, and answers");
 			check_takeover(w, i);
 		}
 	if (is_protected(w))
-		say(w, -1, "the pair is protected: %u numbers", w->client.n_acked);
+		say(w, -1, "the pair is protected, and answers");
 }
 
 static void
@@ -465,9 +465,12 @@ story_run(struct world *w, const char *name)
 		const struct story *s = &stories[i];
 		if (strcmp(s->name, name) != 0)
 			continue;
+		w->story = true;
 		setup(w);
 		w->loss = w->diverge = 0;
+		w->loop_delay = 40 * US;
 		start_pair(w);
+		w->link.loss = 0;
 		for (unsigned k = 0; k < G_N_ELEMENTS(s->happens) && s->happens[k].at; k++)
 			later(w, s->happens[k].at, &(struct event){ .fn = on_fault, .host = s->happens[k].host, .a = s->happens[k].fault });
 		run_until(w, w->now + TROUBLE + 250 * MS);

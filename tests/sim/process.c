@@ -143,7 +143,7 @@ dispatch_item(struct proc *p, enum source s)
 		link_item(p, s, i);
 		break;
 	case SRC_CLAIM:
-		guard_claimed(p->g, now, (enum arbiter_verdict)i->a, NULL, "no answer");
+		guard_claimed(p->g, now, (enum arbiter_verdict)i->a, register_newest(p->w) ? register_record(p->w) : NULL, "timed out");
 		break;
 	case SRC_OPS:
 		op_item(p, i);
@@ -234,6 +234,10 @@ on_dispatch(struct world *w, struct event *e)
 	for (enum source s = 0; s < SRC_LAST; s++)
 		if (ready(p, s))
 			list[n++] = s;
+	if (ready(p, SRC_QMP)) {	/* qmp-transport-io.h, QMP_SOURCE_PRIORITY */
+		list[0] = SRC_QMP;
+		n = 1;
+	}
 	if (n)
 		dispatch_item(p, list[rnd(w, n)]);
 	after(p);
@@ -412,6 +416,8 @@ env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
 
 	if (!calls(p) || !p->disks_open || !q->alive)
 		return;
+	if (p->live)
+		violated(p->w, "disk", "a write that came from the primary reaches %c after it went live", NAME(p->host));
 	if (qemu_loading(q))
 		violated(p->w, "disk", "a write reaches %c between REQUEST and LOADED", NAME(p->host));
 	/* disk-target-io.c keeps the order of writes that overlap; here all keep it. */

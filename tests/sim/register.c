@@ -12,6 +12,12 @@ register_newest(const struct world *w)
 	return w->reg.records->len;
 }
 
+const struct arbiter_record *
+register_record(const struct world *w)
+{
+	return &g_array_index(w->reg.records, struct arbiter_record, w->reg.records->len - 1);
+}
+
 int
 register_owner(const struct world *w)
 {
@@ -19,7 +25,7 @@ register_owner(const struct world *w)
 
 	if (w->reg.records->len == 0)
 		return -1;
-	r = &g_array_index(w->reg.records, struct arbiter_record, w->reg.records->len - 1);
+	r = register_record(w);
 	return r->standby[0] ? -1 : r->active[0] == 'b';
 }
 

@@ -12,7 +12,7 @@
 static struct {
 	gint64 seeds, seed;
 	gint jobs;
-	gboolean verbose, list_breaks, quiet;
+	gboolean verbose, list_breaks, list_stories;
 	char *broken, *story;
 } options = { .seeds = 300, .seed = 1, .jobs = 1 };
 
@@ -95,7 +95,7 @@ play_in_jobs(void)
 static int
 finish(unsigned found, const struct totals *t)
 {
-	if (!options.quiet && options.jobs == 1)
+	if (options.jobs == 1)
 		printf("%" G_GINT64_FORMAT " seeds from %" G_GINT64_FORMAT ": %u violations; %" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT " frames on the LAN, %"
 		       G_GUINT64_FORMAT " loads, %" G_GUINT64_FORMAT " take-overs, %" G_GUINT64_FORMAT " survivors\n", options.seeds, options.seed, found, t->steps,
 		       t->released, t->loads, t->takeovers, t->solos);
@@ -113,6 +113,7 @@ parse_options(int argc, char **argv)
 		{ "jobs", 0, 0, G_OPTION_ARG_INT, &options.jobs, "processes (1)", "N" },
 		{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken, "switch a rule off; fails when that is not found", "RULE" },
 		{ "list-breaks", 0, 0, G_OPTION_ARG_NONE, &options.list_breaks, "the rules that can be switched off", NULL },
+		{ "list-stories", 0, 0, G_OPTION_ARG_NONE, &options.list_stories, "the stories that can be played", NULL },
 		{ "story", 0, 0, G_OPTION_ARG_STRING, &options.story, "play a fixed story instead of seeds", "NAME" },
 		{ "verbose", 0, 0, G_OPTION_ARG_NONE, &options.verbose, "print what happens", NULL },
 		{ NULL }
@@ -144,7 +145,9 @@ main(int argc, char **argv)
 	parse_options(argc, argv);
 	for (b = BREAK_NONE + 1; options.list_breaks && b < BREAK_LAST; b++)
 		printf("%-18s %s\n", break_infos[b].name, break_infos[b].text);
-	if (options.list_breaks)
+	for (unsigned i = 0; options.list_stories && story_name(i); i++)
+		puts(story_name(i));
+	if (options.list_breaks || options.list_stories)
 		return 0;
 	if (options.broken) {
 		b = break_find(options.broken);

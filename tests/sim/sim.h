@@ -238,10 +238,8 @@ struct world {
 	uint64_t seed, now, order, rng;
 	struct event *heap;
 	size_t heap_n, heap_size;
-	bool verbose;
-	bool stopped;
+	bool verbose, story;
 	char violation[512];
-	char why_idle[128];
 	struct host host[2];
 	struct link link;
 	struct reg reg;
@@ -258,8 +256,8 @@ struct world {
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended;
 	uint64_t steps;
-	uint64_t released, protected_ns;
-	unsigned loads, takeovers, solos, reprotected;
+	uint64_t released;
+	unsigned loads, takeovers, solos;
 	FILE *out;
 };
 
@@ -326,6 +324,7 @@ void link_set_cut(struct world *w, unsigned from, bool cut);
 /* register.c */
 void register_claim(struct world *w, unsigned host, const struct arbiter_record *record);
 uint64_t register_newest(const struct world *w);
+const struct arbiter_record *register_record(const struct world *w);	/* the newest */
 int register_owner(const struct world *w);	/* host that owns alone the newest generation, -1: nobody */
 
 /* client.c */

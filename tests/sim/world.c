@@ -115,7 +115,10 @@ say(struct world *w, int host, const char *format, ...)
 
 	if (!w->verbose)
 		return;
-	fprintf(w->out, "%10.3f  %c  ", (double)w->now / 1e6, host < 0 ? '-' : NAME(host));
+	/* A story's transcript is compared as it is: the order of things is in it, not their time. */
+	if (!w->story)
+		fprintf(w->out, "%8.1f  ", (double)w->now / 1e6);
+	fprintf(w->out, "%c  ", host < 0 ? '-' : NAME(host));
 	va_start(args, format);
 	vfprintf(w->out, format, args);
 	va_end(args);
