@@ -28,6 +28,8 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 15000
 #define SETTLE_TIMEOUT_MS 5000
+#define END_TIMEOUT_MS 20000
+#define TELL_TIMEOUT_MS 5000		/* the peer finds out by itself, too */
 #define PREPARE_TIMEOUT_MS 120000
 #define TOKEN_BYTES 32
 
@@ -424,10 +426,41 @@ static void
 tell_peer(struct attempt *a, const char *method)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) reply = peer_client_call(a->client, method, json_put_str(json_object_new_object(), "uuid", a->domain->uuid), CALL_TIMEOUT_MS, &error);
+	g_autoptr(json_object_ptr) reply = peer_client_call(a->client, method, json_put_str(json_object_new_object(), "uuid", a->domain->uuid), TELL_TIMEOUT_MS, &error);
 
 	if (!reply)
-		host_event(a->host, a->domain->name, "note", "%s: %s", method, error->message);
+		host_event(a->host, a->domain->name, "note", "%s", error->message);
+}
+
+/* What ftd has to put back itself should the guard die, since only the guard knows then what was there. */
+static bool
+remember_parameters(struct attempt *a, struct pair_record *record, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = libvirt_qmp(a->dom, "query-migrate-parameters", NULL, error);
+
+	record->parameters = reply ? json_object_get(json_get(reply, "return")) : NULL;
+	return reply != NULL;
+}
+
+/* On failure nothing is left of the attempt when this returns, here; on the peer as far as it can be reached. */
+static bool
+enable_pair(struct attempt *a, struct pair_record *record, GError **error)
+{
+	bool asked = false;
+
+	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
+	if (form_pair(a, &asked, error)) {
+		pairs_activate(a->host->pairs, record->uuid);
+		pairs_watch(a->host->pairs, record->uuid);
+		tell_peer(a, "Armed");
+		return true;
+	}
+	host_event(a->host, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
+	if (asked)
+		tell_peer(a, "AbortStandby");
+	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
+	pairs_await_end(a->host->pairs, record->uuid, END_TIMEOUT_MS);
+	return false;
 }
 
 struct json_object *
@@ -436,7 +469,6 @@ enable_domain(struct host *h, const char *domain, const char *peer, struct job *
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
 	g_autoptr(GPtrArray) findings = findings_new();
 	g_autoptr(pair_record) record = NULL;
-	bool asked = false;
 
 	if (!look(&a, domain, error))
 		return NULL;
@@ -445,18 +477,7 @@ enable_domain(struct host *h, const char *domain, const char *peer, struct job *
 	if (!findings_to_error(findings, error))
 		return NULL;
 	record = pair_record_new(a.domain->uuid, a.domain->name, peer_client_name(a.client), FAILOVER_PRIMARY, a.generation);
-	if (!pairs_begin(h->pairs, record, 0, error))
+	if (!remember_parameters(&a, record, error) || !pairs_begin(h->pairs, record, 0, error) || !enable_pair(&a, record, error))
 		return NULL;
-	host_event(h, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a.generation);
-	if (form_pair(&a, &asked, error)) {
-		pairs_activate(h->pairs, record->uuid);
-		pairs_watch(h->pairs, record->uuid);
-		tell_peer(&a, "Armed");
-		return json_object_new_object();
-	}
-	host_event(h, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
-	if (asked)
-		tell_peer(&a, "AbortStandby");
-	pairs_end(h->pairs, record->uuid, NULL, "setup-failed");
-	return NULL;
+	return json_object_new_object();
 }

@@ -21,7 +21,7 @@ on_gone_timer(gpointer user_data)
 	struct guard_io *io = user_data;
 
 	io->gone_timer = 0;
-	guard_data_failed(io->guard, guard_io_now(), "QEMU closed %s", io->gone_why);
+	guard_qemu_failed(io->guard, guard_io_now(), io->gone_why);
 	guard_io_schedule(io);
 	return G_SOURCE_REMOVE;
 }

@@ -79,6 +79,8 @@ struct guard_standby {
 	uint64_t load_wanted;		/* epoch; 0: none */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
+	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
+	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	struct histogram load, svm_stop;
 };
@@ -150,3 +152,4 @@ void standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_fr
 void standby_side_freeze(struct guard *g, uint64_t now);
 void standby_side_go_solo(struct guard *g, uint64_t now);
 void standby_side_pump(struct guard *g, uint64_t now);
+void standby_side_spoil(struct guard *g, uint64_t now);

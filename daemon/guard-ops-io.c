@@ -301,12 +301,11 @@ on_status_after(struct json_object *reply, const GError *error, gpointer user_da
 {
 	struct guard_io *io = user_data;
 	char status[32];
-	bool running = true;
+	bool running = false;
 
-	if (!error && qmp_read_status(reply, status, &running, NULL) && !running &&
-	    (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0 || strcmp(status, "colo") == 0))
+	if (!error && qmp_read_left_stopped(reply))
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
-	if (running && guard_is_suspended(io->guard))
+	if (!error && qmp_read_status(reply, status, &running, NULL) && running && guard_is_suspended(io->guard))
 		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
 	filters_close(io);
 	op_done(io, GUARD_OP_DETACH, error);
@@ -318,30 +317,16 @@ on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 	query(user_data, "query-status", on_status_after);
 }
 
-/* Our ends of QEMU's sockets first: that un-sticks whatever waits on them. x-colo-lost-heartbeat always: without it a guest that was caught inside a
- * checkpoint stays stopped (migration/colo-failover.c). */
+/* Our ends of QEMU's sockets first: that un-sticks whatever waits on them. */
 static void
 op_detach(struct guard_io *io)
 {
-	struct qmp_plan *plan;
-
 	disks_close(io);
 	migration_close(io);
-	if (!io->qmp) {
+	if (io->qmp)
+		run(io, qmp_recipe_primary_detach(io->config->n_nics, io->config->n_disks, io->old_parameters), on_detached);
+	else
 		op_done(io, GUARD_OP_DETACH, NULL);
-		return;
-	}
-	plan = qmp_plan_new("detach");
-	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	/* The network first: a mirror job may take its time to end, and the guest's output should not. */
-	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_nic_detach(i));
-	for (unsigned i = 0; i < io->config->n_disks; i++)
-		qmp_plan_append(plan, qmp_recipe_primary_disk_detach(i));
-	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
-	if (io->old_parameters)
-		qmp_plan_add(plan, qmp_restore_migration_parameters(io->old_parameters), NULL, -1, QMP_STEP_MAY_FAIL);
-	run(io, plan, on_detached);
 }
 
 /* -- standby: attach -------------------------------------------------------------------------------------------------------------------- */

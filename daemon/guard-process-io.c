@@ -19,7 +19,7 @@
 
 #define SOCKET_TIMEOUT_MS 5000
 #define POLL_US 20000
-#define TERM_PATIENCE_MS 3000
+#define KILL_PATIENCE_MS 3000
 
 static bool
 system_error(const char *what, GError **error)
@@ -191,15 +191,14 @@ await_exit(const struct host *h, const char *uuid, unsigned patience_ms)
 void
 guard_await_end(const struct host *h, const char *uuid, unsigned patience_ms)
 {
-	static const int signals[] = { SIGTERM, SIGKILL };
+	pid_t pid;
 
-	for (guint i = 0; i < G_N_ELEMENTS(signals) && !await_exit(h, uuid, i ? TERM_PATIENCE_MS : patience_ms); i++) {
-		pid_t pid = guard_pid(h, uuid);
-
-		if (pid)
-			kill(pid, signals[i]);
-	}
-	await_exit(h, uuid, TERM_PATIENCE_MS);
+	if (await_exit(h, uuid, patience_ms))
+		return;
+	pid = guard_pid(h, uuid);
+	if (pid)
+		kill(pid, SIGKILL);
+	await_exit(h, uuid, KILL_PATIENCE_MS);
 }
 
 /* The last line of guard.log: what a guard that did not come up said. */
@@ -257,11 +256,27 @@ guard_start(const struct host *h, const struct guard_config *config, GError **er
 	       spawn_guard(h, config->pair, error) && await_socket(h, config->pair, error);
 }
 
+/* For whoever asked, "no daemon" would be ftd itself. */
+static void
+explain_cut(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *words = NULL;
+
+	if (!error || !g_error_matches(*error, FTD_ERROR, FTD_ERROR_NO_DAEMON))
+		return;
+	words = last_words(h, uuid);
+	g_clear_error(error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "the guard on %s is gone without an answer; the last line of its log: %s", h->name, words);
+}
+
 struct json_object *
 guard_call(const struct host *h, const char *uuid, const char *method, bool more, bool (*progress)(struct json_object *parameters, gpointer user_data),
 	   gpointer user_data, int timeout_ms, GError **error)
 {
 	g_autofree char *socket = host_pair_file(h, uuid, "guard.sock"), *full = g_strconcat(GUARD_INTERFACE ".", method, NULL);
+	struct json_object *reply = varlink_call_sync(socket, full, NULL, more, progress, user_data, timeout_ms, error);
 
-	return varlink_call_sync(socket, full, NULL, more, progress, user_data, timeout_ms, error);
+	if (!reply)
+		explain_cut(h, uuid, error);
+	return reply;
 }

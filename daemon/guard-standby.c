@@ -59,6 +59,16 @@ standby_side_start(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_STANDBY_ATTACH);
 }
 
+/* What is committed from here on can never be loaded, so this copy is not fit and no load will change that. Once it goes live it needs no loads. */
+void
+standby_side_spoil(struct guard *g, uint64_t now)
+{
+	if (g->s.live_started)
+		return;
+	g->s.spoiled = true;
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+}
+
 static gpointer
 key_new(uint64_t v)
 {
@@ -108,7 +118,7 @@ disk_failed(struct guard *g, uint64_t now, const struct disk_write *w, int nbd_e
 						w->length, w->offset, g_strerror(nbd_errno));
 
 	guard_send(g, PEER_FAIL, text, strlen(text), NULL);
-	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	standby_side_spoil(g, now);
 	guard_data_failed(g, now, "%s", text);
 }
 
@@ -247,7 +257,10 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	standby_proxy_loaded(g->s.proxy, a->epoch);
 	proxy_pump(g);
 	g->s.loads++;
-	guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
+	if (!g->s.spoiled && !g->s.reset_in_load)
+		guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
@@ -291,6 +304,8 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 	case STANDBY_FAILED: {
 		g_autofree char *text = g_strdup_printf("checkpoint stream on the standby: %s (at byte %" G_GUINT64_FORMAT ")", a->reason, a->offset);
 		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		if (standby_broken(g->s.standby))
+			standby_side_spoil(g, now);
 		guard_data_failed(g, now, "%s", text);
 		break;
 	}
@@ -314,7 +329,7 @@ try_take_over(struct guard *g, uint64_t now)
 	uint64_t loaded = standby_loaded_epoch(g->s.standby);
 	unsigned discarded;
 
-	if (!g->s.going_live || g->s.live_started || !standby_settled(g->s.standby) || !disk_queue_applied(g->s.disks, loaded))
+	if (!g->s.going_live || g->s.live_started || g->failover.state != FAILOVER_SETTLING || !standby_settled(g->s.standby) || !disk_queue_applied(g->s.disks, loaded))
 		return;
 	g->s.live_started = true;
 	discarded = disk_queue_discard_after(g->s.disks, loaded);

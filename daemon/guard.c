@@ -334,6 +334,14 @@ guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
  * 200 ms later (virProcessKillPainfully polls), and only if ftd runs.
  */
 void
+guard_qemu_failed(struct guard *g, uint64_t now, const char *what)
+{
+	if (!guard_is_primary(g))
+		standby_side_spoil(g, now);
+	guard_data_failed(g, now, "QEMU closed %s", what);
+}
+
+void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
@@ -349,10 +357,12 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
-	if (!guard_is_primary(g) && !g->s.going_live && g->failover.fit)
+	if (guard_is_primary(g) || g->s.going_live)
+		return;
+	if (g->failover.fit)
 		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
-	if (!guard_is_primary(g) && !g->s.going_live)
-		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	g->s.reset_in_load = standby_loading(g->s.standby);
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }
 
 void

@@ -15,6 +15,7 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/primary-io.h"
 #include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
@@ -26,6 +27,7 @@
 #define RETRY_S 2
 #define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 50
+#define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
 #define NEWS_TIMEOUT_MS 10000
@@ -38,6 +40,7 @@ struct pair {
 	enum pair_phase phase;
 	guint64 connection;
 	struct json_object *last;
+	gint64 orphan_since;		/* 0: it is none */
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
@@ -94,7 +97,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, json_copy(pair->last) };
 	return i;
 }
 
@@ -238,6 +241,7 @@ take_place(struct pairs *p, const struct pair_record *record, guint64 connection
 		pair = place_for(p, record);
 		pair->phase = PAIR_FORMING;
 		pair->connection = connection;
+		pair->orphan_since = 0;
 	}
 	g_mutex_unlock(&p->lock);
 	return !taken;
@@ -300,38 +304,47 @@ domain_runs(const struct host *h, const char *uuid)
 	return !conn || (dom && libvirt_is_running(dom));
 }
 
+/* The guard that would have claimed is dead, so ftd does it for it. */
 static enum pair_end
-judge(struct pairs *p, const struct pair_record *r, const char *finished)
+claim_for(struct pairs *p, const struct pair_record *r, struct arbiter *asked)
 {
+	struct arbiter_record claim = { .generation = r->generation + 1, .written_at = g_get_real_time() / G_USEC_PER_SEC }, holder;
+	g_autofree char *unique = g_uuid_string_random();
+	g_autoptr(GError) error = NULL;
+	enum arbiter_verdict verdict;
+
+	g_strlcpy(claim.pair, r->uuid, sizeof(claim.pair));
+	g_strlcpy(claim.active, p->host->name, sizeof(claim.active));
+	g_strlcpy(claim.reason, "guard-gone", sizeof(claim.reason));
+	g_strlcpy(claim.nonce, unique, sizeof(claim.nonce));
+	verdict = arbiter_claim(asked, &claim, &holder, &error);
+	if (verdict == ARBITER_SILENT)
+		return PAIR_END_WAIT;
+	host_event(p->host, r->domain, "claim", "generation %" G_GUINT64_FORMAT " of %s %s", claim.generation, r->domain,
+		   verdict == ARBITER_GRANTED ? "is this host's" : "belongs to the other side");
+	return verdict == ARBITER_GRANTED ? PAIR_END_KEEP : PAIR_END_REMOVE;
+}
+
+static enum pair_end
+judge(struct pairs *p, const struct pair_info *info, const char *finished)
+{
+	const struct pair_record *r = info->record;
 	struct arbiter_record newest = { 0 };
 	struct pair_end_facts facts = { .role = r->role, .generation = r->generation, .self = p->host->name, .finished = finished, .register_known = -1,
 					.newest = &newest };
 	g_autoptr(GError) error = NULL;
+	g_autoptr(arbiter) asked = NULL;
+	enum pair_end end;
 
 	if (!finished) {
-		g_autoptr(arbiter) asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
-
+		asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
 		if (asked)
 			facts.register_known = arbiter_read(asked, r->uuid, &newest, &error);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
+		facts.waited = info->orphan_since && g_get_monotonic_time() - info->orphan_since > CLAIM_AFTER_MS * (gint64)1000;
 	}
-	return pair_end_judge(&facts);
-}
-
-static bool
-destroy_domain(struct host *h, const struct pair_record *r)
-{
-	g_autoptr(GError) error = NULL;
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
-
-	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
-		return true;
-	if (dom && libvirt_is_running(dom) && virDomainDestroy(dom) < 0 && libvirt_is_running(dom))
-		libvirt_set_error(&error, "destroying the stale domain");
-	if (error)
-		host_event(h, r->domain, "error", "%s; trying again", error->message);
-	return !error;
+	end = pair_end_judge(&facts);
+	return end == PAIR_END_CLAIM ? claim_for(p, r, asked) : end;
 }
 
 static bool
@@ -339,7 +352,7 @@ carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finish
 {
 	if (r->role == FAILOVER_STANDBY)
 		return standby_end(p->host, r, end, finished);
-	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
+	return primary_end(p->host, r, end, finished);
 }
 
 /* Before the record is forgotten: a copy that stays defined here and is not the newest one is not to be started by hand. */
@@ -416,6 +429,8 @@ become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	pair->phase = PAIR_ORPHAN;
+	if (!pair->orphan_since)
+		pair->orphan_since = g_get_monotonic_time();
 	g_mutex_unlock(&p->lock);
 	main_invoke(schedule_retry, pair);
 }
@@ -428,6 +443,7 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 		[PAIR_END_REMOVE] = "is no longer here: this copy was stale and is removed",
 		[PAIR_END_STOP] = "has lost its standby here; its images were left alone",
 		[PAIR_END_WAIT] = "waits for the arbiter",
+		[PAIR_END_CLAIM] = "claims the next generation",
 	};
 
 	if (end == PAIR_END_KEEP && g_strcmp0(finished, "ended") == 0)
@@ -444,7 +460,7 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 	if (!info || !change_phase(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE | 1u << PAIR_ORPHAN, PAIR_ENDING))
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
-	end = judge(p, info->record, finished);
+	end = judge(p, info, finished);
 	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL) || !note_stale(p, info->record, end)) {
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
@@ -644,6 +660,47 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 
 /* -- a new daemon */
 
+/* A record that cannot be read: what its guard was started with tells whose pair it is, if this host has not been down since. Images that were made for the pair are
+ * not known then, and stay. */
+static struct pair_record *
+record_of_guard(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *path = host_pair_file(h, uuid, "guard.json"), *text = NULL;
+	g_autoptr(guard_config) c = NULL;
+	struct pair_record *record;
+	gsize length;
+
+	if (!g_file_get_contents(path, &text, &length, error))
+		return NULL;
+	c = guard_config_decode(text, length, error);
+	if (!c)
+		return NULL;
+	record = pair_record_new(c->pair, c->domain, c->peer, c->role, c->generation);
+	for (guint i = 0; i < c->n_disks; i++) {
+		if (c->disks[i].active)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].active));
+		if (c->disks[i].hidden)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].hidden));
+	}
+	return record;
+}
+
+static struct pair_record *
+repair_record(const struct host *h, const char *path, const GError *fault)
+{
+	g_autofree char *uuid = g_path_get_basename(path);
+	g_autoptr(GError) error = NULL;
+	struct pair_record *record;
+
+	*strstr(uuid, RECORD_SUFFIX) = '\0';
+	record = g_uuid_string_is_valid(uuid) ? record_of_guard(h, uuid, &error) : NULL;
+	if (record && write_record(h, record, &error))
+		log_error("pairs", "%s: %s; it was written anew from what the pair's guard was started with", path, fault->message);
+	else
+		log_error("pairs", "%s: %s; what it stands for is not cleaned up: look for it, then remove the file", path, fault->message);
+	return record;
+}
+
 static void
 load_record(struct pairs *p, const char *path)
 {
@@ -655,10 +712,10 @@ load_record(struct pairs *p, const char *path)
 
 	if (g_file_get_contents(path, &text, &length, &error))
 		record = pair_record_decode(text, length, &error);
-	if (!record) {
-		log_error("pairs", "%s: %s; what it stands for is not cleaned up", path, error->message);
+	if (!record)
+		record = repair_record(p->host, path, error);
+	if (!record)
 		return;
-	}
 	g_mutex_lock(&p->lock);
 	pair = place_for(p, record);
 	pair->phase = PAIR_ACTIVE;	/* a forming one, too: only its guard or the register can tell now what it became */

@@ -24,6 +24,7 @@ struct pair_info {		/* a copy */
 	struct pair_record *record;
 	enum pair_phase phase;
 	guint64 connection;	/* of the peer's daemon that asked for a forming standby */
+	gint64 orphan_since;	/* 0: it is none */
 	struct json_object *last;	/* ended: its last status */
 };
 void pair_info_free(struct pair_info *i);

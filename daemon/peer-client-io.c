@@ -110,6 +110,7 @@ peer_client_connect(const char *host, unsigned port, struct peer_credentials *cr
 	c->context = g_main_context_ref_thread_default();
 	c->host = g_strdup(host);
 	c->link = peer_link_connect(host, port, NULL, PEER_CHANNEL_CONTROL, creds, timeout_ms, &callbacks, c);
+	peer_link_set_dead_after(c->link, PEER_LINK_DEAD_AFTER_S);
 	if (!wait_for(c, is_established, timeout_ms + 500, error)) {
 		explain(error, port);
 		return NULL;
