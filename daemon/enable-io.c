@@ -162,7 +162,7 @@ open_arbiter(struct attempt *a, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "no arbiter is configured on %s; set arbiter= in ftd.conf", a->host->name);
 		return false;
 	}
-	a->arbiter = arbiter_open(a->host->config->arbiter, error);
+	a->arbiter = arbiter_open(a->host->config->arbiter, a->host->config->pki, error);
 	return a->arbiter != NULL;
 }
 

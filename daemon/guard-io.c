@@ -146,7 +146,7 @@ io_init(struct guard_io *io, const char *config_path, GError **error)
 		return false;
 	log_init("ftd-guard", io->config->domain);
 	io->loop = g_main_loop_new(NULL, FALSE);
-	io->arbiter = arbiter_open(io->config->arbiter, error);
+	io->arbiter = arbiter_open(io->config->arbiter, io->config->pki, error);
 	if (!io->arbiter || !links_init(io, error))
 		return false;
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);

@@ -279,7 +279,7 @@ judge(struct pairs *p, const struct pair_record *r, const char *finished)
 	g_autoptr(GError) error = NULL;
 
 	if (!finished) {
-		g_autoptr(arbiter) asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
+		g_autoptr(arbiter) asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, p->host->config->pki, &error) : NULL;
 
 		if (asked)
 			facts.register_known = arbiter_read(asked, r->uuid, &newest, &error);

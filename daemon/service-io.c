@@ -357,7 +357,7 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_NOT_SHARED, "no arbiter is configured; set arbiter= in ftd.conf");
 		return NULL;
 	}
-	asked = arbiter_open(s->host->config->arbiter, error);
+	asked = arbiter_open(s->host->config->arbiter, s->host->config->pki, error);
 	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
 }
 
