@@ -68,7 +68,7 @@ on_claimed(enum arbiter_verdict verdict, const struct arbiter_record *holder, co
 
 	guard_claimed(io->guard, guard_io_now(), verdict, holder, error ? error->message : NULL);
 	if (verdict == ARBITER_SILENT)
-		control_claim_silent(io);
+		control_claim_silent(io, error->message);
 	guard_io_schedule(io);
 }
 
