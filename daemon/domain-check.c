@@ -209,7 +209,7 @@ check_peer_qemu(const struct domain_facts *domain, const struct qemu_facts *qemu
 	else if (strcmp(version, qemu->version) != 0)
 		findings_add(findings, FTD_ERROR_QEMU_VERSION, "%s has QEMU %s, the domain runs in QEMU %s; install the same version on both hosts", peer, version, qemu->version);
 	else if (!json_get_bool(answer, "has_colo"))
-		findings_add(findings, FTD_ERROR_QEMU_NO_COLO, "%s: its QEMU was built without COLO (x-colo)", peer);
+		findings_add(findings, FTD_ERROR_QEMU_NO_COLO, "%s: its QEMU was built without COLO (x-colo); install the one of this host", peer);
 }
 
 static void
@@ -218,8 +218,8 @@ check_peer_memory(const struct domain_facts *domain, const char *peer, struct js
 	guint64 needed = 2 * domain->memory_kib + STANDBY_OVERHEAD_KIB, available = json_get_u64(answer, "memory_available_kib");
 
 	if (available < needed)
-		findings_add(findings, FTD_ERROR_PEER_MEMORY, "%s has %" G_GUINT64_FORMAT " MiB of memory available, the standby takes twice the guest's: %" G_GUINT64_FORMAT " MiB",
-			     peer, available / MIB_IN_KIB, needed / MIB_IN_KIB);
+		findings_add(findings, FTD_ERROR_PEER_MEMORY, "%s has %" G_GUINT64_FORMAT " MiB of memory available, the standby takes twice the guest's: %" G_GUINT64_FORMAT " MiB; free "
+			     "some there or choose another host", peer, available / MIB_IN_KIB, needed / MIB_IN_KIB);
 }
 
 static void
@@ -242,14 +242,14 @@ check_peer_image(const char *path, const struct qemu_disk *q, const char *peer, 
 	else if (!json_get_bool(image, "directory"))
 		findings_add(findings, FTD_ERROR_PEER_STORAGE, "%s has no directory %s; create it", peer, directory);
 	else if (!json_get_bool(image, "writable"))
-		findings_add(findings, FTD_ERROR_PEER_STORAGE, "%s: %s is not writable", peer, directory);
+		findings_add(findings, FTD_ERROR_PEER_STORAGE, "%s: %s is not writable; make it so", peer, directory);
 	else if (json_get_bool(image, "exists") && json_get_str(image, "error"))
 		findings_add(findings, FTD_ERROR_IMAGE_SIZE, "%s: %s is there but is not an image of this format (%s); move it away", peer, path, json_get_str(image, "error"));
 	else if (json_get_bool(image, "exists") && json_get_u64(image, "size") != q->virtual_size)
 		findings_add(findings, FTD_ERROR_IMAGE_SIZE, "%s: %s has %" G_GUINT64_FORMAT " bytes, here it has %" G_GUINT64_FORMAT "; move the file away or resize it",
 			     peer, path, json_get_u64(image, "size"), q->virtual_size);
 	else if (free_bytes < needed && !json_get_bool(image, "exists"))
-		findings_add(findings, FTD_ERROR_PEER_STORAGE, "%s: %s has %" G_GUINT64_FORMAT " MiB left, the image takes %" G_GUINT64_FORMAT " MiB",
+		findings_add(findings, FTD_ERROR_PEER_STORAGE, "%s: %s has %" G_GUINT64_FORMAT " MiB left, the image takes %" G_GUINT64_FORMAT " MiB; make room",
 			     peer, directory, free_bytes >> 20, needed >> 20);
 }
 

@@ -27,6 +27,9 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 15000
+#define SETTLE_TIMEOUT_MS 5000
+#define END_TIMEOUT_MS 20000
+#define TELL_TIMEOUT_MS 5000		/* the peer finds out by itself, too */
 #define PREPARE_TIMEOUT_MS 120000
 #define TOKEN_BYTES 32
 
@@ -67,6 +70,7 @@ look(struct attempt *a, const char *domain, GError **error)
 {
 	g_autofree char *xml = NULL;
 
+	pairs_settle(a->host->pairs, domain, NULL, SETTLE_TIMEOUT_MS);
 	a->conn = libvirt_open(a->host->config->libvirt_uri, error);
 	a->dom = a->conn ? libvirt_find(a->conn, domain, error) : NULL;
 	xml = a->dom ? libvirt_xml(a->dom, 0, error) : NULL;
@@ -81,15 +85,19 @@ look(struct attempt *a, const char *domain, GError **error)
 	return a->qemu != NULL;
 }
 
-static void
+/* False: it has a pair, and what else could be found of it is that pair's doing. */
+static bool
 check_place(struct attempt *a, GPtrArray *findings)
 {
 	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
 
-	if (info && info->phase != PAIR_ENDED)
+	if (info && info->phase != PAIR_ENDED) {
 		findings_add(findings, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair with %s already; see ftctl status %s", a->domain->name, info->record->peer, a->domain->name);
+		return false;
+	}
 	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
 		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+	return true;
 }
 
 /* n random bytes as 2n hexadecimal digits. */
@@ -142,10 +150,8 @@ next_generation(struct attempt *a, guint64 *generation, GError **error)
 	struct arbiter_record newest;
 	int found = arbiter_read(a->arbiter, a->domain->uuid, &newest, error);
 
-	if (found < 0) {
-		g_prefix_error(error, "the arbiter %s does not answer: ", arbiter_spec(a->arbiter));
+	if (found < 0)
 		return false;
-	}
 	if (found > 0 && strcmp(newest.active, a->host->name) != 0) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_DENIED,
 			    "the arbiter says that %s belongs to host %s since generation %" G_GUINT64_FORMAT ", so this copy may be stale; start it there, or, if this copy "
@@ -187,15 +193,35 @@ is_self(const struct host *h, const char *peer)
 }
 
 static bool
+refuse_self(const struct attempt *a, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
+	return false;
+}
+
+/* Who answered must be somebody else, and be called what its certificate says: the arbiter's records are by that name. */
+static bool
+check_hello(const struct attempt *a, struct json_object *hello, GError **error)
+{
+	const char *name = json_get_str(hello, "name"), *certified = peer_client_name(a->client);
+
+	if (is_self(a->host, certified) || (name && is_self(a->host, name)))
+		return refuse_self(a, error);
+	if (g_strcmp0(name, certified) == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
+		    name ? name : "nothing", certified);
+	return false;
+}
+
+static bool
 connect_peer(struct attempt *a, GError **error)
 {
 	struct peer_credentials *creds;
 	g_autoptr(json_object_ptr) hello = NULL;
 
-	if (is_self(a->host, a->peer)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the peer must be another host than %s", a->host->name);
-		return false;
-	}
+	if (is_self(a->host, a->peer))
+		return refuse_self(a, error);
 	creds = host_credentials(a->host);
 	a->client = peer_client_connect(a->peer, a->host->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 	peer_credentials_unref(creds);
@@ -203,11 +229,8 @@ connect_peer(struct attempt *a, GError **error)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
 				 CALL_TIMEOUT_MS, error);
-	if (hello && g_strcmp0(json_get_str(hello, "name"), peer_client_name(a->client)) == 0 && !is_self(a->host, json_get_str(hello, "name")))
+	if (hello && check_hello(a, hello, error))
 		return true;
-	if (hello)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
-			    json_get_str(hello, "name"), peer_client_name(a->client));
 	g_clear_pointer(&a->client, peer_client_close);
 	return false;
 }
@@ -252,7 +275,8 @@ look_at_peer(struct attempt *a, GPtrArray *findings)
 static void
 check_all(struct attempt *a, GPtrArray *findings)
 {
-	check_place(a, findings);
+	if (!check_place(a, findings))
+		return;
 	domain_check_local(a->domain, a->qemu, findings);
 	look_at_peer(a, findings);
 	check_arbiter(a, findings);
@@ -415,10 +439,41 @@ static void
 tell_peer(struct attempt *a, const char *method)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) reply = peer_client_call(a->client, method, json_put_str(json_object_new_object(), "uuid", a->domain->uuid), CALL_TIMEOUT_MS, &error);
+	g_autoptr(json_object_ptr) reply = peer_client_call(a->client, method, json_put_str(json_object_new_object(), "uuid", a->domain->uuid), TELL_TIMEOUT_MS, &error);
 
 	if (!reply)
-		host_event(a->host, a->domain->name, "note", "%s: %s", method, error->message);
+		host_event(a->host, a->domain->name, "note", "%s", error->message);
+}
+
+/* What ftd has to put back itself should the guard die, since only the guard knows then what was there. */
+static bool
+remember_parameters(struct attempt *a, struct pair_record *record, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = libvirt_qmp(a->dom, "query-migrate-parameters", NULL, error);
+
+	record->parameters = reply ? json_object_get(json_get(reply, "return")) : NULL;
+	return reply != NULL;
+}
+
+/* On failure nothing is left of the attempt when this returns, here; on the peer as far as it can be reached. */
+static bool
+enable_pair(struct attempt *a, struct pair_record *record, GError **error)
+{
+	bool asked = false;
+
+	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
+	if (form_pair(a, &asked, error)) {
+		pairs_activate(a->host->pairs, record->uuid);
+		pairs_watch(a->host->pairs, record->uuid);
+		tell_peer(a, "Armed");
+		return true;
+	}
+	host_event(a->host, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
+	if (asked)
+		tell_peer(a, "AbortStandby");
+	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
+	pairs_await_end(a->host->pairs, record->uuid, END_TIMEOUT_MS);
+	return false;
 }
 
 struct json_object *
@@ -427,7 +482,6 @@ enable_domain(struct host *h, const char *domain, const char *peer, struct job *
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
 	g_autoptr(GPtrArray) findings = findings_new();
 	g_autoptr(pair_record) record = NULL;
-	bool asked = false;
 
 	if (!look(&a, domain, error))
 		return NULL;
@@ -436,18 +490,7 @@ enable_domain(struct host *h, const char *domain, const char *peer, struct job *
 	if (!findings_to_error(findings, error))
 		return NULL;
 	record = pair_record_new(a.domain->uuid, a.domain->name, peer_client_name(a.client), FAILOVER_PRIMARY, a.generation);
-	if (!pairs_begin(h->pairs, record, 0, error))
+	if (!remember_parameters(&a, record, error) || !pairs_begin(h->pairs, record, 0, error) || !enable_pair(&a, record, error))
 		return NULL;
-	host_event(h, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a.generation);
-	if (form_pair(&a, &asked, error)) {
-		pairs_activate(h->pairs, record->uuid);
-		pairs_watch(h->pairs, record->uuid);
-		tell_peer(&a, "Armed");
-		return json_object_new_object();
-	}
-	host_event(h, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
-	if (asked)
-		tell_peer(&a, "AbortStandby");
-	pairs_end(h->pairs, record->uuid, NULL, "setup-failed");
-	return NULL;
+	return json_object_new_object();
 }

@@ -19,6 +19,9 @@
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
 "method Disable(domain: string) -> ()\n" \
 "\n" \
+"# A stale copy on this host may be started although another host has a newer one.\n" \
+"method Forget(domain: string) -> ()\n" \
+"\n" \
 "# Let the standby take over now. With force, of a manual arbiter: let this host's copy go on alone, whatever the other host does.\n" \
 "method Failover(domain: string, force: ?bool) -> ()\n" \
 "\n" \

@@ -10,6 +10,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,7 +19,7 @@
 
 #define SOCKET_TIMEOUT_MS 5000
 #define POLL_US 20000
-#define TERM_PATIENCE_MS 3000
+#define KILL_PATIENCE_MS 3000
 
 static bool
 system_error(const char *what, GError **error)
@@ -50,13 +51,17 @@ guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
 	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
 }
 
+/* Beside ftd in a build directory, in libexec when both are installed. */
 static char *
 guard_program(const struct host *h)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-	g_autofree char *dir = g_path_get_dirname(self ? self : "/usr/sbin/ftd");
+	g_autofree char *dir = g_path_get_dirname(self ? self : "/");
+	g_autofree char *beside = g_build_filename(dir, "ftd-guard", NULL);
 
-	return h->config->guard_path ? g_strdup(h->config->guard_path) : g_build_filename(dir, "ftd-guard", NULL);
+	if (h->config->guard_path)
+		return g_strdup(h->config->guard_path);
+	return g_strdup(self && access(beside, X_OK) == 0 ? beside : FTD_LIBEXECDIR "/ftd-guard");
 }
 
 /* The grandchild: only async-signal-safe calls, since other threads may have held any lock at fork(). */
@@ -130,27 +135,48 @@ spawn_guard(const struct host *h, const char *uuid, GError **error)
 	return ok && g_file_set_contents_full(pid_file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
 }
 
-/* The pid in guard.pid if it is still that guard: its command line names this pair's guard.json. 0: there is none. */
+/* The pid in guard.pid, whoever has it now; 0: there is none. */
 static pid_t
-guard_pid(const struct host *h, const char *uuid)
+recorded_pid(const struct host *h, const char *uuid)
 {
-	g_autofree char *pid_file = host_pair_file(h, uuid, "guard.pid"), *config = host_pair_file(h, uuid, "guard.json");
-	g_autofree char *text = NULL, *proc = NULL, *command = NULL;
-	gsize length = 0;
+	g_autofree char *pid_file = host_pair_file(h, uuid, "guard.pid"), *text = NULL;
 	guint64 pid;
 
 	if (!g_file_get_contents(pid_file, &text, NULL, NULL) || !g_ascii_string_to_unsigned(g_strchomp(text), 10, 2, G_MAXINT, &pid, NULL))
 		return 0;
-	proc = g_strdup_printf("/proc/%s/cmdline", text);
-	if (!g_file_get_contents(proc, &command, &length, NULL))
+	return (pid_t)pid;
+}
+
+/* That pid if it is still the guard: its command line names this pair's guard.json. */
+static pid_t
+guard_pid(const struct host *h, const char *uuid)
+{
+	pid_t pid = recorded_pid(h, uuid);
+	g_autofree char *config = host_pair_file(h, uuid, "guard.json"), *proc = g_strdup_printf("/proc/%d/cmdline", pid), *command = NULL;
+	gsize length = 0;
+
+	if (!pid || !g_file_get_contents(proc, &command, &length, NULL))
 		return 0;
-	return memmem(command, length, config, strlen(config)) ? (pid_t)pid : 0;
+	return memmem(command, length, config, strlen(config)) ? pid : 0;
 }
 
 bool
 guard_is_running(const struct host *h, const char *uuid)
 {
 	return guard_pid(h, uuid) != 0;
+}
+
+bool
+guard_kill(const struct host *h, const char *uuid)
+{
+	pid_t pid = guard_pid(h, uuid);
+	int fd = pid ? pidfd_open(pid, 0) : -1;
+	/* Looked at again with the descriptor in hand: from here on the number cannot be another process's. */
+	bool ok = fd >= 0 && guard_pid(h, uuid) == pid && pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 static bool
@@ -165,15 +191,14 @@ await_exit(const struct host *h, const char *uuid, unsigned patience_ms)
 void
 guard_await_end(const struct host *h, const char *uuid, unsigned patience_ms)
 {
-	static const int signals[] = { SIGTERM, SIGKILL };
+	pid_t pid;
 
-	for (guint i = 0; i < G_N_ELEMENTS(signals) && !await_exit(h, uuid, i ? TERM_PATIENCE_MS : patience_ms); i++) {
-		pid_t pid = guard_pid(h, uuid);
-
-		if (pid)
-			kill(pid, signals[i]);
-	}
-	await_exit(h, uuid, TERM_PATIENCE_MS);
+	if (await_exit(h, uuid, patience_ms))
+		return;
+	pid = guard_pid(h, uuid);
+	if (pid)
+		kill(pid, SIGKILL);
+	await_exit(h, uuid, KILL_PATIENCE_MS);
 }
 
 /* The last line of guard.log: what a guard that did not come up said. */
@@ -212,7 +237,8 @@ await_socket(const struct host *h, const char *uuid, GError **error)
 	for (gint64 end = g_get_monotonic_time() + SOCKET_TIMEOUT_MS * (gint64)1000; g_get_monotonic_time() < end; g_usleep(POLL_US)) {
 		if (accepts_connections(socket_path))
 			return true;
-		if (!guard_is_running(h, uuid))
+		/* By its pid, not its command line: execve() closes our report pipe a moment before /proc shows the new one. */
+		if (kill(recorded_pid(h, uuid), 0) < 0)
 			break;
 	}
 	g_autofree char *words = last_words(h, uuid);
@@ -230,11 +256,27 @@ guard_start(const struct host *h, const struct guard_config *config, GError **er
 	       spawn_guard(h, config->pair, error) && await_socket(h, config->pair, error);
 }
 
+/* For whoever asked, "no daemon" would be ftd itself. */
+static void
+explain_cut(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *words = NULL;
+
+	if (!error || !g_error_matches(*error, FTD_ERROR, FTD_ERROR_NO_DAEMON))
+		return;
+	words = last_words(h, uuid);
+	g_clear_error(error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "the guard on %s is gone without an answer; the last line of its log: %s", h->name, words);
+}
+
 struct json_object *
 guard_call(const struct host *h, const char *uuid, const char *method, bool more, bool (*progress)(struct json_object *parameters, gpointer user_data),
 	   gpointer user_data, int timeout_ms, GError **error)
 {
 	g_autofree char *socket = host_pair_file(h, uuid, "guard.sock"), *full = g_strconcat(GUARD_INTERFACE ".", method, NULL);
+	struct json_object *reply = varlink_call_sync(socket, full, NULL, more, progress, user_data, timeout_ms, error);
 
-	return varlink_call_sync(socket, full, NULL, more, progress, user_data, timeout_ms, error);
+	if (!reply)
+		explain_cut(h, uuid, error);
+	return reply;
 }

@@ -3,6 +3,7 @@
 
 #include "daemon/base/error.h"
 #include "daemon/json-util.h"
+#include "qmp/qmp-plan.h"
 
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
@@ -78,30 +79,57 @@ libvirt_xml(virDomainPtr domain, unsigned flags, GError **error)
 	return copy;
 }
 
+/* The whole reply, {"return": ...} or {"error": ...}. */
+static struct json_object *
+monitor_command(virDomainPtr domain, struct json_object *request, GError **error)
+{
+	char *text = NULL;
+	struct json_object *reply;
+
+	if (virDomainQemuMonitorCommand(domain, json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN), &text, 0) < 0) {
+		libvirt_set_error(error, json_get_str(request, "execute"));
+		return NULL;
+	}
+	reply = json_parse(text, strlen(text), error);
+	free(text);
+	if (!reply)
+		g_prefix_error(error, "%s: ", json_get_str(request, "execute"));
+	return reply;
+}
+
 struct json_object *
 libvirt_qmp(virDomainPtr domain, const char *command, struct json_object *arguments, GError **error)
 {
 	g_autoptr(json_object_ptr) request = json_put_str(json_object_new_object(), "execute", command);
 	g_autoptr(json_object_ptr) reply = NULL;
-	char *text = NULL;
 	struct json_object *refusal;
 
 	if (arguments)
 		json_put_value(request, "arguments", arguments);
-	if (virDomainQemuMonitorCommand(domain, json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN), &text, 0) < 0) {
-		libvirt_set_error(error, command);
-		return NULL;
-	}
-	reply = json_parse(text, strlen(text), error);
-	free(text);
-	if (!reply) {
-		g_prefix_error(error, "%s: ", command);
-		return NULL;
-	}
+	reply = monitor_command(domain, request, error);
 	refusal = json_get(reply, "error");
 	if (refusal) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_QMP, "%s: %s", command, json_get_str(refusal, "desc") ? json_get_str(refusal, "desc") : "refused");
 		return NULL;
 	}
 	return g_steal_pointer(&reply);
+}
+
+bool
+libvirt_run_plan(virDomainPtr domain, struct qmp_plan *plan, GError **error)
+{
+	struct json_object *command;
+	unsigned flags;
+	int fd;
+
+	while ((command = qmp_plan_next(plan, &fd, &flags))) {
+		g_autoptr(json_object_ptr) owned = command, reply = NULL;
+
+		g_assert(fd < 0);	/* descriptors go through the guard's monitor only */
+		reply = monitor_command(domain, command, error);
+		if (!reply || !qmp_plan_reply(plan, reply, error))
+			return false;
+		g_usleep(qmp_plan_pause_ms(plan) * 1000ul);
+	}
+	return true;
 }

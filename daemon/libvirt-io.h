@@ -10,6 +10,8 @@
 #include <libvirt/libvirt.h>
 #include <stdbool.h>
 
+struct qmp_plan;	/* qmp/qmp-plan.h */
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virConnect, virConnectClose)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
@@ -23,3 +25,5 @@ bool libvirt_is_running(virDomainPtr domain);
 char *libvirt_xml(virDomainPtr domain, unsigned flags, GError **error);
 /* One QMP command over libvirt's monitor; arguments (taken) may be NULL. The whole {"return": ...}; QEMU's refusal is FTD_ERROR_QMP. */
 struct json_object *libvirt_qmp(virDomainPtr domain, const char *command, struct json_object *arguments, GError **error);
+/* Carries a plan out, without its undo. A step that gets no answer at all ends it (FTD_ERROR_LIBVIRT). */
+bool libvirt_run_plan(virDomainPtr domain, struct qmp_plan *plan, GError **error);

@@ -8,7 +8,8 @@
  *   newest record          primary here                         standby here
  *   none, or older         never armed: an ordinary domain      never armed: a copy of nothing
  *   the pair's own         wait: the standby claims the next    nobody will ever promote it; but the primary may be lost
- *                          one, or its host is lost too         as well, so its images stay
+ *                          one. If it does not, claim it: this  as well, so its images stay
+ *                          copy is ahead of all it ever sent
  *   newer, ours            keep                                 keep: it won, and its disks are the only good ones
  *   newer, somebody's      stale: stop                          stale: remove
  *   silence                wait                                 wait
@@ -52,6 +53,8 @@ pair_record_copy(const struct pair_record *r)
 	copy->defined = r->defined;
 	copy_list(copy->images, r->images);
 	copy_list(copy->overlays, r->overlays);
+	if (r->parameters)	/* json-c counts references without a lock: nothing is shared between threads */
+		json_object_deep_copy(r->parameters, &copy->parameters, NULL);
 	return copy;
 }
 
@@ -65,6 +68,7 @@ pair_record_free(struct pair_record *r)
 	g_free(r->peer);
 	g_ptr_array_unref(r->images);
 	g_ptr_array_unref(r->overlays);
+	json_object_put(r->parameters);
 	g_free(r);
 }
 
@@ -87,6 +91,8 @@ pair_record_encode(const struct pair_record *r)
 	json_put_str(o, "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
 	json_put_bool(json_put_u64(o, "generation", r->generation), "defined", r->defined);
 	json_put_value(json_put_value(o, "images", encode_list(r->images)), "overlays", encode_list(r->overlays));
+	if (r->parameters)
+		json_put_value(o, "parameters", json_object_get(r->parameters));
 	return g_strconcat(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY), "\n", NULL);
 }
 
@@ -119,6 +125,8 @@ pair_record_decode(const char *text, gsize length, GError **error)
 	}
 	r = pair_record_new(uuid, domain, peer, strcmp(role, "primary") == 0 ? FAILOVER_PRIMARY : FAILOVER_STANDBY, json_get_u64(o, "generation"));
 	r->defined = json_get_bool(o, "defined");
+	if (json_object_is_type(json_get(o, "parameters"), json_type_object))
+		r->parameters = json_object_get(json_get(o, "parameters"));
 	if (!decode_list(json_get(o, "images"), r->images) || !decode_list(json_get(o, "overlays"), r->overlays)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the record of a pair names a file that is not an absolute path");
 		return NULL;
@@ -149,5 +157,7 @@ pair_end_judge(const struct pair_end_facts *f)
 		return strcmp(f->newest->active, f->self) == 0 ? PAIR_END_KEEP : PAIR_END_REMOVE;
 	if (f->role == FAILOVER_STANDBY)
 		return PAIR_END_STOP;
-	return f->domain_runs ? PAIR_END_WAIT : PAIR_END_KEEP;
+	if (!f->domain_runs)
+		return PAIR_END_KEEP;
+	return f->waited && strcmp(f->newest->active, f->self) == 0 ? PAIR_END_CLAIM : PAIR_END_WAIT;
 }

@@ -9,6 +9,7 @@
 #include "policy/failover.h"
 
 #include <glib.h>
+#include <json-c/json.h>
 #include <stdbool.h>
 
 struct pair_record {
@@ -19,6 +20,7 @@ struct pair_record {
 	bool defined;			/* we defined the domain here */
 	GPtrArray *images;		/* char *: image files that we created */
 	GPtrArray *overlays;		/* char *: overlay files */
+	struct json_object *parameters;	/* primary: QEMU's migration parameters from before the pair; NULL: not known */
 };
 
 struct pair_record *pair_record_new(const char *uuid, const char *domain, const char *peer, enum failover_role role, guint64 generation);
@@ -34,6 +36,7 @@ enum pair_end {
 	PAIR_END_REMOVE,	/* the copy here is stale for good: stop it, undo all that was made for it */
 	PAIR_END_STOP,		/* the copy here can never be promoted any more, but nobody has won yet: stop it, leave its images alone */
 	PAIR_END_WAIT,		/* nothing is known: ask again later */
+	PAIR_END_CLAIM,		/* claim the next generation for the copy here, by its own: granted is KEEP, denied REMOVE, silence WAIT */
 	PAIR_END_LAST
 };
 
@@ -45,5 +48,6 @@ struct pair_end_facts {
 	int register_known;		/* arbiter_read(): 1 found, 0 no record, -1 silent */
 	const struct arbiter_record *newest;
 	bool domain_runs;
+	bool waited;			/* long enough for the other side to have claimed, were it there */
 };
 enum pair_end pair_end_judge(const struct pair_end_facts *f);

@@ -15,6 +15,8 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/primary-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -24,10 +26,12 @@
 #include <string.h>
 
 #define RETRY_S 2
-#define EARLIER_END_S 15	/* for a new pair to wait for the end of an earlier one of the same domain */
-#define EARLIER_POLL_MS 200
+#define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
+#define EARLIER_POLL_MS 50
+#define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
+#define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
-#define GUEST_ENDED_TIMEOUT_MS 10000
+#define NEWS_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
 #define GUARD_STATE_SUFFIX ".json"	/* durable-state.h, written by the guard */
 
@@ -37,10 +41,13 @@ struct pair {
 	enum pair_phase phase;
 	guint64 connection;
 	struct json_object *last;
+	gint64 orphan_since;		/* 0: it is none */
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
+	guint retry;
 	char *finished, *why;		/* from the guard's last event */
+	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
 struct pairs {
@@ -91,7 +98,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, json_copy(pair->last) };
 	return i;
 }
 
@@ -193,26 +200,41 @@ place_for(struct pairs *p, const struct pair_record *record)
 	return pair;
 }
 
-/* An earlier pair of the domain that only waits for its end (this host was down, say) is ended first, so that a pair can be made anew at once. */
-static void
-finish_earlier(struct pairs *p, const char *uuid)
+void
+pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
-	for (gint64 end = g_get_monotonic_time() + EARLIER_END_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
-		g_autoptr(pair_info) info = pairs_find(p, uuid);
+	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000;
 
-		if (!info || (info->phase != PAIR_ORPHAN && info->phase != PAIR_ENDING))
+	for (; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
+		bool left = info && other_side && strcmp(info->record->peer, other_side) == 0;
+
+		if (!info || info->phase == PAIR_ENDED || info->phase == PAIR_FORMING)
 			return;
-		pairs_end(p, uuid, NULL, NULL);
+		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
+			return;
+		if (info->phase == PAIR_ORPHAN)
+			pairs_end(p, info->record->uuid, NULL, NULL);
 	}
 }
 
-bool
-pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+void
+pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms)
+{
+	for (gint64 end = g_get_monotonic_time() + patience_ms * (gint64)1000; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
+		g_autoptr(pair_info) info = pairs_find(p, domain);
+
+		if (!info || info->phase == PAIR_ENDED)
+			return;
+	}
+}
+
+static bool
+take_place(struct pairs *p, const struct pair_record *record, guint64 connection)
 {
 	struct pair *pair;
 	bool taken;
 
-	finish_earlier(p, record->uuid);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, record->uuid);
 	taken = pair && pair->phase != PAIR_ENDED;
@@ -220,13 +242,25 @@ pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connectio
 		pair = place_for(p, record);
 		pair->phase = PAIR_FORMING;
 		pair->connection = connection;
+		pair->orphan_since = 0;
 	}
 	g_mutex_unlock(&p->lock);
-	if (taken) {
+	return !taken;
+}
+
+bool
+pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
+{
+	pairs_settle(p, record->uuid, NULL, EARLIER_END_MS);
+	if (!take_place(p, record, connection)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair on %s already; see ftctl status", record->domain, p->host->name);
 		return false;
 	}
-	return write_record(p->host, record, error);
+	if (write_record(p->host, record, error))
+		return true;
+	g_prefix_error(error, "what is made for the pair cannot be written down: ");
+	pairs_end(p, record->uuid, "ended", "setup-failed");
+	return false;
 }
 
 bool
@@ -289,46 +323,57 @@ pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **erro
 
 /* A manual register is this host's alone: of a pair that was armed it knows nothing until it was told who goes on. */
 static int
-ask_register(struct pairs *p, const struct pair_record *r, struct arbiter_record *newest)
+ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, struct arbiter_record *newest)
 {
 	g_autoptr(GError) error = NULL;
 	bool armed;
-	g_autoptr(arbiter) asked = pairs_arbiter(p->host, r->uuid, &armed, &error);
-	int known = asked ? arbiter_read(asked, r->uuid, newest, &error) : -1;
+	int known;
 
-	if (known >= 0 && arbiter_is_manual(asked) && armed && (known == 0 || newest->generation <= r->generation))
+	*asked = pairs_arbiter(p->host, r->uuid, &armed, &error);
+	known = *asked ? arbiter_read(*asked, r->uuid, newest, &error) : -1;
+	if (known >= 0 && arbiter_is_manual(*asked) && armed && (known == 0 || newest->generation <= r->generation))
 		return -1;
 	return known;
 }
 
+/* The guard that would have claimed is dead, so ftd does it for it. */
 static enum pair_end
-judge(struct pairs *p, const struct pair_record *r, const char *finished)
+claim_for(struct pairs *p, const struct pair_record *r, struct arbiter *asked)
 {
+	struct arbiter_record claim = { .generation = r->generation + 1, .written_at = g_get_real_time() / G_USEC_PER_SEC }, holder;
+	g_autofree char *unique = g_uuid_string_random();
+	g_autoptr(GError) error = NULL;
+	enum arbiter_verdict verdict;
+
+	g_strlcpy(claim.pair, r->uuid, sizeof(claim.pair));
+	g_strlcpy(claim.active, p->host->name, sizeof(claim.active));
+	g_strlcpy(claim.reason, "guard-gone", sizeof(claim.reason));
+	g_strlcpy(claim.nonce, unique, sizeof(claim.nonce));
+	verdict = arbiter_claim(asked, &claim, &holder, &error);
+	if (verdict == ARBITER_SILENT)
+		return PAIR_END_WAIT;
+	host_event(p->host, r->domain, "claim", "generation %" G_GUINT64_FORMAT " of %s %s", claim.generation, r->domain,
+		   verdict == ARBITER_GRANTED ? "is this host's" : "belongs to the other side");
+	return verdict == ARBITER_GRANTED ? PAIR_END_KEEP : PAIR_END_REMOVE;
+}
+
+static enum pair_end
+judge(struct pairs *p, const struct pair_info *info, const char *finished)
+{
+	const struct pair_record *r = info->record;
 	struct arbiter_record newest = { 0 };
 	struct pair_end_facts facts = { .role = r->role, .generation = r->generation, .self = p->host->name, .finished = finished, .register_known = -1,
 					.newest = &newest };
+	g_autoptr(arbiter) asked = NULL;
+	enum pair_end end;
 
 	if (!finished) {
-		facts.register_known = ask_register(p, r, &newest);
+		facts.register_known = ask_register(p, r, &asked, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
+		facts.waited = info->orphan_since && g_get_monotonic_time() - info->orphan_since > CLAIM_AFTER_MS * (gint64)1000;
 	}
-	return pair_end_judge(&facts);
-}
-
-static bool
-destroy_domain(struct host *h, const struct pair_record *r)
-{
-	g_autoptr(GError) error = NULL;
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
-
-	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
-		return true;
-	if (dom && libvirt_is_running(dom) && virDomainDestroy(dom) < 0 && libvirt_is_running(dom))
-		libvirt_set_error(&error, "destroying the stale domain");
-	if (error)
-		host_event(h, r->domain, "error", "%s; trying again", error->message);
-	return !error;
+	end = pair_end_judge(&facts);
+	return end == PAIR_END_CLAIM ? claim_for(p, r, asked) : end;
 }
 
 static bool
@@ -336,7 +381,29 @@ carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finish
 {
 	if (r->role == FAILOVER_STANDBY)
 		return standby_end(p->host, r, end, finished);
-	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
+	return primary_end(p->host, r, end, finished);
+}
+
+/* Before the record is forgotten: a copy that stays defined here and is not the newest one is not to be started by hand. */
+static bool
+note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = NULL;
+	g_autoptr(virDomain) dom = NULL;
+
+	if (end == PAIR_END_KEEP) {
+		stale_clear(p->host, r->uuid);
+		return true;
+	}
+	conn = libvirt_open(p->host->config->libvirt_uri, &error);
+	dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
+		return true;
+	if (dom && stale_mark(p->host, r->uuid, r->domain, r->peer, &error))
+		return true;
+	host_event(p->host, r->domain, "error", "%s; trying again", error->message);
+	return false;
 }
 
 static struct json_object *
@@ -373,9 +440,12 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 static gboolean retry_end(gpointer pair);
 
 static void
-schedule_retry(gpointer pair)
+schedule_retry(gpointer data)
 {
-	g_timeout_add_seconds(RETRY_S, retry_end, pair);
+	struct pair *pair = data;
+
+	if (!pair->retry)
+		pair->retry = g_timeout_add_seconds(RETRY_S, retry_end, pair);
 }
 
 static void
@@ -388,6 +458,8 @@ become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	pair->phase = PAIR_ORPHAN;
+	if (!pair->orphan_since)
+		pair->orphan_since = g_get_monotonic_time();
 	g_mutex_unlock(&p->lock);
 	main_invoke(schedule_retry, pair);
 }
@@ -400,6 +472,7 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 		[PAIR_END_REMOVE] = "is no longer here: this copy was stale and is removed",
 		[PAIR_END_STOP] = "has lost its standby here; its images were left alone",
 		[PAIR_END_WAIT] = "waits for the arbiter",
+		[PAIR_END_CLAIM] = "claims the next generation",
 	};
 
 	if (end == PAIR_END_KEEP && g_strcmp0(finished, "ended") == 0)
@@ -416,8 +489,8 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 	if (!info || !change_phase(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE | 1u << PAIR_ORPHAN, PAIR_ENDING))
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
-	end = judge(p, info->record, finished);
-	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL)) {
+	end = judge(p, info, finished);
+	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL) || !note_stale(p, info->record, end)) {
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
@@ -464,6 +537,7 @@ retry_end(gpointer data)
 {
 	struct pair *pair = data;
 
+	pair->retry = 0;
 	if (pair->phase == PAIR_ORPHAN)
 		start_end(pair->pairs, pair->record->uuid, NULL, NULL);
 	return G_SOURCE_REMOVE;
@@ -488,6 +562,8 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
+	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
+		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -513,6 +589,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
+	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }
 
@@ -556,30 +633,98 @@ pairs_connection_ended(struct pairs *p, guint64 connection)
 	}
 }
 
-static struct json_object *
-guest_ended_work(struct job *job, gpointer data, GError **error)
+/* Pairs are never freed: what is found stays. */
+static struct pair *
+find_primary(struct pairs *p, const char *uuid)
 {
-	struct end_job *e = data;
-	g_autoptr(json_object_ptr) reply = guard_call(e->pairs->host, e->uuid, "GuestEnded", false, NULL, NULL, GUEST_ENDED_TIMEOUT_MS, error);
+	struct pair *pair;
 
-	return g_steal_pointer(&reply);
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	if (pair && (pair->phase != PAIR_ACTIVE || pair->record->role != FAILOVER_PRIMARY))
+		pair = NULL;
+	g_mutex_unlock(&p->lock);
+	return pair;
+}
+
+bool
+pairs_is_primary(struct pairs *p, const char *uuid)
+{
+	return find_primary(p, uuid) != NULL;
+}
+
+static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+	/* A guard that is gone, or hangs, is somebody else's business. */
 }
 
 void
-pairs_guest_ended(struct pairs *p, const char *uuid)
+pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
-	g_autoptr(pair_info) info = pairs_find(p, uuid);
-	struct end_job *e;
+	static const struct { const char *method, *event, *text; } known[] = {
+		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
+		[DOMAIN_SUSPENDED] = { "GuestSuspended", "guest-suspended", "the domain was suspended" },
+		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
+		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
+		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
+	};
+	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
+	struct pair *pair = find_primary(p, uuid);
 
-	if (!info || info->phase != PAIR_ACTIVE || info->record->role != FAILOVER_PRIMARY)
+	if (!pair)
 		return;
-	host_event(p->host, info->record->domain, "guest-ended", "the domain was shut down or destroyed on purpose");
-	e = g_new0(struct end_job, 1);
-	*e = (struct end_job){ .pairs = p, .uuid = g_strdup(uuid) };
-	job_start(guest_ended_work, e, end_free, NULL, NULL, NULL);
+	if ((news == DOMAIN_SUSPENDED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
+		return;
+	host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
+	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
+		return;
+	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
+	varlink_call_async(socket, method, NULL, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */
+
+/* A record that cannot be read: what its guard was started with tells whose pair it is, if this host has not been down since. Images that were made for the pair are
+ * not known then, and stay. */
+static struct pair_record *
+record_of_guard(const struct host *h, const char *uuid, GError **error)
+{
+	g_autofree char *path = host_pair_file(h, uuid, "guard.json"), *text = NULL;
+	g_autoptr(guard_config) c = NULL;
+	struct pair_record *record;
+	gsize length;
+
+	if (!g_file_get_contents(path, &text, &length, error))
+		return NULL;
+	c = guard_config_decode(text, length, error);
+	if (!c)
+		return NULL;
+	record = pair_record_new(c->pair, c->domain, c->peer, c->role, c->generation);
+	for (guint i = 0; i < c->n_disks; i++) {
+		if (c->disks[i].active)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].active));
+		if (c->disks[i].hidden)
+			g_ptr_array_add(record->overlays, g_strdup(c->disks[i].hidden));
+	}
+	return record;
+}
+
+static struct pair_record *
+repair_record(const struct host *h, const char *path, const GError *fault)
+{
+	g_autofree char *uuid = g_path_get_basename(path);
+	g_autoptr(GError) error = NULL;
+	struct pair_record *record;
+
+	*strstr(uuid, RECORD_SUFFIX) = '\0';
+	record = g_uuid_string_is_valid(uuid) ? record_of_guard(h, uuid, &error) : NULL;
+	if (record && write_record(h, record, &error))
+		log_error("pairs", "%s: %s; it was written anew from what the pair's guard was started with", path, fault->message);
+	else
+		log_error("pairs", "%s: %s; what it stands for is not cleaned up: look for it, then remove the file", path, fault->message);
+	return record;
+}
 
 static void
 load_record(struct pairs *p, const char *path)
@@ -592,10 +737,10 @@ load_record(struct pairs *p, const char *path)
 
 	if (g_file_get_contents(path, &text, &length, &error))
 		record = pair_record_decode(text, length, &error);
-	if (!record) {
-		log_error("pairs", "%s: %s; what it stands for is not cleaned up", path, error->message);
+	if (!record)
+		record = repair_record(p->host, path, error);
+	if (!record)
 		return;
-	}
 	g_mutex_lock(&p->lock);
 	pair = place_for(p, record);
 	pair->phase = PAIR_ACTIVE;	/* a forming one, too: only its guard or the register can tell now what it became */

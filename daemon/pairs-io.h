@@ -9,6 +9,7 @@
 #pragma once
 
 #include "daemon/host-io.h"
+#include "daemon/libvirt-events-io.h"
 #include "daemon/pair-record.h"
 
 enum pair_phase {
@@ -23,6 +24,7 @@ struct pair_info {		/* a copy */
 	struct pair_record *record;
 	enum pair_phase phase;
 	guint64 connection;	/* of the peer's daemon that asked for a forming standby */
+	gint64 orphan_since;	/* 0: it is none */
 	struct json_object *last;	/* ended: its last status */
 };
 void pair_info_free(struct pair_info *i);
@@ -38,6 +40,10 @@ void pairs_load(struct pairs *p);
 struct pair_info *pairs_find(struct pairs *p, const char *domain);
 GPtrArray *pairs_list(struct pairs *p);		/* struct pair_info *, sorted by domain name */
 
+/* Waits while an earlier pair of that domain ends (one that waits for its end, because this host was down, say, is ended now), so that a new one can be made at once.
+ * With `other_side`, a pair with that host is taken to be ending even if its guard here does not know yet. */
+void pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms);
+void pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms);	/* until nothing of it is left to clean up */
 /* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */
 bool pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error);
 bool pairs_update(struct pairs *p, const struct pair_record *record, GError **error);	/* by the owner of a forming pair */
@@ -52,5 +58,6 @@ void pairs_connection_ended(struct pairs *p, guint64 connection);
  * configured one. *armed: its guard was armed, or may have been. NULL: FTD_ERROR_CONFIG.
  */
 struct arbiter *pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error);
-/* libvirt says that the domain was shut down or destroyed on purpose. Main thread. */
-void pairs_guest_ended(struct pairs *p, const char *uuid);
+/* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */
+bool pairs_is_primary(struct pairs *p, const char *uuid);
+void pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail);

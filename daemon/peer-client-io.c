@@ -90,6 +90,17 @@ is_answered(const struct peer_client *c)
 	return c->answer.object != NULL;
 }
 
+static void
+explain(GError **error, unsigned port)
+{
+	g_autofree char *text = NULL;
+
+	if (!error || !g_error_matches(*error, FTD_ERROR, FTD_ERROR_PEER_UNREACHABLE))
+		return;
+	text = g_steal_pointer(&(*error)->message);
+	(*error)->message = g_strdup_printf("%s; is the host up and its name right, does ftd run there, and is its peer-port %u too?", text, port);
+}
+
 struct peer_client *
 peer_client_connect(const char *host, unsigned port, struct peer_credentials *creds, unsigned timeout_ms, GError **error)
 {
@@ -99,8 +110,11 @@ peer_client_connect(const char *host, unsigned port, struct peer_credentials *cr
 	c->context = g_main_context_ref_thread_default();
 	c->host = g_strdup(host);
 	c->link = peer_link_connect(host, port, NULL, PEER_CHANNEL_CONTROL, creds, timeout_ms, &callbacks, c);
-	if (!wait_for(c, is_established, timeout_ms + 500, error))
+	peer_link_set_dead_after(c->link, PEER_LINK_DEAD_AFTER_S);
+	if (!wait_for(c, is_established, timeout_ms + 500, error)) {
+		explain(error, port);
 		return NULL;
+	}
 	return g_steal_pointer(&c);
 }
 

@@ -70,7 +70,7 @@ struct peer_link {
 	struct peer_credentials *creds;
 	gnutls_session_t session;
 	char *host, *verify_host, *name;	/* name: how the peer is called in error texts */
-	unsigned port, timeout_ms;
+	unsigned port, timeout_ms, dead_after_s;
 	int priority;
 	int64_t deadline, attempt_deadline;
 	GError *failure;	/* found outside of a dispatch; reported by the next one */
@@ -208,7 +208,7 @@ teardown(struct peer_link *l)
 static void
 link_end(struct peer_link *l, GError *error)
 {
-	g_autoptr(GError) owned = error;
+	g_autoptr(GError) owned G_GNUC_UNUSED = error;
 
 	if (l->state == LINK_CLOSED)
 		return;
@@ -541,12 +541,35 @@ receive(struct peer_link *l)
 
 /* ---- connecting ---- */
 
+/* Probes while it is idle, TCP_USER_TIMEOUT while something is under way (tcp(7)). */
+static void
+set_keepalive(struct peer_link *l)
+{
+	int one = 1, interval = MAX((int)l->dead_after_s / 5, 1), count = 4, unanswered_ms = (int)l->dead_after_s * 1000;
+
+	setsockopt(l->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+	setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &interval, sizeof interval);
+	setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+	setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+	setsockopt(l->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_ms, sizeof unanswered_ms);
+}
+
+void
+peer_link_set_dead_after(struct peer_link *l, unsigned seconds)
+{
+	l->dead_after_s = seconds;
+	if (l->fd >= 0)
+		set_keepalive(l);
+}
+
 static void
 start_handshake(struct peer_link *l)
 {
 	int one = 1;
 
 	setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (l->dead_after_s)
+		set_keepalive(l);
 	l->transport = g_malloc(TRANSPORT_BUFFER);
 	l->session = peer_credentials_session(l->creds, l->client, l->verify_host);
 	gnutls_transport_set_ptr(l->session, l);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One mutually authenticated TLS 1.3 connection of the FT link, carrying peer-protocol.h frames; with peer-credentials-io the only place that knows GnuTLS.
- * Non-blocking, driven by the thread-default GMainContext of the thread that made it. TCP_NODELAY; SO_KEEPALIVE off (heartbeats do that).
+ * Non-blocking, driven by the thread-default GMainContext of the thread that made it. TCP_NODELAY; no SO_KEEPALIVE unless asked for (guards have heartbeats).
  * Any callback may call any function on its link, peer_link_close() too. None is called from inside of a peer_link_*() call.
  */
 #pragma once
@@ -43,6 +43,8 @@ void peer_link_set_generation(struct peer_link *l, uint64_t generation);	/* sent
 #define PEER_LINK_QUEUE_SOFT ((size_t)4 << 20)
 #define PEER_LINK_QUEUE_HARD ((size_t)1 << 30)
 void peer_link_set_queue_limit(struct peer_link *l, size_t soft, size_t hard);
+#define PEER_LINK_DEAD_AFTER_S 15	/* between daemons */
+void peer_link_set_dead_after(struct peer_link *l, unsigned seconds);	/* a silent end is noticed: the kernel asks the other side, and closes the link without its answer */
 void peer_link_close(struct peer_link *l);	/* flushes what it can without blocking, frees; closed() is not called */
 typedef struct peer_link peer_link;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(peer_link, peer_link_close)

@@ -205,6 +205,7 @@ on_accepted(int fd, const char *from, gpointer user_data)
 	g_ptr_array_add(s->connections, c);
 	creds = s->credentials(s->user_data);
 	c->link = peer_link_accept(fd, creds, HANDSHAKE_TIMEOUT_MS, &callbacks, c);
+	peer_link_set_dead_after(c->link, PEER_LINK_DEAD_AFTER_S);
 	peer_credentials_unref(creds);
 }
 

@@ -16,6 +16,7 @@
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -26,9 +27,11 @@
 
 #define STATUS_TIMEOUT_MS 1000
 #define VERB_TIMEOUT_MS 60000
+#define END_TIMEOUT_MS 10000
 #define CONNECT_TIMEOUT_MS 5000
 #define WORD_TIMEOUT_S 20
 #define WORD_POLL_US 50000
+#define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
 	struct host *host;
@@ -123,8 +126,10 @@ verb_here(struct host *h, const struct pair_record *r, const char *method, GErro
 
 	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
-	if (reply)
+	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
+		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
 		return reply;
+	}
 	if (g_error_matches(silent, FTD_ERROR, FTD_ERROR_ARBITER_SILENT))
 		a = pairs_arbiter(h, r->uuid, &armed, NULL);
 	if (a && arbiter_is_manual(a))
@@ -235,7 +240,7 @@ status_all(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_STATUS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS };
 
 struct work {
 	struct host *host;
@@ -270,6 +275,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return pair_verb(w->host, w->domain, VERB_FAILOVER, error);
 	case DO_FORCE:
 		return force_here(w->host, w->domain, error);
+	case DO_FORGET:
+		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
 	default:
@@ -353,6 +360,13 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 }
 
 static void
+on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Forget by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_FORGET, true, false);
+}
+
+static void
 on_status(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_STATUS, false, false);
@@ -430,7 +444,10 @@ static struct json_object *
 peer_inspect(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
+	const char *uuid = json_get_str(parameters, "uuid");
 
+	if (uuid)
+		pairs_settle(s->host->pairs, uuid, caller->name, SETTLE_TIMEOUT_MS);
 	return host_inspect(s->host->name, s->host->config->libvirt_uri, parameters, error);
 }
 
@@ -551,6 +568,7 @@ current_credentials(gpointer user_data)
 
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true },
+	{ "Forget", on_forget, true },
 	{ "Status", on_status, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 

@@ -103,7 +103,7 @@ open_base(const struct arbiter *a, GError **error)
 
 	if (fd < 0 && errno == ENOENT)
 		silent(error, "arbiter %s: the directory does not exist on this host; mount the share or create it (it must be the same directory on both "
-		       "hosts), or correct 'arbiter'", a->spec);
+		       "hosts), or correct arbiter= in ftd.conf", a->spec);
 	else if (fd < 0)
 		silent_errno(error, a, "open the directory", errno);
 	return fd;

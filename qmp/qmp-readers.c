@@ -74,6 +74,16 @@ qmp_read_status(struct json_object *reply, char status[32], bool *running, GErro
 	return true;
 }
 
+bool
+qmp_read_left_stopped(struct json_object *reply)
+{
+	char status[32];
+	bool running;
+
+	return qmp_read_status(reply, status, &running, NULL) && !running &&
+	       (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0 || strcmp(status, "colo") == 0);
+}
+
 /* MigrationInfo: everything is optional; an empty object before the first migration, no "ram" before the set-up is done. */
 bool
 qmp_read_migration(struct json_object *reply, struct qmp_migration *out, GError **error)

@@ -280,6 +280,24 @@ qmp_recipe_primary_disk_detach(unsigned i)
 	return p;
 }
 
+/* x-colo-lost-heartbeat always: without it a guest that was caught inside a checkpoint stays stopped (migration/colo-failover.c). The network before the disks: a
+ * mirror job may take its time to end, and the guest's output should not. Capabilities are refused until a migration that lost its socket has ended. */
+struct qmp_plan *
+qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old)
+{
+	struct qmp_plan *p = qmp_plan_new("detach");
+
+	qmp_plan_add(p, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	for (unsigned i = 0; i < nics; i++)
+		qmp_plan_append(p, qmp_recipe_primary_nic_detach(i));
+	for (unsigned i = 0; i < disks; i++)
+		qmp_plan_append(p, qmp_recipe_primary_disk_detach(i));
+	qmp_plan_add(p, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
+	if (old)
+		qmp_plan_add(p, qmp_restore_migration_parameters(old), NULL, -1, QMP_STEP_MAY_FAIL);
+	return p;
+}
+
 static void
 plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path, const char *backing)
 {

@@ -30,6 +30,9 @@ struct qmp_disk {
 
 struct qmp_plan *qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic);	/* getfd, chardev-add, object-add x3 with undo */
 struct qmp_plan *qmp_recipe_primary_nic_detach(unsigned i);			/* mir, out, rel and their chardevs; all MAY_FAIL */
+/* All of it, on a primary whose sockets have no far end any more: lost-heartbeat, NICs, disks, capabilities; `old`, if not NULL, is what to restore of the
+ * migration parameters (a query-migrate-parameters reply's "return"). Every step MAY_FAIL: what was never attached is not there. */
+struct qmp_plan *qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old);
 struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
 /* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched cap, inj and rel off already, so the SVM speaks from that moment: frames that must leave before
  * its own go through rel before it. This switches rel on again (what was written to it meanwhile leaves then), removes cap, then inj; rel is kept until _finish.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/base/error.h"
+#include "daemon/json-util.h"
 #include "daemon/pair-record.h"
 
 #include <setjmp.h>
@@ -22,6 +23,7 @@ test_round_trip(void **state)
 	r->defined = true;
 	g_ptr_array_add(r->images, g_strdup("/img/a"));
 	g_ptr_array_add(r->overlays, g_strdup("/img/a.ftd-active"));
+	r->parameters = json_put_u64(json_object_new_object(), "max-bandwidth", 9);
 	copy = pair_record_copy(r);
 	text = pair_record_encode(copy);
 	back = pair_record_decode(text, strlen(text), &error);
@@ -30,6 +32,7 @@ test_round_trip(void **state)
 	assert_int_equal(back->generation, 7);
 	assert_true(back->defined);
 	assert_string_equal(g_ptr_array_index(back->images, 0), "/img/a");
+	assert_int_equal(json_get_u64(back->parameters, "max-bandwidth"), 9);
 	again = pair_record_encode(back);
 	assert_string_equal(again, text);
 }
@@ -57,7 +60,7 @@ static void
 test_judge(void **state)
 {
 	enum { NO = 0, YES = 1, SILENT = -1 };
-	static const struct { const char *finished; int known; uint64_t newest; const char *active; bool runs; enum pair_end primary, standby; } cases[] = {
+	static const struct { const char *finished; int known; uint64_t newest; const char *active; bool runs; enum pair_end primary, standby; bool waited; } cases[] = {
 		{ "solo", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_KEEP },
 		{ "fenced", SILENT, 0, "", true, PAIR_END_REMOVE, PAIR_END_REMOVE },
 		{ "ended", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_REMOVE },
@@ -66,6 +69,11 @@ test_judge(void **state)
 		{ NULL, YES, 4, "x", true, PAIR_END_KEEP, PAIR_END_REMOVE },
 		{ NULL, YES, 5, "x", true, PAIR_END_WAIT, PAIR_END_STOP },
 		{ NULL, YES, 5, "x", false, PAIR_END_KEEP, PAIR_END_STOP },
+		{ NULL, YES, 5, "self", true, PAIR_END_WAIT, PAIR_END_STOP },
+		{ NULL, YES, 5, "self", true, PAIR_END_CLAIM, PAIR_END_STOP, true },
+		{ NULL, YES, 5, "x", true, PAIR_END_WAIT, PAIR_END_STOP, true },
+		{ NULL, YES, 5, "self", false, PAIR_END_KEEP, PAIR_END_STOP, true },
+		{ NULL, SILENT, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT, true },
 		{ NULL, YES, 6, "self", true, PAIR_END_KEEP, PAIR_END_KEEP },
 		{ NULL, YES, 6, "x", true, PAIR_END_REMOVE, PAIR_END_REMOVE },
 	};
@@ -73,7 +81,7 @@ test_judge(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		struct arbiter_record newest = { .generation = cases[i].newest };
 		struct pair_end_facts f = { .generation = 5, .self = "self", .finished = cases[i].finished, .register_known = cases[i].known, .newest = &newest,
-					    .domain_runs = cases[i].runs };
+					    .domain_runs = cases[i].runs, .waited = cases[i].waited };
 
 		g_strlcpy(newest.active, cases[i].active, sizeof(newest.active));
 		f.role = FAILOVER_PRIMARY;

@@ -68,6 +68,26 @@ status(void **state)
 }
 
 static void
+left_stopped(void **state)
+{
+	static const struct { const char *reply; bool ours; } cases[] = {
+		{ "{\"return\":{\"status\":\"finish-migrate\",\"running\":false}}", true },
+		{ "{\"return\":{\"status\":\"postmigrate\",\"running\":false}}", true },
+		{ "{\"return\":{\"status\":\"colo\",\"running\":false}}", true },
+		{ "{\"return\":{\"status\":\"running\",\"running\":true}}", false },
+		{ "{\"return\":{\"status\":\"paused\",\"running\":false}}", false },
+		{ "{\"return\":{\"status\":\"io-error\",\"running\":false}}", false },
+		{ "{\"return\":{}}", false },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(json_object) r = parse(cases[i].reply);
+
+		assert_int_equal(qmp_read_left_stopped(r), cases[i].ours);
+	}
+}
+
+static void
 migration(void **state)
 {
 	static const char active[] = "{\"return\":{\"status\":\"active\",\"setup-time\":1,\"total-time\":9,\"ram\":{\"total\":84680704,\"postcopy-requests\":0,"
@@ -145,7 +165,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(status), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(overlay),
+		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(overlay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

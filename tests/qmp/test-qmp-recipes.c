@@ -158,6 +158,20 @@ primary_disk(void **state)
 	assert_recipe(qmp_recipe_primary_disk_detach(2), LINES(JOB("job-cancel"), JOB("job-dismiss"), BLOCKDEV_DEL("ftd-nbd2")), NULL);
 }
 
+static void
+primary_all(void **state)
+{
+	g_autoptr(json_object) old = parse("{\"max-bandwidth\":7,\"x-checkpoint-delay\":20000,\"downtime-limit\":300}");
+#define LOST_HEARTBEAT "{\"execute\":\"x-colo-lost-heartbeat\"}"
+#define CAPABILITIES_OFF C("migrate-set-capabilities", "\"capabilities\":[{\"capability\":\"return-path\",\"state\":false},{\"capability\":\"x-colo\",\"state\":false}]")
+#define NIC_OFF(i) OBJECT_DEL("mir" i), CHARDEV_REMOVE("mir" i), OBJECT_DEL("out" i), CHARDEV_REMOVE("out" i), OBJECT_DEL("rel" i), CHARDEV_REMOVE("rel" i)
+
+	assert_recipe(qmp_recipe_primary_detach(2, 0, old),
+		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7,\"downtime-limit\":300")), NULL);
+	assert_recipe(qmp_recipe_primary_detach(0, 1, NULL),
+		LINES(LOST_HEARTBEAT, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), BLOCKDEV_DEL("ftd-nbd0"), CAPABILITIES_OFF), NULL);
+}
+
 #define OVERLAY(name, path, backing) C("blockdev-add", "\"driver\":\"qcow2\",\"node-name\":\"" name "\",\"file\":{\"driver\":\"file\",\"filename\":\"" path "\"}," \
 				       "\"backing\":\"" backing "\"")
 #define DRIVE_GET C("qom-get", "\"path\":\"vd0\",\"property\":\"drive\"")
@@ -232,6 +246,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(primary_nic), cmocka_unit_test(primary_nic_of_a_former_standby), cmocka_unit_test(standby_nic), cmocka_unit_test(primary_disk),
+		cmocka_unit_test(primary_all),
 		cmocka_unit_test(standby_disk), cmocka_unit_test(standby_disk_drive), cmocka_unit_test(translations),
 	};
 
