@@ -274,10 +274,10 @@ control_finished(struct guard_io *io)
 }
 
 void
-control_claim_silent(struct guard_io *io)
+control_claim_silent(struct guard_io *io, const char *why)
 {
-	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter %s gives no answer yet; the claim is repeated until it does. Is it reachable from %s?",
-					      io->config->arbiter, io->config->self);
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter gives no answer to %s yet, the claim is repeated until it does: %s",
+					      io->config->self, why);
 
 	if (guard_state(io->guard) != FAILOVER_ASKING)
 		return;
