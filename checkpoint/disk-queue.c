@@ -22,8 +22,6 @@
 
 #include "daemon/base/error.h"
 
-#define WRITE_COST 256		/* what one write takes beside its payload: list node, struct disk_write, GBytes, allocator */
-
 struct taken {
 	uint64_t epoch;
 	unsigned writes;	/* taken and not done; never 0 */
@@ -76,7 +74,7 @@ disk_queue_free(struct disk_queue *q)
 static uint64_t
 cost(const struct disk_write *w)
 {
-	return WRITE_COST + (w->op == DISK_OP_WRITE ? w->length : 0);
+	return DISK_WRITE_COST + (w->op == DISK_OP_WRITE ? w->length : 0);
 }
 
 static bool

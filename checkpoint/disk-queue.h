@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define DISK_WRITE_COST 256	/* what one write is charged beside its payload, on both sides: list node, struct disk_write, GBytes, allocator */
+
 enum disk_op { DISK_OP_WRITE, DISK_OP_ZERO, DISK_OP_TRIM };
 
 struct disk_write {

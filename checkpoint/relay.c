@@ -459,6 +459,12 @@ relay_epoch(const struct relay *r)
 }
 
 bool
+relay_waiting(const struct relay *r)
+{
+	return r->state == R_HELD;
+}
+
+bool
 relay_stopping(const struct relay *r)
 {
 	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY;

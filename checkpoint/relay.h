@@ -74,4 +74,5 @@ void relay_action_clear(struct relay_action *a);
 /* When relay_tick() must be called next; UINT64_MAX when nothing waits for time. */
 uint64_t relay_deadline(const struct relay *r);
 uint64_t relay_epoch(const struct relay *r);		/* the epoch the primary is in, 0 before RELAY_LIVE */
+bool relay_waiting(const struct relay *r);		/* QEMU has sent REQUEST and runs: nothing happens before the REPLY */
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */

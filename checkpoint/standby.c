@@ -614,6 +614,12 @@ standby_settled(const struct standby *s)
 }
 
 bool
+standby_broken(const struct standby *s)
+{
+	return s->qemu == Q_BROKEN;
+}
+
+bool
 standby_loading(const struct standby *s)
 {
 	return s->qemu == Q_REQUESTED || s->qemu == Q_SENT || s->qemu == Q_LOADING;

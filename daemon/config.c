@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW };
 
 struct key {
 	const char *group, *name;
@@ -26,6 +26,9 @@ static const struct key keys[] = {
 	{ "ftd", "state-dir", KEY_PATH, AT(state_dir) },
 	{ "ftd", "group", KEY_TEXT, AT(group) },
 	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
+	{ "guard", "watchdog-ms", KEY_UINT, AT(watchdog_ms), 0, 600000 },
+	{ "guard", "on-panic", KEY_FOLLOW, AT(panic_follow) },
+	{ "guard", "on-disk-error", KEY_FOLLOW, AT(disk_error_follow) },
 	{ "guard", "heartbeat-ms", KEY_UINT, AT(heartbeat_ms), 5, 1000 },
 	{ "guard", "suspect-ms", KEY_UINT, AT(suspect_ms), 20, 60000 },
 	{ "guard", "max-epoch-ms", KEY_UINT, AT(max_epoch_ms), 5, 60000 },
@@ -47,6 +50,7 @@ ftd_config_new(void)
 	c->run_dir = g_strdup("/run/ftd");
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
+	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
 	c->max_epoch_ms = 1000;
@@ -112,6 +116,17 @@ set_number(const struct key *k, const char *value, void *field, GError **error)
 }
 
 static bool
+set_choice(const char *value, const char *no, const char *yes, bool *field, GError **error)
+{
+	if (strcmp(value, no) != 0 && strcmp(value, yes) != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is neither \"%s\" nor \"%s\"", value, no, yes);
+		return false;
+	}
+	*field = strcmp(value, yes) == 0;
+	return true;
+}
+
+static bool
 set_value(struct ftd_config *c, const struct key *k, const char *value, GError **error)
 {
 	void *field = (char *)c + k->offset;
@@ -125,12 +140,9 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 	case KEY_MIB:
 		return set_number(k, value, field, error);
 	case KEY_TCG_FLUSH:
-		if (strcmp(value, "live") == 0 || strcmp(value, "load") == 0) {
-			*(bool *)field = value[1] == 'o';
-			return true;
-		}
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is neither \"live\" nor \"load\"", value);
-		return false;
+		return set_choice(value, "live", "load", field, error);
+	case KEY_FOLLOW:
+		return set_choice(value, "failover", "follow", field, error);
 	default:
 		g_assert_not_reached();
 	}

@@ -5,10 +5,12 @@
  * A domain may be protected when everything it consists of is known to survive COLO: devices are a list of what is fine, and whatever is not on it
  * is named and refused (domain-check.c does the refusing). Disks and NICs get a closer look since ftd replaces what is behind them.
  *
- * The standby is started from the primary's own migratable XML, so both have the same PCI addresses and machine version. Three changes:
+ * The standby is started from the primary's own migratable XML, so both have the same PCI addresses and machine version. Four changes:
  * - <qemu:commandline> gets "-incoming defer" and a second monitor ("-qmp unix:...") beside libvirt's;
  * - iothread= goes away from disks: emptying the overlays at a failover aborts QEMU when the disk is in an iothread (block/replication.c);
- * - every virtio NIC gets <driver name='qemu'/>: vhost frames never pass QEMU's net filters (net/filter.c refuses vhost).
+ * - every virtio NIC gets <driver name='qemu'/>: vhost frames never pass QEMU's net filters (net/filter.c refuses vhost);
+ * - <on_poweroff> becomes restart: a copy that switches itself off (its primary is about to do so, or reboots by ACPI) is reset by libvirt and mended by the
+ *   next checkpoint, instead of being killed by libvirt, which would end the pair. Taken back when the copy has become the VM (standby-io.c).
  * A domain that came out of a failover carries these in its live XML; they are taken out before the XML is used again.
  */
 #include "daemon/domain-xml.h"
@@ -338,6 +340,41 @@ adapt_devices(const struct xml_node *devices)
 	}
 }
 
+static void
+set_text(struct xml_node *n, const char *text)
+{
+	struct xml_node *t = g_new0(struct xml_node, 1);
+
+	g_ptr_array_set_size(n->children, 0);
+	t->text = g_strdup(text);
+	xml_append(n, t);
+}
+
+/* libvirt refuses on_poweroff=restart together with on_reboot=destroy (src/conf/domain_validate.c). */
+static void
+survive_poweroff(struct xml_node *root)
+{
+	struct xml_node *action = xml_child(root, "on_poweroff");
+	g_autofree char *reboot = xml_text(xml_child(root, "on_reboot"));
+
+	if (strcmp(reboot, "destroy") == 0)
+		return;
+	if (!action) {
+		action = xml_element_new("on_poweroff");
+		xml_append(root, action);
+	}
+	set_text(action, "restart");
+}
+
+char *
+domain_xml_on_poweroff(const char *xml)
+{
+	g_autoptr(xml_node) root = parse_domain(xml, NULL);
+	g_autofree char *action = root ? xml_text(xml_child(root, "on_poweroff")) : g_strdup("");
+
+	return g_strdup(*action ? action : "destroy");
+}
+
 char *
 domain_xml_standby(const char *xml, const char *qmp_path, GError **error)
 {
@@ -348,6 +385,7 @@ domain_xml_standby(const char *xml, const char *qmp_path, GError **error)
 		return NULL;
 	strip_commandline(root);
 	adapt_devices(xml_child(root, "devices"));
+	survive_poweroff(root);
 	add_args(root, (const char *const[]){ "-incoming", "defer", "-qmp", monitor, NULL });
 	return xml_serialize(root);
 }

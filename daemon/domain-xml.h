@@ -41,9 +41,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(domain_facts, domain_facts_free)
 
 /*
  * Two forms of the primary's migratable XML for the standby's host: `clean` is the persistent definition (no trace of ftd), `standby` is started
- * once: incoming, with a monitor of its own on qmp_path, no iothreads on disks and no vhost on NICs.
+ * once: incoming, with a monitor of its own on qmp_path, no iothreads on disks, no vhost on NICs, and it survives its own poweroff.
  */
 char *domain_xml_clean(const char *xml, GError **error);
 char *domain_xml_standby(const char *xml, const char *qmp_path, GError **error);
+char *domain_xml_on_poweroff(const char *xml);	/* "destroy" where it says nothing */
 /* Was this (live) domain started as the standby whose monitor is qmp_path? */
 bool domain_xml_is_standby(const char *xml, const char *qmp_path);

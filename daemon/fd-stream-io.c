@@ -154,6 +154,8 @@ on_writable(int fd, GIOCondition condition, gpointer user_data)
 	source_drop(&s->out);
 	if (!ok)
 		drop_queue(s);	/* the reading side reports the end */
+	if (s->cb.drained)
+		s->cb.drained(s, s->user_data);
 	return G_SOURCE_REMOVE;
 }
 

@@ -10,6 +10,7 @@ struct fd_stream;
 struct fd_stream_callbacks {
 	void (*data)(struct fd_stream *s, GBytes *bytes, gpointer user_data);
 	void (*closed)(struct fd_stream *s, const char *why, gpointer user_data);	/* once; the stream stays valid until freed */
+	void (*drained)(struct fd_stream *s, gpointer user_data);	/* optional: what was queued is written */
 };
 
 /* Takes the fd. read_size: the most one read takes; a dispatch makes at most a few reads, so that no stream starves another. */

@@ -79,7 +79,7 @@ make_row(struct json_object *d, gint64 now_s, char *row[COLUMNS])
 	bool over = json_get(d, "ended_at") != NULL;
 
 	row[0] = g_strdup(text_or(d, "domain", "?"));
-	row[1] = g_strdup(text_or(d, "state", "?"));
+	row[1] = g_strconcat(text_or(d, "state", "?"), json_get_bool(d, "suspended") ? " (suspended)" : "", NULL);
 	row[2] = g_strdup(text_or(d, "role", "?"));
 	row[3] = g_strdup(text_or(d, "peer", "-"));
 	row[4] = g_strdup(text_or(d, "mode", "-"));

@@ -18,6 +18,9 @@
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
 "method Disable(domain: string) -> ()\n" \
 "\n" \
+"# A stale copy on this host may be started although another host has a newer one.\n" \
+"method Forget(domain: string) -> ()\n" \
+"\n" \
 "# Let the standby take over now.\n" \
 "method Failover(domain: string) -> ()\n" \
 "\n" \

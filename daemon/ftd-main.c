@@ -6,6 +6,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
+#include "daemon/watchdog-io.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -40,6 +41,7 @@ make_directories(const struct ftd_config *c, GError **error)
 {
 	const struct { const char *parent, *name; mode_t mode; } dirs[] = {
 		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0700 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
+		{ c->state_dir, "stale", 0700 },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(dirs); i++) {
@@ -76,13 +78,23 @@ on_reload(gpointer user_data)
 	return G_SOURCE_CONTINUE;
 }
 
-static void
-on_guest_ended(const char *uuid, void *user_data)
+static bool
+cares(const char *uuid, void *user_data)
 {
 	struct daemon *d = user_data;
 
-	pairs_guest_ended(d->host.pairs, uuid);
+	return pairs_is_primary(d->host.pairs, uuid);
 }
+
+static void
+on_news(const char *uuid, enum domain_news news, const char *detail, void *user_data)
+{
+	struct daemon *d = user_data;
+
+	pairs_domain_news(d->host.pairs, uuid, news, detail);
+}
+
+static const struct domain_watcher watcher = { .cares = cares, .news = on_news };
 
 static bool
 start(struct daemon *d, const struct ftd_config *config, GError **error)
@@ -95,11 +107,12 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->host.events = event_log_new();
 	d->host.pairs = pairs_new(&d->host);
 	libvirt_init();
-	libvirt_events_start(config->libvirt_uri, on_guest_ended, d);
+	libvirt_events_start(config->libvirt_uri, &watcher, d);
 	d->service = service_new(&d->host, error);
 	if (!d->service)
 		return false;
 	pairs_load(d->host.pairs);
+	watchdog_start(&d->host);
 	return true;
 }
 

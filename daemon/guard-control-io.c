@@ -156,6 +156,46 @@ call_guest_ended(struct varlink_request *r, struct json_object *parameters, gpoi
 	varlink_request_finish(r, NULL);
 }
 
+static void
+call_guest_panicked(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_failed(io->guard, guard_io_now(), FAILOVER_REASON_GUEST_PANICKED);
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
+call_disk_failed(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_failed(io->guard, guard_io_now(), FAILOVER_REASON_DISK_ERROR);
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
+call_guest_suspended(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_suspended(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
+call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_resumed(io->guard, guard_io_now());
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
 /* -- answers ------------------------------------------------------------------------------------------------------------------------- */
 
 void
@@ -233,6 +273,10 @@ control_init(struct guard_io *io, GError **error)
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
 		{ "GuestEnded", call_guest_ended, true },
+		{ "GuestPanicked", call_guest_panicked, true },
+		{ "DiskFailed", call_disk_failed, true },
+		{ "GuestSuspended", call_guest_suspended, true },
+		{ "GuestResumed", call_guest_resumed, true },
 		{ "Events", call_events, false },
 		{ NULL }
 	};

@@ -46,8 +46,6 @@ on_nbd_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
 	if (!d->server)
 		return;
 	flush_output(d);
-	if (d->stream)
-		fd_stream_pause(d->stream, !guard_disk_reading(d->io->guard));
 	guard_io_schedule(d->io);
 }
 

@@ -7,8 +7,13 @@
 
 #define FILTER_READ (64 << 10)
 #define MIGRATION_READ (256 << 10)
+/* Standby: more than this that QEMU has not taken, and nothing more is read from the peer. What is on its way when the initial migration stops the guest is time that
+ * it stands. */
+#define MIGRATION_QUEUE_MAX (2 << 20)
 /* A dying QEMU closes its sockets one after the other; a living one that is unhappy closes just one. */
 #define GONE_GRACE_MS 60
+/* Without a disk QEMU cannot tell a good end from a bad one (guard_qemu_gone()); libvirt tells ftd, and ftd us. */
+#define DISKLESS_GRACE_MS 400
 
 static gboolean
 on_gone_timer(gpointer user_data)
@@ -16,7 +21,18 @@ on_gone_timer(gpointer user_data)
 	struct guard_io *io = user_data;
 
 	io->gone_timer = 0;
-	guard_data_failed(io->guard, guard_io_now(), "QEMU closed %s", io->gone_why);
+	guard_qemu_failed(io->guard, guard_io_now(), io->gone_why);
+	guard_io_schedule(io);
+	return G_SOURCE_REMOVE;
+}
+
+static gboolean
+on_dead(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->gone_timer = 0;
+	guard_qemu_gone(io->guard, guard_io_now());
 	guard_io_schedule(io);
 	return G_SOURCE_REMOVE;
 }
@@ -24,13 +40,16 @@ on_gone_timer(gpointer user_data)
 void
 qemu_closed(struct guard_io *io, bool surely_dead, const char *what)
 {
-	if (surely_dead) {
-		if (io->gone_timer)
-			g_source_remove(io->gone_timer);
-		io->gone_timer = 0;
-		guard_qemu_gone(io->guard, guard_io_now());
-		guard_io_schedule(io);
-	} else if (!io->gone_timer) {
+	if (surely_dead && !io->dead) {
+		bool told = io->config->role == FAILOVER_STANDBY || io->config->n_disks;
+
+		io->dead = true;
+		g_clear_handle_id(&io->gone_timer, g_source_remove);
+		if (told)
+			on_dead(io);
+		else
+			io->gone_timer = g_timeout_add(DISKLESS_GRACE_MS, on_dead, io);
+	} else if (!io->dead && !io->gone_timer) {
 		g_free(io->gone_why);
 		io->gone_why = g_strdup(what);
 		io->gone_timer = g_timeout_add(GONE_GRACE_MS, on_gone_timer, io);
@@ -138,7 +157,13 @@ on_migration_closed(struct fd_stream *s, const char *why, gpointer user_data)
 	qemu_closed(user_data, false, "the migration stream");
 }
 
-static const struct fd_stream_callbacks migration_callbacks = { .data = on_migration_data, .closed = on_migration_closed };
+static void
+on_migration_drained(struct fd_stream *s, gpointer user_data)
+{
+	links_pause_bulk(user_data, false);
+}
+
+static const struct fd_stream_callbacks migration_callbacks = { .data = on_migration_data, .closed = on_migration_closed, .drained = on_migration_drained };
 
 int
 migration_open(struct guard_io *io, GError **error)
@@ -162,6 +187,9 @@ migration_env_write(void *ctx, GBytes *bytes)
 {
 	struct guard_io *io = ctx;
 
-	if (io->migration)
-		fd_stream_write(io->migration, bytes);
+	if (!io->migration)
+		return;
+	fd_stream_write(io->migration, bytes);
+	if (fd_stream_queued(io->migration) > MIGRATION_QUEUE_MAX)
+		links_pause_bulk(io, true);
 }

@@ -24,6 +24,14 @@
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \
 "\n" \
+"# The primary's guest panicked, or a disk of its host reports errors: the standby takes over.\n" \
+"method GuestPanicked() -> ()\n" \
+"method DiskFailed() -> ()\n" \
+"\n" \
+"# The primary was suspended or resumed by an administrator (not by a checkpoint): it stands until then, and no checkpoints are made.\n" \
+"method GuestSuspended() -> ()\n" \
+"method GuestResumed() -> ()\n" \
+"\n" \
 "# With more: every event from now on, and first the last ones kept.\n" \
 "method Events() -> (event: object)\n" \
 "\n" \

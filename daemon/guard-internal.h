@@ -14,7 +14,8 @@
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
 
-#define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
+#define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
@@ -25,6 +26,13 @@ struct disk_pending {		/* a mirrored write the standby has not applied yet */
 	uint64_t cookie;
 	uint64_t bytes;
 	bool answered;
+};
+
+enum guard_suspend {
+	SUSPEND_NONE,
+	SUSPEND_WANTED,			/* no further checkpoint; when QEMU waits with its next REQUEST */
+	SUSPEND_STOPPING,		/* ... it is told to stop */
+	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
 struct guard_primary {
@@ -47,6 +55,8 @@ struct guard_primary {
 	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
+	enum guard_suspend suspend;
+	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
 struct guard_standby {
@@ -63,6 +73,8 @@ struct guard_standby {
 	uint64_t load_wanted;		/* epoch; 0: none */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
+	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
+	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	struct histogram load, svm_stop;
 };
@@ -83,6 +95,7 @@ struct guard {
 	char failure[256];		/* the first cause, for people */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
+	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
 	struct guard_primary p;
 	struct guard_standby s;
@@ -119,6 +132,9 @@ void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standb
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
+void primary_suspend(struct guard *g, uint64_t now);
+void primary_resume(struct guard *g, uint64_t now);
+void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-standby.c */
 void standby_side_init(struct guard *g);
@@ -130,3 +146,4 @@ void standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_fr
 void standby_side_freeze(struct guard *g, uint64_t now);
 void standby_side_go_solo(struct guard *g, uint64_t now);
 void standby_side_pump(struct guard *g, uint64_t now);
+void standby_side_spoil(struct guard *g, uint64_t now);

@@ -7,6 +7,7 @@
 #include "daemon/base/log-io.h"
 #include "daemon/guard-io.h"
 #include "policy/durable-state-io.h"
+#include "policy/durable-writer-io.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -34,6 +35,7 @@ guard_io_schedule(struct guard_io *io)
 {
 	uint64_t t = guard_deadline(io->guard);
 
+	disks_resume_reading(io);
 	/* Moving the ready time wakes the main context up. Deadlines mostly move away: let the timer come early then, and look again. */
 	if (t >= io->armed_for)
 		return;
@@ -87,7 +89,7 @@ env_persist(void *ctx, const struct durable_state *state, GError **error)
 {
 	struct guard_io *io = ctx;
 
-	return durable_state_write(io->config->state_file, state, error);
+	return durable_writer_write(io->durable, state, GUARD_PERSIST_WAIT_MS, error);
 }
 
 static gboolean
@@ -149,6 +151,7 @@ io_init(struct guard_io *io, const char *config_path, GError **error)
 	io->arbiter = arbiter_open(io->config->arbiter, error);
 	if (!io->arbiter || !links_init(io, error))
 		return false;
+	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
 	timer_init(io);
 	return control_init(io, error);
@@ -168,6 +171,7 @@ io_clear(struct guard_io *io)
 	g_clear_pointer(&io->timer, g_source_unref);
 	g_clear_pointer(&io->guard, guard_free);
 	g_clear_pointer(&io->arbiter, arbiter_unref);
+	g_clear_pointer(&io->durable, durable_writer_free);
 	g_clear_pointer(&io->loop, g_main_loop_unref);
 	g_clear_pointer(&io->config, guard_config_free);
 }

@@ -17,6 +17,7 @@
 #define GUARD_FRAME_QUEUE_MAX (64u << 20)	/* bytes QEMU has not read from rel/inj; beyond it frames are dropped and counted */
 #define GUARD_QMP_TIMEOUT_MS 10000
 #define GUARD_CLAIM_TIMEOUT_MS 3000
+#define GUARD_PERSIST_WAIT_MS 100	/* less than any suspicion time that makes sense: a dead disk must not look like a dead guard */
 
 struct guard_io;
 
@@ -62,6 +63,7 @@ struct guard_io {
 	struct fd_stream *migration;
 	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
 	char *gone_why;
+	bool dead;		/* QEMU is gone for sure */
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
 
@@ -74,8 +76,10 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
+	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 
 	struct arbiter *arbiter;
+	struct durable_writer *durable;
 
 	struct varlink_server *control;
 	struct varlink_request *start_request, *disable_request, *failover_request;
@@ -115,6 +119,7 @@ bool links_init(struct guard_io *io, GError **error);
 void links_connect(struct guard_io *io);
 bool links_listen(struct guard_io *io, GError **error);
 void links_close(struct guard_io *io);
+void links_pause_bulk(struct guard_io *io, bool paused);	/* back-pressure on the peer */
 void links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
 size_t links_env_queued(void *ctx, enum peer_channel channel);
 void links_env_generation(void *ctx, uint64_t generation);

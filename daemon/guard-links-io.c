@@ -55,7 +55,6 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 	struct link_io *l = user_data;
 
 	guard_peer_frame(l->io->guard, guard_io_now(), frame, payload);
-	disks_resume_reading(l->io);
 	guard_io_schedule(l->io);
 }
 
@@ -294,6 +293,13 @@ links_env_generation(void *ctx, uint64_t generation)
 	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++)
 		if (io->links[pair_channels[i]].link)
 			peer_link_set_generation(io->links[pair_channels[i]].link, generation);
+}
+
+void
+links_pause_bulk(struct guard_io *io, bool paused)
+{
+	if (io->links[PEER_CHANNEL_BULK].up)
+		peer_link_pause_reading(io->links[PEER_CHANNEL_BULK].link, paused);
 }
 
 bool

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #define POLL_MS 100
+#define DOWNTIME_RAISE_POLLS 50	/* 5 s of copying memory without an end: the last piece may be larger */
+#define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 
@@ -231,6 +233,11 @@ on_migration(struct json_object *reply, const GError *error, gpointer user_data)
 		return;
 	}
 	control_progress(io, "memory", m.total - m.remaining, m.total);
+	if (strcmp(m.status, "active") == 0 && ++io->memory_polls % DOWNTIME_RAISE_POLLS == 0 && io->downtime_ms < DOWNTIME_MAX_MS) {
+		io->downtime_ms *= 2;
+		log_info("memory", "the guest dirties its memory fast: allowing it to stand for %u ms once", io->downtime_ms);
+		qmp_client_execute(io->qmp, qmp_set_downtime_limit(io->downtime_ms), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	}
 	poll_later(io, poll_migration);
 }
 
@@ -261,6 +268,8 @@ op_migrate(struct guard_io *io)
 	struct qmp_plan *plan;
 	int fd = migration_open(io, &error);
 
+	io->memory_polls = 0;
+	io->downtime_ms = QMP_DOWNTIME_MS;
 	if (fd < 0) {
 		op_done(io, GUARD_OP_MIGRATE, error);
 		return;
@@ -274,12 +283,30 @@ op_migrate(struct guard_io *io)
 /* -- detach (primary) ------------------------------------------------------------------------------------------------------------------ */
 
 static void
+on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_SUSPEND, error);
+}
+
+static void
+op_suspend(struct guard_io *io)
+{
+	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
+}
+
+/* A guest that our own doings left stopped runs again; one that an administrator suspended does not, though leaving COLO starts it (migration.c,
+ * migration_iteration_finish()). */
+static void
 on_status_after(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct guard_io *io = user_data;
+	char status[32];
+	bool running = false;
 
 	if (!error && qmp_read_left_stopped(reply))
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	if (!error && qmp_read_status(reply, status, &running, NULL) && running && guard_is_suspended(io->guard))
+		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
 	filters_close(io);
 	op_done(io, GUARD_OP_DETACH, error);
 }
@@ -309,8 +336,11 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
-	if (event->type == QMP_EVENT_RESET && event->guest)
+	if ((event->type == QMP_EVENT_RESET && event->guest) || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_SHUTDOWN)
 		guard_copy_reset(io->guard, guard_io_now());
+	/* What the copy wrote and could not is in its overlays only; but what the primary writes goes to the same disk. */
+	if (event->type == QMP_EVENT_BLOCK_IO_ERROR)
+		guard_data_failed(io->guard, guard_io_now(), "the standby's disk %s reports an error", event->reason);
 	if (event->type == QMP_EVENT_COLO_EXIT || event->type == QMP_EVENT_SHUTDOWN || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_BLOCK_IO_ERROR)
 		log_info("qmp", "%s %s", event->name, event->reason);
 	guard_io_schedule(io);
@@ -383,6 +413,8 @@ standby_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 		qmp_plan_append(plan, qmp_recipe_standby_disk(i, &d));
 	}
 	qmp_plan_add(plan, qmp_set_capabilities(true, true), NULL, -1, 0);
+	/* Else the copy spends each load's first milliseconds on a dozen announcements that nobody hears. */
+	qmp_plan_add(plan, qmp_set_announce_after_load(false), NULL, -1, QMP_STEP_MAY_FAIL);
 	return true;
 }
 
@@ -482,6 +514,7 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_standby_nic_finish(i));
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(plan, qmp_set_announce_after_load(true), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_finished);
 }
 
@@ -539,6 +572,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_ATTACH] = op_attach,
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
+		[GUARD_OP_SUSPEND] = op_suspend,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,

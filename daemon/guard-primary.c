@@ -55,6 +55,68 @@ primary_start(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_CONNECT);
 }
 
+/* -- suspend and resume -----------------------------------------------------------------------------------------------------------
+ *
+ * QEMU starts the guest after every checkpoint, whoever stopped it (migration/colo.c, colo_do_checkpoint_transaction(): vm_start()). So while an administrator
+ * wants the guest to stand no checkpoint is made. A guest that stands sends nothing, so nothing is held for lack of one; and a guest that sends something
+ * runs again, whether ftd was there to tell or not.
+ */
+
+static void
+suspend_pump(struct guard *g)
+{
+	/* Not earlier: QEMU's vm_start() comes some time after our LOADED. */
+	if (g->p.suspend != SUSPEND_WANTED || !relay_waiting(g->p.relay) || g->failover.state != FAILOVER_PROTECTED)
+		return;
+	g->p.suspend = SUSPEND_STOPPING;
+	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
+}
+
+void
+primary_suspend(struct guard *g, uint64_t now)
+{
+	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
+		return;
+	g->p.suspend = SUSPEND_WANTED;
+	relay_suspend(g->p.relay, true);
+	suspend_pump(g);
+}
+
+void
+primary_resume(struct guard *g, uint64_t now)
+{
+	if (g->p.suspend == SUSPEND_NONE)
+		return;
+	g->p.suspend = SUSPEND_NONE;
+	guard_event(g, "resumed", "%s runs again", g->config->domain);
+	if (g->failover.state != FAILOVER_PROTECTED && g->failover.state != FAILOVER_ASKING)
+		return;		/* frozen */
+	relay_suspend(g->p.relay, false);
+	relay_tick(g->p.relay, now);
+	primary_pump(g, now);
+}
+
+void
+primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
+{
+	if (g->p.suspend != SUSPEND_STOPPING)
+		return;		/* resumed meanwhile */
+	g->env.filters_drain(g->ctx);
+	if (error) {
+		primary_resume(g, now);
+		return;
+	}
+	g->p.suspend = SUSPEND_DONE;
+	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
+}
+
+static void
+runs_after_all(struct guard *g, uint64_t now)
+{
+	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
+		primary_resume(g, now);
+}
+
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
 static bool
@@ -117,7 +179,7 @@ disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
 	w->seq = ++g->p.disk_sent;
 	w->disk = disk;
 	w->cookie = r->cookie;
-	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + 64;
+	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
 	g_queue_push_tail(&g->p.disk_pending, w);
 	guard_send(g, type, head, n, r->data);
@@ -130,6 +192,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_WRITE:
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
+		runs_after_all(g, now);
 		disk_ship(g, disk, r);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
@@ -146,6 +209,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		g->env.nbd_reply(g->ctx, disk, r->cookie, 22);
 		break;
 	case NBD_OP_DISCONNECT:
+		g->p.took_leave = true;
 		break;
 	}
 	nbd_request_clear(r);
@@ -226,6 +290,10 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 
 	if (!g->p.live)
 		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
+		return;
+	}
 	put_be64(head, relay_epoch(g->p.relay));
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
@@ -240,6 +308,7 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 	}
 	if (port != GUARD_PORT_OUT)
 		return;
+	runs_after_all(g, now);
 	comparator_primary_frame(g->p.comparator, now, nic, frame);
 	primary_pump(g, now);
 }
@@ -362,6 +431,10 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_releases(g, now);
 		pump_wants(g, now);
 	}
+	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
+	if (relay_stopping(g->p.relay))
+		disk_answer(g);
+	suspend_pump(g);
 }
 
 void

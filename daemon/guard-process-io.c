@@ -10,6 +10,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -50,13 +51,17 @@ guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
 	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
 }
 
+/* Beside ftd in a build directory, in libexec when both are installed. */
 static char *
 guard_program(const struct host *h)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-	g_autofree char *dir = g_path_get_dirname(self ? self : "/usr/sbin/ftd");
+	g_autofree char *dir = g_path_get_dirname(self ? self : "/");
+	g_autofree char *beside = g_build_filename(dir, "ftd-guard", NULL);
 
-	return h->config->guard_path ? g_strdup(h->config->guard_path) : g_build_filename(dir, "ftd-guard", NULL);
+	if (h->config->guard_path)
+		return g_strdup(h->config->guard_path);
+	return g_strdup(self && access(beside, X_OK) == 0 ? beside : FTD_LIBEXECDIR "/ftd-guard");
 }
 
 /* The grandchild: only async-signal-safe calls, since other threads may have held any lock at fork(). */
@@ -159,6 +164,19 @@ bool
 guard_is_running(const struct host *h, const char *uuid)
 {
 	return guard_pid(h, uuid) != 0;
+}
+
+bool
+guard_kill(const struct host *h, const char *uuid)
+{
+	pid_t pid = guard_pid(h, uuid);
+	int fd = pid ? pidfd_open(pid, 0) : -1;
+	/* Looked at again with the descriptor in hand: from here on the number cannot be another process's. */
+	bool ok = fd >= 0 && guard_pid(h, uuid) == pid && pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 static bool

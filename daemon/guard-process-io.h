@@ -13,6 +13,8 @@ bool guard_start(const struct host *h, const struct guard_config *config, GError
 bool guard_is_running(const struct host *h, const char *uuid);
 /* Waits for the guard's end; past `patience_ms` SIGKILL (it ignores SIGTERM): with the guard its sockets go, and no packet of the domain's copy passes any more. */
 void guard_await_end(const struct host *h, const char *uuid, unsigned patience_ms);
+/* SIGKILL at once; false when there is none. */
+bool guard_kill(const struct host *h, const char *uuid);
 /* A call on its control socket. */
 struct json_object *guard_call(const struct host *h, const char *uuid, const char *method, bool more,
 			       bool (*progress)(struct json_object *parameters, gpointer user_data), gpointer user_data, int timeout_ms, GError **error);

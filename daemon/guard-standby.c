@@ -59,6 +59,16 @@ standby_side_start(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_STANDBY_ATTACH);
 }
 
+/* What is committed from here on can never be loaded, so this copy is not fit and no load will change that. Once it goes live it needs no loads. */
+void
+standby_side_spoil(struct guard *g, uint64_t now)
+{
+	if (g->s.live_started)
+		return;
+	g->s.spoiled = true;
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+}
+
 static gpointer
 key_new(uint64_t v)
 {
@@ -97,6 +107,21 @@ disk_credit(struct guard *g, uint64_t seq)
 		guard_send_u64(g, PEER_DISK_CREDIT, 1, &g->s.disk_prefix);
 }
 
+/*
+ * The image is of no epoch any more: writes of the next one are in it, and not all of them. The write stays in the queue as one that is not
+ * applied, so nothing is loaded on top of it, and the copy is never fit again.
+ */
+static void
+disk_failed(struct guard *g, uint64_t now, const struct disk_write *w, int nbd_errno)
+{
+	g_autofree char *text = g_strdup_printf("disk %u of the standby: write of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " failed: %s", w->disk,
+						w->length, w->offset, g_strerror(nbd_errno));
+
+	guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+	standby_side_spoil(g, now);
+	guard_data_failed(g, now, "%s", text);
+}
+
 void
 guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 {
@@ -104,15 +129,12 @@ guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 
 	g_assert(w);
 	if (nbd_errno) {
-		g_autofree char *text = g_strdup_printf("disk %u of the standby: write of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT " failed: %s",
-							w->disk, w->length, w->offset, g_strerror(nbd_errno));
-		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
-		guard_data_failed(g, now, "%s", text);
+		disk_failed(g, now, w, nbd_errno);
+		return;
 	}
 	disk_queue_done(g->s.disks, w);
 	g_hash_table_remove(g->s.in_flight, &cookie);
-	if (!nbd_errno)
-		disk_credit(g, cookie);
+	disk_credit(g, cookie);
 	standby_side_pump(g, now);
 }
 
@@ -147,6 +169,10 @@ output_to_peer(struct guard *g, const struct standby_proxy_action *a)
 {
 	uint8_t head[18];
 
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;	/* not compared, so its twin leaves by commit */
+		return;
+	}
 	put_be64(head, a->id);
 	put_be64(head + 8, a->epoch);
 	put_be16(head + 16, (uint16_t)a->nic);
@@ -167,8 +193,10 @@ proxy_pump(struct guard *g)
 			output_to_peer(g, &a);
 			break;
 		case STANDBY_PROXY_TO_LAN:
-			g_assert(failover_may_speak_alone(&g->failover) && g->failover.state != FAILOVER_FORMING);
-			g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
+			g_assert(g->s.live_started);
+			/* Fenced or ended after it went live: what the copy's sockets still hold goes nowhere. */
+			if (failover_may_speak_alone(&g->failover))
+				g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
 			break;
 		}
 		standby_proxy_action_clear(&a);
@@ -229,7 +257,10 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	standby_proxy_loaded(g->s.proxy, a->epoch);
 	proxy_pump(g);
 	g->s.loads++;
-	guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
+	if (!g->s.spoiled && !g->s.reset_in_load)
+		guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
@@ -273,6 +304,8 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 	case STANDBY_FAILED: {
 		g_autofree char *text = g_strdup_printf("checkpoint stream on the standby: %s (at byte %" G_GUINT64_FORMAT ")", a->reason, a->offset);
 		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		if (standby_broken(g->s.standby))
+			standby_side_spoil(g, now);
 		guard_data_failed(g, now, "%s", text);
 		break;
 	}
@@ -296,7 +329,7 @@ try_take_over(struct guard *g, uint64_t now)
 	uint64_t loaded = standby_loaded_epoch(g->s.standby);
 	unsigned discarded;
 
-	if (!g->s.going_live || g->s.live_started || !standby_settled(g->s.standby) || !disk_queue_applied(g->s.disks, loaded))
+	if (!g->s.going_live || g->s.live_started || g->failover.state != FAILOVER_SETTLING || !standby_settled(g->s.standby) || !disk_queue_applied(g->s.disks, loaded))
 		return;
 	g->s.live_started = true;
 	discarded = disk_queue_discard_after(g->s.disks, loaded);

@@ -33,6 +33,7 @@ primary_status(const struct guard *g, struct json_object *o)
 	add_u64(o, "epoch", relay_epoch(p->relay));
 	add_ms(o, "epoch_ms", (double)p->last_epoch_ns / 1e6);
 	add_u64(o, "epochs", p->pause.count);
+	json_object_object_add(o, "suspended", json_object_new_boolean(guard_is_suspended(g)));
 	add_ms(o, "pause_p50_ms", histogram_percentile_ms(&p->pause, 50));
 	add_ms(o, "pause_p99_ms", histogram_percentile_ms(&p->pause, 99));
 	add_ms(o, "pause_max_ms", (double)p->pause.max_ns / 1e6);
@@ -96,6 +97,7 @@ guard_status(const struct guard *g, uint64_t now)
 	add_u64(o, "generation", g->failover.generation);
 	add_str(o, "arbiter", g->config->arbiter);
 	add_ms(o, "round_trip_p50_ms", histogram_percentile_ms(&g->round_trip, 50));
+	add_u64(o, "frames_skipped", g->frames_skipped);
 	if (primary)
 		primary_status(g, o);
 	else

@@ -30,6 +30,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_ATTACH] = "attach",
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
+		[GUARD_OP_SUSPEND] = "suspend",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
@@ -242,6 +243,13 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		act_finish(g);
 }
 
+static void
+remember_failure(struct guard *g, const char *text)
+{
+	if (!g->failure[0])
+		g_strlcpy(g->failure, text, sizeof g->failure);
+}
+
 /* -- the operator's words -------------------------------------------------------------------------------------------------- */
 
 void
@@ -273,14 +281,36 @@ guard_guest_ended(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
 }
 
-/* -- trouble --------------------------------------------------------------------------------------------------------------- */
-
-static void
-remember_failure(struct guard *g, const char *text)
+void
+guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 {
-	if (!g->failure[0])
-		g_strlcpy(g->failure, text, sizeof g->failure);
+	if (!guard_is_primary(g) || g->failover.state != FAILOVER_PROTECTED)
+		return;
+	remember_failure(g, failover_reason_text(reason));
+	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, reason);
 }
+
+void
+guard_guest_suspended(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g))
+		primary_suspend(g, now);
+}
+
+void
+guard_guest_resumed(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g))
+		primary_resume(g, now);
+}
+
+bool
+guard_is_suspended(const struct guard *g)
+{
+	return guard_is_primary(g) && g->p.suspend != SUSPEND_NONE;
+}
+
+/* -- trouble --------------------------------------------------------------------------------------------------------------- */
 
 void
 guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
@@ -298,10 +328,27 @@ guard_data_failed(struct guard *g, uint64_t now, const char *format, ...)
 	guard_policy(g, now, FAILOVER_EV_DATA_FAILED, g->failover.state == FAILOVER_FORMING ? FAILOVER_REASON_SETUP_FAILED : FAILOVER_REASON_DATA_FAILED);
 }
 
+/*
+ * A QEMU that ends in good order (SIGTERM by `virsh destroy`, a guest that was shut down, `quit`) takes its leave of every disk first: qemu_cleanup() closes
+ * all block nodes, and block/nbd.c says NBD_CMD_DISC then. One that crashed or was killed says nothing. libvirt's own event would tell the same, up to
+ * 200 ms later (virProcessKillPainfully polls), and only if ftd runs.
+ */
+void
+guard_qemu_failed(struct guard *g, uint64_t now, const char *what)
+{
+	if (!guard_is_primary(g))
+		standby_side_spoil(g, now);
+	guard_data_failed(g, now, "QEMU closed %s", what);
+}
+
 void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
+		return;
+	if (guard_is_primary(g) && g->p.took_leave)
+		guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
+	if (g->finished || g->failover.state == FAILOVER_CLOSING)
 		return;
 	remember_failure(g, "QEMU on this host has ended");
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_DIED);
@@ -310,8 +357,10 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
-	if (!guard_is_primary(g) && !g->s.going_live)
-		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	if (guard_is_primary(g) || g->s.going_live)
+		return;
+	g->s.reset_in_load = standby_loading(g->s.standby);
+	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }
 
 void
@@ -373,6 +422,9 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		break;
 	case GUARD_OP_STOP_COPY:
 		guard_policy(g, now, FAILOVER_EV_STOPPED, g->failover.reason);
+		return;
+	case GUARD_OP_SUSPEND:
+		primary_suspend_done(g, now, error);
 		return;
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_LIVE:

@@ -27,6 +27,7 @@ enum guard_op {
 	GUARD_OP_ATTACH,		/* filters, capabilities */
 	GUARD_OP_DISKS,			/* NBD nodes and mirror jobs, until all are in step */
 	GUARD_OP_MIGRATE,		/* start the migration stream (done = QEMU accepted it) */
+	GUARD_OP_SUSPEND,		/* stop the guest, which an administrator suspended, for as long as no checkpoint is made */
 	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
 	/* standby */
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
@@ -67,6 +68,9 @@ void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
 void guard_guest_ended(struct guard *g, uint64_t now);
+void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
+void guard_guest_suspended(struct guard *g, uint64_t now);
+void guard_guest_resumed(struct guard *g, uint64_t now);
 
 /* Events of the shell. */
 void guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error);
@@ -78,6 +82,7 @@ void guard_peer_linked(struct guard *g, uint64_t now);				/* all three connectio
 void guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why);
 void guard_qemu_gone(struct guard *g, uint64_t now);					/* our QEMU is dead */
+void guard_qemu_failed(struct guard *g, uint64_t now, const char *what);		/* our QEMU lives, and has closed one of the sockets it had from us */
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
@@ -87,6 +92,7 @@ uint64_t guard_deadline(const struct guard *g);	/* when guard_tick() is due; UIN
 /* What the shell may ask. */
 bool guard_migration_reading(const struct guard *g);	/* false: leave the bytes in the socket (back-pressure) */
 bool guard_disk_reading(const struct guard *g);
+bool guard_is_suspended(const struct guard *g);		/* by an administrator: the guest is to stand */
 enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);

@@ -2,6 +2,9 @@
 /*
  * libvirt's default event loop is GLib's default main context (libvirt: src/util/vireventglib.c), so its events arrive on the daemon's main thread.
  * Opening a connection blocks, so that is left to a thread, which does nothing else than to open another one when the last is broken.
+ *
+ * Every checkpoint stops and starts the guest, and libvirt tells of that with the very same events as of `virsh suspend` (src/qemu/qemu_process.c,
+ * qemuProcessHandleStop()). Only the state's reason differs: "user". It has to be asked for, and asking blocks: a second thread does that.
  */
 #include "daemon/libvirt-events-io.h"
 
@@ -12,83 +15,145 @@
 
 #define RECONNECT_S 1
 
-struct watcher {
+struct events {
 	char *uri;
-	void (*ended)(const char *uuid, void *user_data);
+	const struct domain_watcher *watcher;
 	void *user_data;
 	gint broken;			/* atomic */
+	GAsyncQueue *questions;		/* char *: UUIDs of domains whose state is to be asked for */
 };
 
-struct ending {
-	const struct watcher *watcher;
+struct item {
+	const struct events *events;
 	char uuid[VIR_UUID_STRING_BUFLEN];
+	enum domain_news news;
+	char *detail;
 };
 
 static void
 deliver(gpointer data)
 {
-	struct ending *e = data;
+	struct item *i = data;
 
-	e->watcher->ended(e->uuid, e->watcher->user_data);
-	g_free(e);
+	i->events->watcher->news(i->uuid, i->news, i->detail, i->events->user_data);
+	g_free(i->detail);
+	g_free(i);
+}
+
+static void
+tell(const struct events *e, const char *uuid, enum domain_news news, const char *detail)
+{
+	struct item *i = g_new0(struct item, 1);
+
+	*i = (struct item){ .events = e, .news = news, .detail = g_strdup(detail) };
+	g_strlcpy(i->uuid, uuid, sizeof(i->uuid));
+	main_invoke(deliver, i);
 }
 
 /* virsh destroy is STOPPED/DESTROYED, a guest's poweroff STOPPED/SHUTDOWN; a QEMU that died is STOPPED/FAILED or /CRASHED, which is a failover's business. */
 static int
 on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *opaque)
 {
-	struct ending *e;
+	struct events *e = opaque;
+	char uuid[VIR_UUID_STRING_BUFLEN];
 
-	if (event != VIR_DOMAIN_EVENT_STOPPED || (detail != VIR_DOMAIN_EVENT_STOPPED_DESTROYED && detail != VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN))
-		return 0;
-	e = g_new0(struct ending, 1);
-	e->watcher = opaque;
-	virDomainGetUUIDString(dom, e->uuid);
-	main_invoke(deliver, e);
+	virDomainGetUUIDString(dom, uuid);
+	if (event == VIR_DOMAIN_EVENT_STOPPED && (detail == VIR_DOMAIN_EVENT_STOPPED_DESTROYED || detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN))
+		tell(e, uuid, DOMAIN_ENDED, NULL);
+	else if (event == VIR_DOMAIN_EVENT_CRASHED)
+		tell(e, uuid, DOMAIN_PANICKED, NULL);
+	else if ((event == VIR_DOMAIN_EVENT_SUSPENDED || event == VIR_DOMAIN_EVENT_RESUMED) && e->watcher->cares(uuid, e->user_data))
+		g_async_queue_push(e->questions, g_strdup(uuid));
 	return 0;
+}
+
+static void
+on_io_error(virConnectPtr conn, virDomainPtr dom, const char *path, const char *alias, int action, const char *reason, void *opaque)
+{
+	char uuid[VIR_UUID_STRING_BUFLEN];
+
+	virDomainGetUUIDString(dom, uuid);
+	if (action == VIR_DOMAIN_EVENT_IO_ERROR_PAUSE || action == VIR_DOMAIN_EVENT_IO_ERROR_REPORT)
+		tell(opaque, uuid, DOMAIN_DISK_ERROR, path && *path ? path : alias);
 }
 
 static void
 on_closed(virConnectPtr conn, int reason, void *opaque)
 {
-	g_atomic_int_set(&((struct watcher *)opaque)->broken, 1);
+	g_atomic_int_set(&((struct events *)opaque)->broken, 1);
 }
 
 static void
-watch_once(struct watcher *w)
+watch_once(struct events *e)
 {
-	g_autoptr(virConnect) conn = virConnectOpen(w->uri);
-	int callback;
+	g_autoptr(virConnect) conn = virConnectOpen(e->uri);
+	int callbacks[2];
 
 	if (!conn)
 		return;
-	g_atomic_int_set(&w->broken, 0);
+	g_atomic_int_set(&e->broken, 0);
 	virConnectSetKeepAlive(conn, 5, 3);
-	virConnectRegisterCloseCallback(conn, on_closed, w, NULL);
-	callback = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), w, NULL);
-	while (callback >= 0 && !g_atomic_int_get(&w->broken) && virConnectIsAlive(conn) == 1)
+	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
+	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
+	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
+	while (callbacks[0] >= 0 && callbacks[1] >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);
-	if (callback >= 0)
-		virConnectDomainEventDeregisterAny(conn, callback);
+	for (guint i = 0; i < G_N_ELEMENTS(callbacks); i++)
+		if (callbacks[i] >= 0)
+			virConnectDomainEventDeregisterAny(conn, callbacks[i]);
 	virConnectUnregisterCloseCallback(conn, on_closed);
 }
 
 static gpointer
 watch(gpointer data)
 {
-	struct watcher *w = data;
+	struct events *e = data;
 
 	for (;; sleep(RECONNECT_S))
-		watch_once(w);
+		watch_once(e);
+	return NULL;
+}
+
+/* False: the connection is no longer good. */
+static bool
+ask(struct events *e, virConnectPtr conn, const char *uuid)
+{
+	g_autoptr(virDomain) dom = virDomainLookupByUUIDString(conn, uuid);
+	int state, reason;
+
+	if (!dom || virDomainGetState(dom, &state, &reason, 0) < 0)
+		return virConnectIsAlive(conn) == 1;
+	if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_USER)
+		tell(e, uuid, DOMAIN_SUSPENDED, NULL);
+	else if (state == VIR_DOMAIN_RUNNING)
+		tell(e, uuid, DOMAIN_RESUMED, NULL);
+	return true;
+}
+
+static gpointer
+answer(gpointer data)
+{
+	struct events *e = data;
+	virConnectPtr conn = NULL;
+
+	for (;;) {
+		g_autofree char *uuid = g_async_queue_pop(e->questions);
+
+		if (!conn)
+			conn = virConnectOpen(e->uri);
+		if (conn && !ask(e, conn, uuid))
+			g_clear_pointer(&conn, virConnectClose);
+	}
 	return NULL;
 }
 
 void
-libvirt_events_start(const char *uri, void (*ended)(const char *uuid, void *user_data), void *user_data)
+libvirt_events_start(const char *uri, const struct domain_watcher *watcher, void *user_data)
 {
-	struct watcher *w = g_new0(struct watcher, 1);
+	struct events *e = g_new0(struct events, 1);
 
-	*w = (struct watcher){ .uri = g_strdup(uri), .ended = ended, .user_data = user_data };
+	*e = (struct events){ .uri = g_strdup(uri), .watcher = watcher, .user_data = user_data, .questions = g_async_queue_new() };
 	virEventRegisterDefaultImpl();	/* before any connection is opened */
-	g_thread_unref(g_thread_new("libvirt-events", watch, w));
+	g_thread_unref(g_thread_new("libvirt-events", watch, e));
+	g_thread_unref(g_thread_new("libvirt-state", answer, e));
 }

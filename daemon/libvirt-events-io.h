@@ -1,6 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Domains that end on purpose, as libvirt tells it, also after a restart of libvirtd. Before the main loop and the first connection. */
+/* What happens to domains, as libvirt tells it, also after a restart of libvirtd. To be started before the main loop and the first connection. */
 #pragma once
 
-/* `ended` runs on the main thread, for a domain that was shut down or destroyed (not one whose QEMU crashed). */
-void libvirt_events_start(const char *uri, void (*ended)(const char *uuid, void *user_data), void *user_data);
+#include <stdbool.h>
+
+enum domain_news {
+	DOMAIN_ENDED,		/* shut down or destroyed (not: its QEMU crashed) */
+	DOMAIN_SUSPENDED,	/* by an administrator: a checkpoint's stop is none */
+	DOMAIN_RESUMED,		/* it runs again; told after every checkpoint's stop, too */
+	DOMAIN_PANICKED,	/* the guest said so (pvpanic) */
+	DOMAIN_DISK_ERROR,	/* a disk reported an error to the guest, or stopped it: `detail` names the disk */
+};
+
+struct domain_watcher {
+	bool (*cares)(const char *uuid, void *user_data);	/* about its being suspended and resumed */
+	void (*news)(const char *uuid, enum domain_news news, const char *detail, void *user_data);
+};
+
+/* Both run on the main thread. The watcher is kept. */
+void libvirt_events_start(const char *uri, const struct domain_watcher *watcher, void *user_data);

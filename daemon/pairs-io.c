@@ -16,6 +16,7 @@
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
 #include "daemon/primary-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -29,7 +30,7 @@
 #define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
-#define GUEST_ENDED_TIMEOUT_MS 10000
+#define NEWS_TIMEOUT_MS 10000
 #define RECORD_SUFFIX ".made.json"
 #define GUARD_STATE_SUFFIX ".json"	/* durable-state.h, written by the guard */
 
@@ -45,6 +46,7 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
+	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
 struct pairs {
@@ -353,6 +355,28 @@ carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finish
 	return primary_end(p->host, r, end, finished);
 }
 
+/* Before the record is forgotten: a copy that stays defined here and is not the newest one is not to be started by hand. */
+static bool
+note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = NULL;
+	g_autoptr(virDomain) dom = NULL;
+
+	if (end == PAIR_END_KEEP) {
+		stale_clear(p->host, r->uuid);
+		return true;
+	}
+	conn = libvirt_open(p->host->config->libvirt_uri, &error);
+	dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
+		return true;
+	if (dom && stale_mark(p->host, r->uuid, r->domain, r->peer, &error))
+		return true;
+	host_event(p->host, r->domain, "error", "%s; trying again", error->message);
+	return false;
+}
+
 static struct json_object *
 last_status(const struct pair_info *info, enum pair_end end, const char *finished, const char *why)
 {
@@ -437,7 +461,7 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
 	end = judge(p, info, finished);
-	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL)) {
+	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL) || !note_stale(p, info->record, end)) {
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
@@ -509,6 +533,8 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
+	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
+		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -534,6 +560,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
+	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }
 
@@ -577,27 +604,54 @@ pairs_connection_ended(struct pairs *p, guint64 connection)
 	}
 }
 
-static struct json_object *
-guest_ended_work(struct job *job, gpointer data, GError **error)
+/* Pairs are never freed: what is found stays. */
+static struct pair *
+find_primary(struct pairs *p, const char *uuid)
 {
-	struct end_job *e = data;
-	g_autoptr(json_object_ptr) reply = guard_call(e->pairs->host, e->uuid, "GuestEnded", false, NULL, NULL, GUEST_ENDED_TIMEOUT_MS, error);
+	struct pair *pair;
 
-	return g_steal_pointer(&reply);
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	if (pair && (pair->phase != PAIR_ACTIVE || pair->record->role != FAILOVER_PRIMARY))
+		pair = NULL;
+	g_mutex_unlock(&p->lock);
+	return pair;
+}
+
+bool
+pairs_is_primary(struct pairs *p, const char *uuid)
+{
+	return find_primary(p, uuid) != NULL;
+}
+
+static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+	/* A guard that is gone, or hangs, is somebody else's business. */
 }
 
 void
-pairs_guest_ended(struct pairs *p, const char *uuid)
+pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
-	g_autoptr(pair_info) info = pairs_find(p, uuid);
-	struct end_job *e;
+	static const struct { const char *method, *event, *text; } known[] = {
+		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
+		[DOMAIN_SUSPENDED] = { "GuestSuspended", "guest-suspended", "the domain was suspended" },
+		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
+		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
+		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
+	};
+	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
+	struct pair *pair = find_primary(p, uuid);
 
-	if (!info || info->phase != PAIR_ACTIVE || info->record->role != FAILOVER_PRIMARY)
+	if (!pair)
 		return;
-	host_event(p->host, info->record->domain, "guest-ended", "the domain was shut down or destroyed on purpose");
-	e = g_new0(struct end_job, 1);
-	*e = (struct end_job){ .pairs = p, .uuid = g_strdup(uuid) };
-	job_start(guest_ended_work, e, end_free, NULL, NULL, NULL);
+	if ((news == DOMAIN_SUSPENDED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
+		return;
+	host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
+	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
+		return;
+	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
+	varlink_call_async(socket, method, NULL, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "daemon/host-io.h"
+#include "daemon/libvirt-events-io.h"
 #include "daemon/pair-record.h"
 
 enum pair_phase {
@@ -52,5 +53,6 @@ void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its gua
 void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
 /* The forming standbys of that connection which were never armed are called off. Main thread. */
 void pairs_connection_ended(struct pairs *p, guint64 connection);
-/* libvirt says that the domain was shut down or destroyed on purpose. Main thread. */
-void pairs_guest_ended(struct pairs *p, const char *uuid);
+/* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */
+bool pairs_is_primary(struct pairs *p, const char *uuid);
+void pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail);

@@ -208,7 +208,7 @@ teardown(struct peer_link *l)
 static void
 link_end(struct peer_link *l, GError *error)
 {
-	g_autoptr(GError) owned = error;
+	g_autoptr(GError) owned G_GNUC_UNUSED = error;
 
 	if (l->state == LINK_CLOSED)
 		return;

@@ -28,9 +28,9 @@ enum peer_type {
 	PEER_HEARTBEAT = 16,	/* be64 sender's clock ns, be64 last clock heard from the other side, be64 ns since it was heard (round trip) */
 	PEER_ARM,		/* the pair is protected from now on; generation in the header is the register's */
 	PEER_ARMED,
-	PEER_ABDICATE,		/* be16 reason: our QEMU is dead */
-	PEER_GOODBYE,		/* be16 reason: orderly end; any channel */
-	PEER_READY,		/* the standby's QEMU said READY */
+	PEER_ABDICATE,		/* be16 reason: this side gives up its copy, or cannot go on as a standby */
+	PEER_GOODBYE,		/* be16 reason: this side owns the next generation, or the VM was ended, or (a primary) forming is called off; any channel */
+	PEER_READY,		/* the standby's QEMU said READY; on bulk: it must not overtake the RETURN_PATH bytes that came before it */
 	PEER_LIVE,		/* READY was passed to the primary's QEMU */
 	PEER_COMMITTED,		/* be64 epoch */
 	PEER_SVM_STOPPED,	/* be64 epoch being loaded */
@@ -38,7 +38,7 @@ enum peer_type {
 	PEER_INBOUND,		/* be64 epoch, be16 nic, wire frame */
 	PEER_OUTPUT,		/* be64 id, be64 epoch, be16 nic, wire frame: SVM output */
 	PEER_TWIN_LEFT,		/* be64 id, repeated */
-	PEER_DISK_CREDIT,	/* be64 bytes of disk writes applied (or queued for good) since the last credit */
+	PEER_DISK_CREDIT,	/* be64 number of the last disk frame (all but MARK, counted from 1) up to which all are applied */
 	PEER_FAIL,		/* utf-8 text: why this side calls the pair off; any channel (also the answer to a HELLO that is not accepted) */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */

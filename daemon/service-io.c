@@ -16,6 +16,7 @@
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
@@ -154,7 +155,7 @@ status_all(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_STATUS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORGET, DO_STATUS };
 
 struct work {
 	struct host *host;
@@ -187,6 +188,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
 		return pair_verb(w->host, w->domain, VERB_FAILOVER, error);
+	case DO_FORGET:
+		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
 	default:
@@ -265,6 +268,13 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	log_info("api", "Failover by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_FAILOVER, true, false);
+}
+
+static void
+on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Forget by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
 static void
@@ -464,6 +474,7 @@ current_credentials(gpointer user_data)
 
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true },
+	{ "Forget", on_forget, true },
 	{ "Status", on_status, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 

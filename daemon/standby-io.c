@@ -395,6 +395,27 @@ remove_files(const GPtrArray *files)
 		g_unlink(g_ptr_array_index(files, i));
 }
 
+/* The copy is the VM now: its own poweroff is one again (domain-xml.c). The persistent definition says what that means. */
+static void
+restore_poweroff(struct host *h, const struct pair_record *r)
+{
+	static const struct { const char *name; unsigned action; } actions[] = {
+		{ "destroy", VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY }, { "restart", VIR_DOMAIN_LIFECYCLE_ACTION_RESTART },
+		{ "preserve", VIR_DOMAIN_LIFECYCLE_ACTION_PRESERVE }, { "rename-restart", VIR_DOMAIN_LIFECYCLE_ACTION_RESTART_RENAME },
+	};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+	g_autofree char *xml = dom ? libvirt_xml(dom, VIR_DOMAIN_XML_INACTIVE, &error) : NULL, *wanted = xml ? domain_xml_on_poweroff(xml) : NULL;
+
+	if (!wanted || !libvirt_is_running(dom))
+		return;
+	for (guint i = 0; i < G_N_ELEMENTS(actions); i++)
+		if (strcmp(wanted, actions[i].name) == 0 &&
+		    virDomainSetLifecycleAction(dom, VIR_DOMAIN_LIFECYCLE_POWEROFF, actions[i].action, VIR_DOMAIN_AFFECT_LIVE) < 0)
+			host_event(h, r->domain, "error", "on_poweroff could not be set back to %s: %s", wanted, virGetLastErrorMessage());
+}
+
 bool
 standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished)
 {
@@ -404,6 +425,7 @@ standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool
 	if (end == PAIR_END_KEEP) {
 		if (finished)		/* the guard says so once the overlays are committed; without its word they may be in use */
 			remove_files(r->overlays);
+		restore_poweroff(h, r);
 		return true;
 	}
 	removal = remove_domain(h, r, &error);

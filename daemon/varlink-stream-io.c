@@ -59,7 +59,7 @@ shut(struct varlink_stream *s)
 static void
 stream_end(struct varlink_stream *s, GError *error)
 {
-	g_autoptr(GError) owned = error;
+	g_autoptr(GError) owned G_GNUC_UNUSED = error;
 
 	if (s->closed)
 		return;

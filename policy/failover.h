@@ -27,7 +27,7 @@ enum failover_event_type {
 	FAILOVER_EV_PEER_LOST,		/* liveness: silent past the limit, or its connection ended */
 	FAILOVER_EV_PEER_ABDICATED,	/* the peer gives up: its QEMU is dead, or (a standby) its data failed */
 	FAILOVER_EV_PEER_GOODBYE,	/* end by the peer: it owns generation + 1, or the VM was ended, or (a primary) forming was called off */
-	FAILOVER_EV_QEMU_DIED,		/* our own copy is gone. A shutdown on purpose is told first, as GUEST_ENDED */
+	FAILOVER_EV_QEMU_DIED,		/* our own copy is gone, or is to be given up (panic, disk error). A shutdown on purpose is told first, as GUEST_ENDED */
 	FAILOVER_EV_COPY_UNFIT,		/* standby: the SVM must not be promoted (guest reset, failed load), and nothing committed waits that would mend it */
 	FAILOVER_EV_COPY_FIT,		/* standby: a checkpoint was loaded; ends COPY_UNFIT */
 	FAILOVER_EV_DATA_FAILED,	/* stream, checkpoint, disk or protocol trouble: the pair cannot go on as a pair */
@@ -57,6 +57,8 @@ enum failover_reason {		/* why the state is what it is; the text is shown unchan
 	FAILOVER_REASON_GUEST_ENDED,
 	FAILOVER_REASON_CLAIM_DENIED,
 	FAILOVER_REASON_SETUP_FAILED,
+	FAILOVER_REASON_GUEST_PANICKED,
+	FAILOVER_REASON_DISK_ERROR,
 	FAILOVER_REASON_LAST
 };
 

@@ -317,6 +317,7 @@ qmp_client_new(enum qmp_session_kind kind, uint64_t greeting_deadline, qmp_event
 	c->source = g_source_new(&source_funcs, sizeof(struct client_source));
 	((struct client_source *)c->source)->client = c;
 	g_source_set_static_name(c->source, "qmp-client");
+	g_source_set_priority(c->source, QMP_SOURCE_PRIORITY);
 	g_source_set_ready_time(c->source, 0);
 	g_source_attach(c->source, c->context);
 	return c;

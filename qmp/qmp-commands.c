@@ -203,6 +203,16 @@ qmp_set_migration_parameters(void)
 
 	add_int(arguments, "x-checkpoint-delay", CHECKPOINT_DELAY_MS);
 	add_int(arguments, "max-bandwidth", MAX_BANDWIDTH);
+	add_int(arguments, "downtime-limit", QMP_DOWNTIME_MS);
+	return qmp_command("migrate-set-parameters", arguments);
+}
+
+struct json_object *
+qmp_set_downtime_limit(unsigned ms)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	add_int(arguments, "downtime-limit", ms);
 	return qmp_command("migrate-set-parameters", arguments);
 }
 
@@ -215,9 +225,21 @@ migrate_uri(const char *command, const char *fdname)
 }
 
 struct json_object *
+qmp_set_announce_after_load(bool soon)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	/* QEMU's own values, and the largest it takes (migration/options.c) */
+	add_int(arguments, "announce-initial", soon ? 50 : 100000);
+	add_int(arguments, "announce-max", soon ? 550 : 100000);
+	add_int(arguments, "announce-rounds", soon ? 5 : 1);
+	return qmp_command("migrate-set-parameters", arguments);
+}
+
+struct json_object *
 qmp_restore_migration_parameters(struct json_object *old)
 {
-	static const char *const names[] = { "x-checkpoint-delay", "max-bandwidth" };	/* those of qmp_set_migration_parameters() */
+	static const char *const names[] = { "x-checkpoint-delay", "max-bandwidth", "downtime-limit" };	/* those of qmp_set_migration_parameters() */
 	struct json_object *arguments = json_object_new_object(), *value;
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)

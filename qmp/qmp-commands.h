@@ -30,7 +30,14 @@ struct json_object *qmp_job_cancel_force(const char *job_id);
 struct json_object *qmp_job_dismiss(const char *job_id);
 struct json_object *qmp_announce_self(void);		/* initial 10, max 500, rounds 5, step 50 ms */
 struct json_object *qmp_set_capabilities(bool x_colo, bool return_path);
-struct json_object *qmp_set_migration_parameters(void);	/* x-checkpoint-delay 1 ms, max-bandwidth without a limit worth the name */
+/* x-checkpoint-delay 1 ms; max-bandwidth without a limit worth the name; downtime-limit QMP_DOWNTIME_MS: with a fast link QEMU's own 300 ms are enough to send
+ * a small guest's whole memory while it stands. */
+#define QMP_DOWNTIME_MS 20
+struct json_object *qmp_set_migration_parameters(void);
+struct json_object *qmp_set_downtime_limit(unsigned ms);	/* for a guest that dirties its memory faster than that allows */
+/* Whether a guest is made to announce itself soon after each load of its state (hw/net/virtio-net.c, virtio_net_post_load_device()). Not: in 100 s, which the next
+ * load puts off again. (No rounds at all is a NULL timer to QEMU 11.1, which it does not survive.) */
+struct json_object *qmp_set_announce_after_load(bool soon);
 /* Puts those parameters back to what a query-migrate-parameters reply's "return" said before. */
 struct json_object *qmp_restore_migration_parameters(struct json_object *old);
 struct json_object *qmp_migrate_fd(const char *fdname);

@@ -131,6 +131,7 @@ watch(struct socket_io *io, GIOCondition condition, GUnixFDSourceFunc func)
 	GSource *source = g_unix_fd_source_new(io->fd, condition);
 
 	g_source_set_callback(source, G_SOURCE_FUNC(func), io, NULL);
+	g_source_set_priority(source, QMP_SOURCE_PRIORITY);
 	g_source_attach(source, qmp_client_context(io->client));
 	return source;
 }

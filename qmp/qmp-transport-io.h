@@ -15,6 +15,11 @@ void qmp_client_set_transport(struct qmp_client *c, const struct qmp_transport_o
 
 /* For transports: feed the session, then wake the client; it carries the session's actions out from the main loop. */
 struct qmp_session *qmp_client_session(struct qmp_client *c);
+/*
+ * Events are heard before whatever else is ready, the arbiter's answer (G_PRIORITY_HIGH) above all: after a pause of this process the RESET of a copy
+ * must not come behind the grant that makes it the VM. They are few, so they starve nobody.
+ */
+#define QMP_SOURCE_PRIORITY (G_PRIORITY_HIGH - 50)
 void qmp_client_wake(struct qmp_client *c);
 GMainContext *qmp_client_context(struct qmp_client *c);
 void qmp_client_close(struct qmp_client *c, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* closes the session with this reason and wakes */

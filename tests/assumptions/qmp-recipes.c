@@ -86,7 +86,6 @@ become_child(gpointer data)
 static void
 add_argument(GPtrArray *argv, const char *format, const char *a, const char *b)
 {
-	g_autofree char *with_b = NULL;
 	g_auto(GStrv) parts = g_strsplit(format, "%", -1);	/* % stands for a, then b */
 
 	if (!parts[1])

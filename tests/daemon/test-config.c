@@ -22,6 +22,7 @@ test_empty_is_default(void **state)
 	assert_int_equal(c->peer_port, 7768);
 	assert_string_equal(c->libvirt_uri, "qemu:///system");
 	assert_int_equal(c->suspect_ms, 150);
+	assert_int_equal(c->watchdog_ms, 3000);
 	assert_false(c->tcg_flush_load);
 }
 
@@ -30,7 +31,7 @@ test_every_key(void **state)
 {
 	static const char text[] =
 		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\n\n"
-		"[guard]\nguard-path=/bin/guard\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ncompare-timeout-ms=30\n"
+		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ncompare-timeout-ms=30\n"
 		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
 	g_autoptr(ftd_config) c = ftd_config_parse(text, "f", &error);
@@ -44,6 +45,9 @@ test_every_key(void **state)
 	assert_string_equal(c->state_dir, "/s");
 	assert_string_equal(c->group, "g");
 	assert_string_equal(c->guard_path, "/bin/guard");
+	assert_int_equal(c->watchdog_ms, 900);
+	assert_true(c->panic_follow);
+	assert_false(c->disk_error_follow);
 	assert_int_equal(c->heartbeat_ms, 10);
 	assert_int_equal(c->suspect_ms, 100);
 	assert_int_equal(c->max_epoch_ms, 500);
@@ -71,6 +75,7 @@ test_complaints(void **state)
 		{ "[ftd\n", "f:1: the group has no closing bracket" },
 		{ "name=a\n", "f:1: this key is in no group" },
 		{ "[ftd]\nname\n", "f:2: this is not \"key = value\", a [group] or a # comment" },
+		{ "[guard]\non-panic=cry\n", "f:2: on-panic: \"cry\" is neither \"failover\" nor \"follow\"" },
 		{ "[guard]\ntcg-flush=never\n", "f:2: tcg-flush: \"never\" is neither \"live\" nor \"load\"" },
 		{ "[guard]\nheartbeat-ms=100\n", "f: suspect-ms (150) must be at least three times heartbeat-ms (100)" },
 	};

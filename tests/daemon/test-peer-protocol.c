@@ -22,7 +22,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 18, "ARMED", F, 81920 },
 	{ 19, "ABDICATE", F, 81920 },
 	{ 20, "GOODBYE", C | F | B | D, 81920 },
-	{ 21, "READY", F, 81920 },
+	{ 21, "READY", B, 81920 },
 	{ 22, "LIVE", F, 81920 },
 	{ 23, "COMMITTED", F, 81920 },
 	{ 24, "SVM_STOPPED", F, 81920 },

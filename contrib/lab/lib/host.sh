@@ -74,6 +74,8 @@ host_config() {
 		arbiter=file:/srv/ftd-arbiter
 		pki=/etc/pki
 	CONF
+	mkdir -p "$etc/libvirt/hooks/qemu.d"
+	install -m 0755 "$LAB_DIR/../hooks/qemu" "$etc/libvirt/hooks/qemu.d/ftd"
 	install -m 0755 "$LAB_DIR/host-init" "$etc/ftd-lab-init"
 }
 

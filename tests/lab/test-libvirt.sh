@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What an administrator does to a protected domain with virsh, to libvirtd and to ftd, does what it does to any domain; and a failover still works after it.
+. "$(dirname "$0")/lib.sh"
+
+domstate() { "$LAB" virsh "$1" domstate vm1 2>/dev/null | head -n 1; }
+is_off() { [ "$(domstate "$1")" = "shut off" ]; }
+runs() { [ "$(domstate "$1")" = running ]; }
+no_pair_dirs() { [ -z "$("$LAB" exec "$1" ls /run/ftd/pairs /var/lib/ftd/pairs 2>/dev/null | grep -v ':$' | tr -d '\n')" ]; }
+gone_from() { ! "$LAB" virsh "$1" domstate vm1 >/dev/null 2>&1; }
+answers() { "$LAB" client wait --duration "${1:-30}" >/dev/null 2>&1; }
+epoch_grows() {
+	local from
+	from=$(status "$1" vm1 .committed_epoch)
+	until_true 10 eval "[ \"\$(status $1 vm1 .committed_epoch)\" -gt $from ]"
+}
+kill_of() { "$LAB" exec "$1" sh -c "kill -$3 \$(cat $2)"; }
+daemon_pid() { "$LAB" exec "$1" cat "/run/ftd-lab/$2.pid"; }
+restarted() { local now; now=$(daemon_pid "$1" "$2" 2>/dev/null) && [ "$now" != "$3" ] && "$LAB" virsh "$1" version >/dev/null 2>&1 && ftctl "$1" status >/dev/null 2>&1; }
+
+# ended_for_good TEXT: both copies are gone, nothing came back, nothing was left on the peer
+ended_for_good() {
+	until_true 20 is_off a
+	check "$1: off on the primary's host" is_off a
+	until_true 10 state_is a vm1 ended
+	check "$1: the pair has ended" state_is a vm1 ended
+	until_true 10 gone_from b
+	sleep 2
+	check "$1: nothing is resurrected" eval 'is_off a && gone_from b'
+	check "$1: no leftovers" eval 'no_pair_dirs a && no_pair_dirs b'
+}
+
+# failover_works TEXT: from a to b, then the VM is brought home again with a pair the other way round
+failover_works() {
+	"$LAB" kill-qemu a vm1 || die "kill-qemu"
+	until_true 20 state_is b vm1 solo
+	check "$1: the standby takes over" eval 'state_is b vm1 solo && answers'
+}
+
+fresh
+"$LAB" guest vm1 --append unknown_nmi_panic=1 || die "guest"
+
+for how in destroy shutdown; do
+	enable a vm1 b
+	sleep 1
+	"$LAB" virsh a "$how" vm1 || die "virsh $how"
+	ended_for_good "virsh $how"
+	"$LAB" virsh a start vm1 || die "start after $how"
+	check "virsh $how: starts again" answers 60
+done
+
+# Both copies switch off at about the same time when a checkpoint falls between the power button and the poweroff.
+enable a vm1 b
+check "the copy would survive its own poweroff" eval '"$LAB" virsh b dumpxml vm1 | grep "<on_poweroff>restart" >/dev/null'
+for _ in 1 2 3; do
+	"$LAB" virsh a reboot vm1 --mode acpi || die "virsh reboot"
+	sleep 2
+	check "virsh reboot: the guest comes back, protected" eval 'answers 60 && state_is a vm1 protected && state_is b vm1 protected'
+done
+"$LAB" virsh a reset vm1 || die "virsh reset"
+sleep 2
+check "virsh reset: the guest comes back, protected" eval 'answers 60 && state_is a vm1 protected && state_is b vm1 protected'
+"$LAB" virsh a inject-nmi vm1 || die "inject-nmi"
+sleep 2
+check "panic with reboot: the guest comes back, protected" eval 'answers 60 && state_is a vm1 protected && state_is b vm1 protected'
+
+suspended() { [ "$(status a vm1 .suspended)" = true ]; }
+client l ledger
+client_moves l 30
+for round in 1 2; do
+	"$LAB" virsh a suspend vm1 || die "suspend"
+	until_true 5 suspended
+	check "suspend $round: ftd holds it" suspended
+	before=$(client_answered l)
+	sleep 3
+	check "suspend $round: no output" eval '[ "$(domstate a)" = paused ] && [ "$(client_answered l)" -le $((before + 2)) ]'
+	check "suspend $round: still protected" eval 'state_is a vm1 protected && state_is b vm1 protected'
+	[ "$round" = 1 ] || "$LAB" restart-ftd a	# the guard notices by itself when ftd was not there to tell
+	"$LAB" virsh a resume vm1 || die "resume"
+	client_moves l 50
+	check "resume $round: runs and makes checkpoints" eval 'until_true 5 eval "! suspended" && epoch_grows a'
+done
+
+for h in a b; do
+	old=$(daemon_pid "$h" libvirtd)
+	kill_of "$h" /run/ftd-lab/libvirtd.pid 9
+	until_true 20 restarted "$h" libvirtd "$old"
+	client_moves l 50
+	check "libvirtd killed on $h: protected" eval 'state_is a vm1 protected && state_is b vm1 protected && epoch_grows a'
+	old=$(daemon_pid "$h" ftd)
+	"$LAB" restart-ftd "$h"
+	until_true 20 restarted "$h" ftd "$old"
+	check "ftd restarted on $h: protected" eval 'state_is a vm1 protected && state_is b vm1 protected && epoch_grows a'
+	old=$(daemon_pid "$h" ftd)
+	kill_of "$h" /run/ftd-lab/ftd.pid 9
+	until_true 20 restarted "$h" ftd "$old"
+	check "ftd killed on $h: protected" eval 'state_is a vm1 protected && state_is b vm1 protected && epoch_grows a'
+	client_moves l 50
+done
+
+# ftd is stopped on both hosts: the guards alone carry out the failover; ftd cleans up when it is back.
+for h in a b; do kill_of "$h" /run/ftd-lab/ftd.pid STOP; done
+"$LAB" kill-qemu a vm1 || die "kill-qemu"
+client_moves l 100
+for h in a b; do kill_of "$h" /run/ftd-lab/ftd.pid CONT; done
+until_true 20 state_is b vm1 solo
+check "failover without ftd: solo" state_is b vm1 solo
+until_true 20 eval 'no_pair_dirs a && no_pair_dirs b'
+check "failover without ftd: cleaned up afterwards" eval 'no_pair_dirs a && no_pair_dirs b && is_off a'
+client_end l
+check "ledger: no number lost, no connection reset" nothing_lost l
+check "the survivor switches off as it was told to" eval '"$LAB" virsh b dumpxml vm1 | grep "<on_poweroff>destroy" >/dev/null'

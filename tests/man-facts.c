@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the manual pages have to list, as the code itself has it: one fact per line, a kind and its words. tests/check-man.sh compares. */
+#include "daemon/base/error.h"
+#include "daemon/ftd-interface.h"
+#include "daemon/guard-interface.h"
+#include "daemon/guard.h"
+#include "checkpoint/relay.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void
+exit_statuses(void)
+{
+	for (int code = 0; code < FTD_ERROR_LAST; code++) {
+		g_autoptr(GError) error = g_error_new_literal(FTD_ERROR, code, "");
+
+		printf("exit %d %s\n", ftd_error_exit_status(code), ftd_error_name(error));
+	}
+}
+
+static void
+frames(void)
+{
+	for (unsigned type = 0; type <= G_MAXUINT16; type++) {
+		g_autoptr(GString) channels = g_string_new(NULL);
+		uint32_t max = 0;
+		int n = 0;
+
+		for (enum peer_channel c = 0; c < PEER_CHANNEL_LAST; c++)
+			if (peer_type_allowed(type, c, &max)) {
+				g_string_append_printf(channels, "%s%s", n ? "," : "", peer_channel_name(c));
+				n++;
+			}
+		if (n)
+			printf("frame %s %u %s %u\n", peer_type_name(type), type, n == PEER_CHANNEL_LAST ? "all" : channels->str, max);
+	}
+	printf("protocol-version %d\n", PEER_VERSION);
+}
+
+static void
+names(void)
+{
+	for (unsigned i = 0; i < FAILOVER_STATE_LAST; i++)
+		printf("state %s\n", failover_state_name(i));
+	for (unsigned i = 0; i < FAILOVER_REASON_LAST; i++)
+		printf("reason %u %s\n", i, failover_reason_name(i));
+	for (unsigned i = 0; i < GUARD_PHASE_LAST; i++)
+		printf("phase %s\n", guard_phase_name(i));
+	for (unsigned i = 0; i < RELAY_WANT_LAST; i++)
+		printf("want %s\n", relay_want_name(i));
+}
+
+static void
+status_members(enum failover_role role)
+{
+	static const struct guard_env env;
+	g_autoptr(guard_config) config = guard_config_new();
+	struct json_object *status;
+	struct guard *g;
+
+	config->role = role;
+	config->token = g_strnfill(64, '0');
+	g = guard_new(config, 1, &env, NULL);
+	status = guard_status(g, 1);
+	json_object_object_foreach(status, key, value) {
+		(void)value;
+		printf("status %s\n", key);
+	}
+	json_object_put(status);
+	guard_free(g);
+}
+
+/* Everything but comments and errors, which are the exit statuses. */
+static void
+interface(const char *name, const char *description)
+{
+	g_auto(GStrv) lines = g_strsplit(description, "\n", -1);
+
+	for (unsigned i = 0; lines[i]; i++) {
+		if (g_str_has_prefix(lines[i], "method ") || g_str_has_prefix(lines[i], "type "))
+			printf("%s %s\n", name, lines[i]);
+		if (g_str_has_prefix(lines[i], "error "))
+			printf("%s-error %.*s\n", name, (int)strcspn(lines[i] + 6, " "), lines[i] + 6);
+	}
+}
+
+int
+main(void)
+{
+	exit_statuses();
+	frames();
+	names();
+	status_members(FAILOVER_PRIMARY);
+	status_members(FAILOVER_STANDBY);
+	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
+	interface(GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION);
+	return 0;
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What happens to a pair and when, chosen by the seed or told by a story; and what must have come of it when the faults have stopped. */
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+#define FORM (60 * MS)
+#define TROUBLE (500 * MS)
+#define QUIET (6000 * MS)
+
+enum fault {
+	FAULT_RESET_LINK, FAULT_RESET_LINKS, FAULT_CUT, FAULT_CUT_TO_STANDBY, FAULT_CUT_TO_PRIMARY, FAULT_HEAL, FAULT_CORRUPT,
+	FAULT_KILL_GUARD, FAULT_CRASH_GUARD, FAULT_PAUSE_GUARD, FAULT_OP_FAILS, FAULT_KILL_QEMU, FAULT_POWER,
+	FAULT_ARBITER_GONE, FAULT_ARBITER_SLOW, FAULT_ARBITER_BACK,
+	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
+	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
+	FAULT_LAST
+};
+
+static const struct { const char *text; unsigned weight; } faults[] = {
+	[FAULT_RESET_LINK] = { "one connection of the link is reset", 6 },
+	[FAULT_RESET_LINKS] = { "all connections of the link are reset", 4 },
+	[FAULT_CUT] = { "the link is cut", 10 },
+	[FAULT_CUT_TO_STANDBY] = { "the link is cut from a to b", 4 },
+	[FAULT_CUT_TO_PRIMARY] = { "the link is cut from b to a", 4 },
+	[FAULT_HEAL] = { "the link heals", 5 },
+	[FAULT_CORRUPT] = { "the link will damage a checkpoint", 3 },
+	[FAULT_KILL_GUARD] = { "the guard is killed", 7 },
+	[FAULT_CRASH_GUARD] = { "the guard will crash", 6 },
+	[FAULT_OP_FAILS] = { "QEMU will refuse a command", 2 },
+	[FAULT_PAUSE_GUARD] = { "the guard sleeps", 10 },
+	[FAULT_KILL_QEMU] = { "QEMU is killed", 8 },
+	[FAULT_POWER] = { "the host loses power", 10 },
+	[FAULT_ARBITER_GONE] = { "the arbiter is out of reach", 5 },
+	[FAULT_ARBITER_SLOW] = { "the arbiter is slow", 4 },
+	[FAULT_ARBITER_BACK] = { "the arbiter is back", 2 },
+	[FAULT_PERSIST_FAILS] = { "the guard's state cannot be written", 2 },
+	[FAULT_PERSIST_CRASHES] = { "the guard will die when it writes its state", 3 },
+	[FAULT_SLOW_DISK] = { "the disk is slow", 5 },
+	[FAULT_DISK_ERROR] = { "the disk of the copy will fail", 4 },
+	[FAULT_COPY_RESET] = { "the copy resets itself", 4 },
+	[FAULT_COPY_STREAM] = { "the copy's QEMU closes its migration stream", 2 },
+	[FAULT_DISABLE] = { "the operator disables protection", 4 },
+	[FAULT_FAILOVER] = { "the operator asks for a failover", 4 },
+	[FAULT_GUEST_ENDS] = { "the guest is shut down", 1 },
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
+
+/* -- one fault ------------------------------------------------------------------------------------------------------------------------ */
+
+static void
+on_word(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life == p->life)
+		proc_push(p, SRC_QMP, (enum item_kind)e->a, NULL, 0, 0);
+}
+
+static void
+tell(struct world *w, unsigned host, enum item_kind what, uint64_t delay)
+{
+	later(w, delay, &(struct event){ .fn = on_word, .host = host, .life = w->host[host].p.life, .a = what });
+}
+
+static void
+kill_qemu(struct world *w, unsigned host)
+{
+	w->host[host].damaged = true;
+	qemu_kill(&w->host[host].q);
+	tell(w, host, ITEM_QEMU_GONE, rnd(w, 2 * MS));
+}
+
+static void
+reset_copy(struct world *w, unsigned host)
+{
+	struct qemu *q = &w->host[host].q;
+
+	if (!q->alive || q->colo != COLO_IN_IDLE || w->host[host].p.live)
+		return;
+	w->host[host].damaged = true;
+	guest_boot(&q->guest);
+	q->was_reset = true;
+	if (broken != BREAK_FITNESS)
+		proc_push(&w->host[host].p, SRC_QMP, ITEM_RESET, NULL, 0, 0);
+}
+
+static void
+close_stream(struct world *w, unsigned host)
+{
+	struct qemu *q = &w->host[host].q;
+
+	if (!q->alive || !w->host[host].p.migration_open)
+		return;
+	w->host[host].damaged = true;
+	q->colo = COLO_NONE;
+	w->host[host].p.migration_open = false;
+	tell(w, host, ITEM_QEMU_CLOSED, 60 * MS);
+}
+
+static void
+end_guest(struct world *w)
+{
+	struct host *h = &w->host[w->primary];
+
+	if (!h->q.alive || w->host[STANDBY(w)].p.live)
+		return;
+	w->guest_ended = true;
+	tell(w, w->primary, ITEM_GUEST_ENDED, 0);
+	kill_qemu(w, w->primary);
+}
+
+static void
+heal(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (w->link.cut[i])
+			link_set_cut(w, i, false);
+}
+
+static void
+happen(struct world *w, enum fault f, unsigned host)
+{
+	struct host *h = &w->host[host];
+	bool of_copy = f == FAULT_DISK_ERROR || f == FAULT_COPY_RESET || f == FAULT_COPY_STREAM || f == FAULT_FAILOVER;
+	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK;
+
+	if (of_copy)
+		h = &w->host[host = STANDBY(w)];
+	if (f == FAULT_DISABLE || f == FAULT_GUEST_ENDS)
+		h = &w->host[host = w->primary];
+	if (!h->power)
+		return;
+	say(w, of_pair ? -1 : (int)host, "*** %s", faults[f].text);
+	switch (f) {
+	case FAULT_RESET_LINK: link_break(w, (enum peer_channel)between(w, PEER_CHANNEL_FAST, PEER_CHANNEL_DISK)); break;
+	case FAULT_RESET_LINKS:
+		for (enum peer_channel c = PEER_CHANNEL_FAST; c < PEER_CHANNEL_LAST; c++)
+			link_break(w, c);
+		break;
+	case FAULT_CUT: link_set_cut(w, 0, true); link_set_cut(w, 1, true); break;
+	case FAULT_CUT_TO_STANDBY: link_set_cut(w, 0, true); break;
+	case FAULT_CUT_TO_PRIMARY: link_set_cut(w, 1, true); break;
+	case FAULT_HEAL: heal(w); break;
+	case FAULT_CORRUPT: w->link.corrupt = true; break;
+	case FAULT_KILL_GUARD:
+		if (proc_live(&h->p)) {
+			h->damaged = true;
+			proc_kill(&h->p);
+		}
+		break;
+	case FAULT_CRASH_GUARD:
+		h->damaged = true;
+		h->p.crash_in = (unsigned)between(w, 1, chance(w, 50) ? 8 : 100);
+		break;
+	case FAULT_OP_FAILS: h->p.op_fails = true; break;
+	case FAULT_PAUSE_GUARD: proc_pause(&h->p, between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS)); break;
+	case FAULT_KILL_QEMU: kill_qemu(w, host); break;
+	case FAULT_POWER:
+		h->power = false;
+		h->damaged = true;
+		qemu_kill(&h->q);
+		break;
+	case FAULT_ARBITER_GONE: w->reg.cut[host] = true; if (chance(w, 50)) w->reg.cut[!host] = true; break;
+	case FAULT_ARBITER_SLOW: w->reg.delay = between(w, 50 * MS, 900 * MS); break;
+	case FAULT_ARBITER_BACK: w->reg.cut[0] = w->reg.cut[1] = false; break;
+	case FAULT_PERSIST_FAILS: h->p.persist_fails = true; break;
+	case FAULT_PERSIST_CRASHES: h->p.persist_crashes = h->damaged = true; break;
+	case FAULT_SLOW_DISK: h->disk_ns = between(w, 5 * MS, 60 * MS); break;
+	case FAULT_DISK_ERROR: h->disk_fail = between(w, 1, 6); break;
+	case FAULT_COPY_RESET: reset_copy(w, host); break;
+	case FAULT_COPY_STREAM: close_stream(w, host); break;
+	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
+	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
+	case FAULT_GUEST_ENDS: end_guest(w); break;
+	case FAULT_LAST: g_assert_not_reached();
+	}
+}
+
+static void
+on_fault(struct world *w, struct event *e)
+{
+	happen(w, (enum fault)e->a, e->host);
+}
+
+/* -- rounds --------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+run_until(struct world *w, uint64_t t)
+{
+	while (world_step(w, t))
+		;
+}
+
+static void
+start_pair(struct world *w)
+{
+	struct host *a = &w->host[w->primary], *b = &w->host[STANDBY(w)];
+
+	w->generation = broken == BREAK_GENERATION ? 1 : register_newest(w) + 1;
+	g_ptr_array_set_size(w->snapshots, 0);
+	link_reset(w);
+	a->damaged = b->damaged = false;
+	b->power = true;
+	b->disk_ns = between(w, 50 * US, 500 * US);
+	a->disk_ns = between(w, 50 * US, 500 * US);
+	a->disk_fail = b->disk_fail = 0;
+	qemu_disk_view(&a->q, a->q.disk);	/* a guard that died after the take-over left the overlay to QEMU */
+	a->q.has_overlay = false;
+	qemu_kill(&b->q);
+	b->q.net = NET_SHUT;
+	proc_start(&b->p, w, STANDBY(w), FAILOVER_STANDBY, w->generation);
+	proc_start(&a->p, w, w->primary, FAILOVER_PRIMARY, w->generation);
+	say(w, -1, "a pair is made: %c protected by %c, generation %" G_GUINT64_FORMAT, NAME(w->primary), NAME(STANDBY(w)), w->generation);
+	proc_push(&b->p, SRC_QMP, ITEM_START, NULL, 0, 0);
+}
+
+static bool
+is_protected(const struct world *w)
+{
+	return proc_live(&w->host[0].p) && proc_live(&w->host[1].p) && guard_state(w->host[0].p.g) == FAILOVER_PROTECTED &&
+	       guard_state(w->host[1].p.g) == FAILOVER_PROTECTED;
+}
+
+/* An ordinary domain: nobody's guard has a hand in it. */
+static bool
+is_solo(const struct host *h)
+{
+	return h->power && h->q.alive && h->q.running && h->q.net == NET_DIRECT && !h->p.alive;
+}
+
+static bool
+settled(const struct world *w)
+{
+	return is_protected(w) || is_solo(&w->host[0]) || is_solo(&w->host[1]);
+}
+
+/* Why nobody has to be alive; NULL: somebody has to. */
+static const char *
+excuse(const struct world *w)
+{
+	const struct host *a = &w->host[w->primary], *b = &w->host[STANDBY(w)];
+	int owner = register_newest(w) > w->generation ? register_owner(w) : -1;
+
+	if (w->guest_ended)
+		return "the guest was shut down";
+	if (owner >= 0)
+		return w->host[owner].damaged ? "the owner was hit too" : NULL;
+	if (a->damaged && b->damaged)
+		return "both sides were hit";
+	if (a->damaged && !b->p.has_durable && !b->p.persist_failed)
+		return "the primary was hit before the pair was armed";
+	return NULL;
+}
+
+static void
+describe(struct world *w, const char *what)
+{
+	const struct host *a = &w->host[0], *b = &w->host[1];
+
+	violated(w, "liveness", "%s (a: %s%s, guard %s%s; b: %s%s, guard %s%s; generation %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT ")", what,
+		 failover_state_name(guard_state(a->p.g)), a->damaged ? ", hit" : "", proc_live(&a->p) ? "runs" : "gone", a->q.alive ? "" : ", no QEMU",
+		 failover_state_name(guard_state(b->p.g)), b->damaged ? ", hit" : "", proc_live(&b->p) ? "runs" : "gone", b->q.alive ? "" : ", no QEMU",
+		 register_newest(w), w->generation);
+}
+
+static void
+stop_faults(struct world *w)
+{
+	heal(w);
+	w->link.corrupt = false;
+	w->reg.cut[0] = w->reg.cut[1] = false;
+	w->reg.delay = MIN(w->reg.delay, 2 * MS);
+	for (unsigned i = 0; i < 2; i++) {
+		w->host[i].disk_ns = MIN(w->host[i].disk_ns, 500 * US);
+		w->host[i].p.persist_crashes = w->host[i].p.op_fails = false;
+		w->host[i].p.crash_in = 0;
+	}
+	say(w, -1, "the faults stop");
+}
+
+/* The ftd that enables protection ends its guard when the peer's part fails before there is anything to undo. */
+static void
+call_off(struct world *w)
+{
+	if (!proc_live(&w->host[STANDBY(w)].p) && guard_current_phase(w->host[w->primary].p.g) == GUARD_PHASE_IDLE)
+		w->host[w->primary].p.alive = false;
+}
+
+/* True: somebody answers the client. */
+static bool
+check_liveness(struct world *w)
+{
+	uint64_t end = w->now + QUIET;
+	uint32_t acked;
+
+	run_until(w, MAX(w->now, MAX(w->host[0].p.paused_until, w->host[1].p.paused_until)) + 400 * MS);
+	end += w->now - (end - QUIET);
+	while (w->now < end && !settled(w) && !w->violation[0]) {
+		run_until(w, w->now + 20 * MS);
+		call_off(w);
+		if (excuse(w) && w->now + QUIET / 2 > end)
+			break;
+	}
+	if (w->violation[0])
+		return false;
+	if (!settled(w)) {
+		if (excuse(w)) {
+			say(w, -1, "nobody is left: %s", excuse(w));
+			return false;
+		}
+		describe(w, "nobody is protected or alone");
+		return false;
+	}
+	acked = w->client.n_acked;
+	end = w->now + 2000 * MS;
+	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0])
+		run_until(w, w->now + 10 * MS);
+	if (!w->violation[0] && w->client.n_acked < acked + 5 && !excuse(w))
+		describe(w, "the client gets no answer");
+	return !w->violation[0] && w->client.n_acked >= acked + 5;
+}
+
+static void
+check_round(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (is_solo(&w->host[i])) {
+			w->solos++;
+			say(w, (int)i, "is alone, and answers");
+			check_takeover(w, i);
+		}
+	if (is_protected(w))
+		say(w, -1, "the pair is protected, and answers");
+}
+
+static void
+setup(struct world *w)
+{
+	struct host *a = &w->host[0];
+
+	guest_boot(&a->q.guest);
+	a->q.alive = a->q.running = true;
+	a->q.net = NET_DIRECT;
+	a->disk_ns = 200 * US;
+	a->q.life = 1;
+	w->reg.delay = between(w, 300 * US, 5 * MS);
+	w->max_epoch_ms = (unsigned)between(w, 10, 200);
+	w->compare_ms = (unsigned)between(w, 2, 20);
+	w->max_held = chance(w, 20) ? 4000 : 16 << 20;
+	w->max_disk = chance(w, 20) ? 1000 : 64 << 20;
+	w->diverge = (unsigned[]){ 0, 2, 20 }[rnd(w, 3)];
+	w->loss = chance(w, 40) ? 20 : 0;
+	w->guest_delay = between(w, 100 * US, chance(w, 20) ? 5 * MS : 800 * US);
+	w->load_ns = between(w, MS, chance(w, 20) ? 60 * MS : 8 * MS);
+	w->loop_delay = chance(w, 25) ? 2 * MS : 40 * US;
+	client_start(w);
+	qemu_kick(&a->q, MS);
+	run_until(w, 20 * MS);
+}
+
+static enum fault
+pick(struct world *w)
+{
+	unsigned total = 0, at;
+
+	for (unsigned i = 0; i < FAULT_LAST; i++)
+		total += faults[i].weight;
+	at = (unsigned)rnd(w, total);
+	for (unsigned i = 0; i < FAULT_LAST; i++) {
+		if (at < faults[i].weight)
+			return (enum fault)i;
+		at -= faults[i].weight;
+	}
+	g_assert_not_reached();
+}
+
+static void
+plan(struct world *w)
+{
+	for (uint64_t n = between(w, 1, 4), i = 0; i < n; i++) {
+		enum fault f = pick(w);
+		/* Most come while the pair stands; some find it in the making, some close after another. */
+		uint64_t at = chance(w, 20) ? between(w, 0, FORM) : between(w, FORM, TROUBLE);
+		later(w, at, &(struct event){ .fn = on_fault, .host = (unsigned)rnd(w, 2), .a = f });
+		if (chance(w, 30))
+			later(w, at + between(w, 0, 220 * MS), &(struct event){ .fn = on_fault, .host = (unsigned)rnd(w, 2), .a = pick(w) });
+	}
+}
+
+/* The survivor, or whoever runs unprotected, is the next pair's primary. False: nobody is there. */
+static bool
+next_round(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (is_solo(&w->host[i])) {
+			w->primary = i;
+			w->round++;
+			return true;
+		}
+	return false;
+}
+
+static void
+play_round(struct world *w, bool with_faults)
+{
+	uint64_t start = w->now;
+
+	start_pair(w);
+	if (with_faults) {
+		plan(w);
+		run_until(w, start + TROUBLE + 250 * MS);
+	} else {
+		run_until(w, start + 2 * FORM);
+	}
+	if (!w->violation[0])
+		stop_faults(w);
+	if (check_liveness(w))
+		check_round(w);
+}
+
+static bool
+may_go_on(struct world *w)
+{
+	return !w->violation[0] && !w->guest_ended && next_round(w);
+}
+
+void
+faults_run(struct world *w)
+{
+	setup(w);
+	play_round(w, true);
+	for (unsigned i = 0; i < 2 && chance(w, 40) && may_go_on(w); i++)
+		play_round(w, true);
+	/* An old claim that is written now makes the first attempt fail; it cannot do so twice. */
+	for (unsigned i = 0; i < 2 && !is_protected(w) && may_go_on(w); i++)
+		play_round(w, false);
+	if (!w->violation[0] && !w->guest_ended && settled(w) && !is_protected(w))
+		describe(w, "without a fault the pair was not formed");
+}
+
+/* -- stories ---------------------------------------------------------------------------------------------------------------------------- */
+
+static const struct story {
+	const char *name;
+	struct { uint64_t at; enum fault fault; unsigned host; } happens[4];
+} stories[] = {
+	{ "power-loss", { { 200 * MS, FAULT_POWER, 0 } } },
+	{ "link-cut", { { 200 * MS, FAULT_CUT, 0 } } },
+	{ "silent-arbiter", { { 150 * MS, FAULT_ARBITER_GONE, 0 }, { 160 * MS, FAULT_ARBITER_GONE, 1 }, { 200 * MS, FAULT_KILL_QEMU, 0 } } },
+	{ "sleeping-primary", { { 200 * MS, FAULT_PAUSE_GUARD, 0 } } },
+	{ "failover", { { 200 * MS, FAULT_FAILOVER, 1 } } },
+};
+
+const char *
+story_name(unsigned i)
+{
+	return i < G_N_ELEMENTS(stories) ? stories[i].name : NULL;
+}
+
+bool
+story_run(struct world *w, const char *name)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(stories); i++) {
+		const struct story *s = &stories[i];
+		if (strcmp(s->name, name) != 0)
+			continue;
+		w->story = true;
+		setup(w);
+		w->loss = w->diverge = 0;
+		w->loop_delay = 40 * US;
+		start_pair(w);
+		w->link.loss = 0;
+		for (unsigned k = 0; k < G_N_ELEMENTS(s->happens) && s->happens[k].at; k++)
+			later(w, s->happens[k].at, &(struct event){ .fn = on_fault, .host = s->happens[k].host, .a = s->happens[k].fault });
+		run_until(w, w->now + TROUBLE + 250 * MS);
+		stop_faults(w);
+		if (check_liveness(w))
+			check_round(w);
+		if (next_round(w))
+			play_round(w, false);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guard's process: its main loop, its sockets, and struct guard_env. The loop takes what is ready in any order, one thing at a time, as a main loop
+ * that was kept waiting may; a paused process finds everything at once when it wakes.
+ */
+#include "tests/sim/sim.h"
+
+#include <string.h>
+
+#define LINGER (5 * MS)		/* shorter than the shell's */
+
+static void
+item_free(gpointer data)
+{
+	struct item *i = data;
+
+	if (i->bytes)
+		g_bytes_unref(i->bytes);
+	g_free(i);
+}
+
+bool
+proc_live(const struct proc *p)
+{
+	return p->alive && p->w->host[p->host].power;
+}
+
+bool
+proc_may_speak(const struct proc *p)
+{
+	return proc_live(p) && failover_may_speak_alone(&p->g->failover);
+}
+
+/* Does the process still run when it makes this call? A crash may come between any two of them. */
+static bool
+calls(struct proc *p)
+{
+	if (p->alive && p->crash_in && --p->crash_in == 0) {
+		say(p->w, (int)p->host, "the guard crashes");
+		proc_kill(p);
+	}
+	return p->alive;
+}
+
+static struct qemu *
+qemu_of(const struct proc *p)
+{
+	return &p->w->host[p->host].q;
+}
+
+/* -- the main loop ----------------------------------------------------------------------------------------------------------------- */
+
+static void
+frame_item(struct proc *p, enum source s, const struct item *i)
+{
+	static const enum guard_port ports[] = { [SRC_MIR] = GUARD_PORT_MIR, [SRC_OUT] = GUARD_PORT_OUT, [SRC_CAP] = GUARD_PORT_CAP };
+
+	if (p->ports_open)
+		guard_frame(p->g, p->w->now, ports[s], 0, i->bytes);
+}
+
+static void
+link_item(struct proc *p, enum source s, const struct item *i)
+{
+	enum peer_channel c = s == SRC_FAST ? PEER_CHANNEL_FAST : s == SRC_BULK ? PEER_CHANNEL_BULK : PEER_CHANNEL_DISK;
+	struct peer_frame f = { .type = (enum peer_type)i->a, .generation = i->b };
+
+	if (i->kind == ITEM_CLOSED) {
+		guard_peer_closed(p->g, p->w->now, c, "closed");
+		return;
+	}
+	f.payload = g_bytes_get_data(i->bytes, NULL);
+	f.length = (uint32_t)g_bytes_get_size(i->bytes);
+	guard_peer_frame(p->g, p->w->now, &f, i->bytes);
+}
+
+static void
+op_item(struct proc *p, const struct item *i)
+{
+	g_autoptr(GError) error = i->b ? g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "it failed") : NULL;
+
+	if (i->a == GUARD_OP_CONNECT && !error) {
+		struct proc *peer = &p->w->host[!p->host].p;
+		if (!proc_live(peer)) {
+			error = g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "nobody answers");
+		} else {
+			link_open(p->w);
+			guard_peer_linked(peer->g, p->w->now);
+			guard_peer_linked(p->g, p->w->now);
+		}
+	}
+	guard_op_done(p->g, p->w->now, (enum guard_op)i->a, error);
+	if (i->a == GUARD_OP_STANDBY_OPEN)
+		check_kept(p->w, p->host);
+}
+
+static void
+word_item(struct proc *p, const struct item *i)
+{
+	uint64_t now = p->w->now;
+
+	switch (i->kind) {
+	case ITEM_QEMU_GONE: guard_qemu_gone(p->g, now); break;
+	case ITEM_QEMU_CLOSED:
+		p->known_unfit = true;
+		guard_qemu_failed(p->g, now, "the migration stream");
+		break;
+	case ITEM_RESET: guard_copy_reset(p->g, now); break;
+	case ITEM_DISABLE: guard_disable(p->g, now); break;
+	case ITEM_FAILOVER: guard_failover(p->g, now); break;
+	case ITEM_GUEST_ENDED: guard_guest_ended(p->g, now); break;
+	case ITEM_START: guard_start(p->g, now); break;
+	case ITEM_DATA:
+	case ITEM_CLOSED:
+		g_assert_not_reached();
+	}
+}
+
+static void
+dispatch_item(struct proc *p, enum source s)
+{
+	struct item *i = g_queue_pop_head(&p->src[s]);
+	uint64_t now = p->w->now;
+
+	switch (s) {
+	case SRC_MIR:
+	case SRC_OUT:
+	case SRC_CAP:
+		frame_item(p, s, i);
+		break;
+	case SRC_MIG:
+		if (p->migration_open)
+			guard_migration_bytes(p->g, now, i->bytes);
+		break;
+	case SRC_NBD:
+		if (p->disks_open)
+			guard_disk_request(p->g, now, 0, &(struct nbd_request){ .op = NBD_OP_WRITE, .cookie = i->a, .offset = i->b,
+				.length = (uint32_t)g_bytes_get_size(i->bytes), .data = g_bytes_ref(i->bytes) });
+		break;
+	case SRC_FAST:
+	case SRC_BULK:
+	case SRC_DISK:
+		link_item(p, s, i);
+		break;
+	case SRC_CLAIM:
+		guard_claimed(p->g, now, (enum arbiter_verdict)i->a, register_newest(p->w) ? register_record(p->w) : NULL, "timed out");
+		break;
+	case SRC_OPS:
+		op_item(p, i);
+		break;
+	case SRC_DONE:
+		p->known_unfit |= i->b != 0;
+		guard_disk_done(p->g, now, i->a, (int)i->b);
+		break;
+	case SRC_QMP:
+		word_item(p, i);
+		break;
+	case SRC_LAST:
+		g_assert_not_reached();
+	}
+	item_free(i);
+}
+
+static bool
+ready(const struct proc *p, enum source s)
+{
+	if (p->src[s].length == 0)
+		return false;
+	if (s == SRC_MIG)
+		return guard_migration_reading(p->g);
+	if (s == SRC_NBD)
+		return guard_disk_reading(p->g);
+	return true;
+}
+
+static void schedule(struct proc *p, uint64_t delay);
+static void on_timer(struct world *w, struct event *e);
+
+static void
+arm(struct proc *p)
+{
+	uint64_t t = guard_deadline(p->g);
+
+	if (t >= p->armed_for)
+		return;
+	p->armed_for = t;
+	later(p->w, t > p->w->now ? t - p->w->now : 0, &(struct event){ .fn = on_timer, .host = p->host, .life = p->life, .a = t });
+}
+
+static void
+after(struct proc *p)
+{
+	if (!proc_live(p))
+		return;
+	check_release(p->w, p);
+	arm(p);
+	for (enum source s = 0; s < SRC_LAST; s++)
+		if (ready(p, s)) {
+			schedule(p, between(p->w, 1 * US, 10 * US));
+			return;
+		}
+}
+
+static void
+on_timer(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life != p->life || !proc_live(p) || e->a != p->armed_for)
+		return;
+	if (p->paused_until > w->now) {
+		later(w, p->paused_until - w->now, &(struct event){ .fn = on_timer, .host = p->host, .life = p->life, .a = e->a });
+		return;
+	}
+	p->armed_for = UINT64_MAX;
+	guard_tick(p->g, w->now);
+	after(p);
+}
+
+static void
+on_dispatch(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	enum source list[SRC_LAST];
+	unsigned n = 0;
+
+	if (e->life != p->life || !proc_live(p))
+		return;
+	p->scheduled = false;
+	if (p->paused_until > w->now) {
+		schedule(p, p->paused_until - w->now);
+		return;
+	}
+	for (enum source s = 0; s < SRC_LAST; s++)
+		if (ready(p, s))
+			list[n++] = s;
+	if (ready(p, SRC_QMP)) {	/* qmp-transport-io.h, QMP_SOURCE_PRIORITY */
+		list[0] = SRC_QMP;
+		n = 1;
+	}
+	if (n)
+		dispatch_item(p, list[rnd(w, n)]);
+	after(p);
+}
+
+static void
+schedule(struct proc *p, uint64_t delay)
+{
+	if (p->scheduled)
+		return;
+	p->scheduled = true;
+	later(p->w, delay, &(struct event){ .fn = on_dispatch, .host = p->host, .life = p->life });
+}
+
+void
+proc_push(struct proc *p, enum source source, enum item_kind kind, GBytes *bytes, uint64_t a, uint64_t b)
+{
+	struct item *i;
+
+	if (!proc_live(p)) {
+		if (bytes)
+			g_bytes_unref(bytes);
+		return;
+	}
+	i = g_new(struct item, 1);
+	*i = (struct item){ .kind = kind, .bytes = bytes, .a = a, .b = b };
+	g_queue_push_tail(&p->src[source], i);
+	schedule(p, between(p->w, 1 * US, p->w->loop_delay));
+}
+
+static void
+drop(struct proc *p, enum source s)
+{
+	g_queue_clear_full(&p->src[s], item_free);
+}
+
+/* -- struct guard_env -------------------------------------------------------------------------------------------------------------------- */
+
+static void
+env_peer_send(void *ctx, enum peer_type type, const void *head, size_t length, GBytes *body)
+{
+	struct proc *p = ctx;
+
+	if (!calls(p))
+		return;
+	if (type == PEER_ARM && !p->persist_failed && (!p->has_durable || p->durable.state != FAILOVER_PROTECTED))
+		violated(p->w, "durable", "%c arms the standby before its own state is durable", NAME(p->host));
+	link_send(p->w, p->host, type, p->generation, head, length, body);
+}
+
+static size_t
+env_peer_queued(void *ctx, enum peer_channel channel)
+{
+	struct proc *p = ctx;
+
+	return p->w->link.d[channel][p->host].queued;
+}
+
+static void
+on_inject(struct world *w, struct event *e)
+{
+	if (e->life == w->host[e->host].q.life)
+		qemu_inject(&w->host[e->host].q, e->bytes);
+}
+
+static void
+check_durable(struct proc *p)
+{
+	if (!p->persist_failed && (!p->has_durable || p->durable.state != FAILOVER_SETTLING || p->durable.generation != guard_generation(p->g)))
+		violated(p->w, "durable", "%c goes on alone before that is durable", NAME(p->host));
+}
+
+/* The first thing that a standby does as the only owner. */
+static void
+goes_live(struct proc *p)
+{
+	if (p->live)
+		return;
+	check_durable(p);
+	p->live = true;
+	p->w->takeovers++;
+	check_takeover(p->w, p->host);
+}
+
+static void
+env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
+{
+	struct proc *p = ctx;
+	struct qemu *q = qemu_of(p);
+	enum failover_state s = guard_state(p->g);
+
+	if (!calls(p) || !p->ports_open)
+		return;
+	if (port == GUARD_PORT_INJ) {
+		later(p->w, between(p->w, 10 * US, 11 * US), &(struct event){ .fn = on_inject, .host = p->host, .life = q->life, .bytes = g_bytes_ref(frame) });
+		return;
+	}
+	if (s == FAILOVER_FENCED || (s == FAILOVER_ENDED && !guard_is_primary(p->g)))
+		violated(p->w, "fenced", "%c speaks, and it is %s", NAME(p->host), failover_state_name(s));
+	if (!guard_is_primary(p->g))
+		goes_live(p);
+	note_release(p->w, frame);
+	lan_from_host(p->w, p->host, g_bytes_ref(frame), q->life);
+}
+
+static void
+env_drain(void *ctx)
+{
+	struct proc *p = ctx;
+
+	if (!calls(p) || broken == BREAK_DRAIN)
+		return;
+	if (broken == BREAK_BOUNDARY && guard_is_primary(p->g) && qemu_of(p)->alive)
+		guest_run(qemu_of(p));
+	for (enum source s = SRC_MIR; s <= SRC_CAP; s++)
+		while (p->src[s].length)
+			dispatch_item(p, s);
+}
+
+static void
+on_migration(struct world *w, struct event *e)
+{
+	if (e->life == w->host[e->host].q.life)
+		qemu_migration_input(&w->host[e->host].q, e->bytes);
+}
+
+static void
+env_migration_write(void *ctx, GBytes *bytes)
+{
+	struct proc *p = ctx;
+
+	if (calls(p) && p->migration_open)
+		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
+}
+
+static void
+on_nbd_reply(struct world *w, struct event *e)
+{
+	if (e->life == w->host[e->host].q.life)
+		qemu_nbd_reply(&w->host[e->host].q, e->a);
+}
+
+static void
+env_nbd_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno)
+{
+	struct proc *p = ctx;
+
+	if (calls(p) && p->disks_open)
+		later(p->w, 10 * US, &(struct event){ .fn = on_nbd_reply, .host = p->host, .life = qemu_of(p)->life, .a = cookie });
+}
+
+/* e->a: cookie, e->b: offset */
+static void
+on_copy_written(struct world *w, struct event *e)
+{
+	struct host *h = &w->host[e->host];
+	bool fails = h->disk_fail && --h->disk_fail == 0;
+
+	if (e->life != h->q.life || !h->power)
+		return;
+	if (fails) {
+		say(w, (int)e->host, "the disk of the copy fails");
+		h->damaged = true;
+	} else {
+		memcpy(h->q.disk + e->b, g_bytes_get_data(e->bytes, NULL), g_bytes_get_size(e->bytes));
+	}
+	proc_push(&h->p, SRC_DONE, ITEM_DATA, NULL, e->a, fails ? 5 : 0);
+}
+
+static void
+env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
+{
+	struct proc *p = ctx;
+	struct qemu *q = qemu_of(p);
+	uint64_t at;
+
+	if (!calls(p) || !p->disks_open || !q->alive)
+		return;
+	if (p->live)
+		violated(p->w, "disk", "a write that came from the primary reaches %c after it went live", NAME(p->host));
+	if (qemu_loading(q))
+		violated(p->w, "disk", "a write reaches %c between REQUEST and LOADED", NAME(p->host));
+	/* disk-target-io.c keeps the order of writes that overlap; here all keep it. */
+	at = p->w->now + between(p->w, 20 * US, p->w->host[p->host].disk_ns);
+	p->disk_last = MAX(at, p->disk_last + 1);
+	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
+}
+
+static void
+env_claim(void *ctx, const struct arbiter_record *record)
+{
+	struct proc *p = ctx;
+
+	if (!calls(p))
+		return;
+	if (p->known_unfit && !record->standby[0])
+		violated(p->w, "fitness", "%c claims the VM for a copy that cannot go live", NAME(p->host));
+	if (broken == BREAK_ARM && record->standby[0])
+		link_send(p->w, p->host, PEER_ARM, p->generation, NULL, 0, NULL);
+	register_claim(p->w, p->host, record);
+}
+
+static bool
+env_persist(void *ctx, const struct durable_state *state, GError **error)
+{
+	struct proc *p = ctx;
+
+	if (!calls(p)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it is dead");
+		return false;
+	}
+	if (p->persist_crashes) {
+		p->persist_crashes = false;
+		say(p->w, (int)p->host, "dies while it writes its state");
+		proc_kill(p);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it is dead");
+		return false;
+	}
+	if (p->persist_fails) {
+		p->persist_failed = true;
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "the disk is full");
+		return false;
+	}
+	if (broken != BREAK_PERSIST) {
+		p->durable = *state;
+		p->has_durable = true;
+	}
+	return true;
+}
+
+static void
+env_generation(void *ctx, uint64_t generation)
+{
+	((struct proc *)ctx)->generation = generation;
+}
+
+static void
+env_event(void *ctx, struct json_object *event)
+{
+	struct proc *p = ctx;
+	struct json_object *type, *text;
+
+	if (p->w->verbose && p->alive && json_object_object_get_ex(event, "type", &type) && json_object_object_get_ex(event, "text", &text))
+		say(p->w, (int)p->host, "%s: %s", json_object_get_string(type), json_object_get_string(text));
+	json_object_put(event);
+}
+
+static void
+env_started(void *ctx, const GError *error)
+{
+	struct proc *p = ctx;
+
+	if (!error && p->config->role == FAILOVER_STANDBY)
+		proc_push(&p->w->host[!p->host].p, SRC_QMP, ITEM_START, NULL, 0, 0);
+}
+
+static void
+on_exit_due(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life != p->life || !proc_live(p))
+		return;
+	say(w, (int)e->host, "the guard ends");
+	link_finish(w, e->host);
+	p->alive = false;
+}
+
+static void
+env_finished(void *ctx)
+{
+	struct proc *p = ctx;
+
+	if (p->alive)
+		later(p->w, LINGER, &(struct event){ .fn = on_exit_due, .host = p->host, .life = p->life });
+}
+
+/* -- operations ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void
+op_ends(struct proc *p, enum guard_op op, bool failed)
+{
+	proc_push(p, SRC_OPS, ITEM_DATA, NULL, op, failed);
+}
+
+static void
+close_ends(struct proc *p)
+{
+	p->disks_open = p->migration_open = false;
+	drop(p, SRC_NBD);
+	drop(p, SRC_MIG);
+	drop(p, SRC_DONE);
+}
+
+static void
+stop_copy(struct proc *p)
+{
+	struct qemu *q = qemu_of(p);
+
+	if (broken == BREAK_FENCE && guard_is_primary(p->g) && q->alive) {
+		q->net = NET_DIRECT;
+		qemu_leave(q);
+		return;
+	}
+	p->ports_open = false;
+	drop(p, SRC_OUT);
+	drop(p, SRC_MIR);
+	drop(p, SRC_CAP);
+	qemu_kill(q);
+}
+
+/* The end of the operation that e->a names. */
+static void
+on_op(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	struct qemu *q = qemu_of(p);
+	enum guard_op op = (enum guard_op)e->a;
+
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round)
+		return;
+	if (p->op_fails && guard_state(p->g) == FAILOVER_FORMING) {
+		p->op_fails = false;
+		op_ends(p, op, true);
+		return;
+	}
+	switch (op) {
+	case GUARD_OP_ATTACH:
+		q->net = NET_FILTERED;
+		p->ports_open = true;
+		break;
+	case GUARD_OP_DISKS:
+		p->disks_open = true;
+		if (q->alive)
+			qemu_start_mirror(q);
+		return;		/* ends when the copy is in step */
+	case GUARD_OP_MIGRATE:
+		p->migration_open = true;
+		if (q->alive)
+			qemu_start_migration(q);
+		break;
+	case GUARD_OP_DETACH:
+		if (q->alive)
+			q->net = NET_DIRECT;
+		p->ports_open = false;
+		drop(p, SRC_OUT);
+		drop(p, SRC_MIR);
+		break;
+	case GUARD_OP_STANDBY_ATTACH:
+		qemu_prepare_standby(q);
+		p->ports_open = p->disks_open = p->migration_open = true;
+		break;
+	case GUARD_OP_STANDBY_LIVE:
+		p->migration_open = false;
+		q->colo = COLO_NONE;
+		break;
+	case GUARD_OP_STANDBY_OPEN:
+		p->kept_to = guest_core(&q->guest)->snd_nxt;
+		if (q->alive)
+			q->net = NET_DIRECT;
+		break;
+	case GUARD_OP_STANDBY_FINISH:
+		qemu_disk_view(q, q->disk);
+		q->has_overlay = false;
+		p->ports_open = false;
+		break;
+	case GUARD_OP_STOP_COPY:
+		stop_copy(p);
+		break;
+	case GUARD_OP_CONNECT:
+	case GUARD_OP_SUSPEND:	/* no administrator in this world */
+	case GUARD_OP_LAST:
+		break;
+	}
+	op_ends(p, op, false);
+}
+
+static void
+env_op_start(void *ctx, enum guard_op op)
+{
+	struct proc *p = ctx;
+	struct qemu *q = qemu_of(p);
+
+	if (!calls(p))
+		return;
+	if (op == GUARD_OP_DETACH || op == GUARD_OP_STOP_COPY)
+		p->op_round++;		/* an end replaces what was under way */
+	if (op == GUARD_OP_DETACH) {
+		if (guard_state(p->g) == FAILOVER_SETTLING)
+			check_durable(p);
+		close_ends(p);
+		if (q->alive)
+			qemu_leave(q);
+	}
+	if (op == GUARD_OP_STANDBY_LIVE) {
+		if (broken != BREAK_DISK_DISCARD)
+			p->disks_open = false;
+		drop(p, SRC_DONE);
+		goes_live(p);
+	}
+	if (op == GUARD_OP_STOP_COPY)
+		close_ends(p);
+	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
+}
+
+static const struct guard_env env = {
+	.peer_send = env_peer_send,
+	.peer_queued = env_peer_queued,
+	.frame_write = env_frame_write,
+	.filters_drain = env_drain,
+	.migration_write = env_migration_write,
+	.nbd_reply = env_nbd_reply,
+	.disk_submit = env_disk_submit,
+	.op_start = env_op_start,
+	.claim = env_claim,
+	.persist = env_persist,
+	.generation_changed = env_generation,
+	.event = env_event,
+	.started = env_started,
+	.finished = env_finished,
+};
+
+/* -- life ----------------------------------------------------------------------------------------------------------------------------------------- */
+
+static struct guard_config *
+config_new(struct world *w, unsigned host, enum failover_role role, uint64_t generation)
+{
+	struct guard_config *c = guard_config_new();
+
+	c->role = role;
+	c->pair = g_strdup("00000000-0000-4000-8000-000000000001");
+	c->domain = g_strdup("vm1");
+	c->self = g_strdup(host ? "b" : "a");
+	c->peer = g_strdup(host ? "a" : "b");
+	c->run_dir = g_strdup("/run");
+	c->arbiter = g_strdup("file:/arbiter");
+	c->token = g_strdup_printf("%064x", broken == BREAK_GENERATION ? 1 : w->round + 1);
+	c->generation = generation;
+	c->n_nics = c->n_disks = 1;
+	c->max_epoch_ms = w->max_epoch_ms;
+	c->compare_timeout_ms = w->compare_ms;
+	c->max_held_bytes = w->max_held;
+	c->max_disk_bytes = w->max_disk;
+	c->disks[0].size = DISK_BYTES;
+	return c;
+}
+
+void
+proc_start(struct proc *p, struct world *w, unsigned host, enum failover_role role, uint64_t generation)
+{
+	uint64_t life = p->life + 1;
+
+	proc_clear(p);
+	*p = (struct proc){ .w = w, .host = host, .life = life, .alive = true, .armed_for = UINT64_MAX, .generation = generation };
+	p->config = config_new(w, host, role, generation);
+	p->g = guard_new(p->config, w->now, &env, p);
+	for (enum source s = 0; s < SRC_LAST; s++)
+		g_queue_init(&p->src[s]);
+}
+
+void
+proc_clear(struct proc *p)
+{
+	if (!p->g)
+		return;
+	for (enum source s = 0; s < SRC_LAST; s++)
+		drop(p, s);
+	g_clear_pointer(&p->g, guard_free);
+	g_clear_pointer(&p->config, guard_config_free);
+	p->alive = false;
+}
+
+void
+proc_kill(struct proc *p)
+{
+	if (!proc_live(p))
+		return;
+	p->alive = false;
+	link_finish(p->w, p->host);
+	qemu_guard_gone(qemu_of(p));
+}
+
+void
+proc_pause(struct proc *p, uint64_t for_ns)
+{
+	p->paused_until = MAX(p->paused_until, p->w->now + for_ns);
+}

@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * QEMU as the guard meets it: the bytes of migration with x-colo on both ends (migration/colo.c), net filters whose far ends are the guard's, a mirror of
+ * the disk, an overlay under the standby. What matters is order: a stop puts every frame into the filters' sockets and has every disk write answered
+ * before VMSTATE_SEND or REPLY is written; the SVM runs a little before LOADED is read.
+ */
+#include "tests/sim/sim.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#include "tests/checkpoint/stream.h"
+
+#define DEVICE_BYTES 16
+
+G_STATIC_ASSERT(RAM_BLOCK0 == 8);
+
+void
+qemu_init(struct qemu *q, struct world *w, unsigned host)
+{
+	q->w = w;
+	q->host = host;
+	q->in = g_byte_array_new();
+	q->copying = g_hash_table_new(g_direct_hash, g_direct_equal);
+	g_queue_init(&q->rx);
+}
+
+static void
+rx_clear(struct qemu *q)
+{
+	g_queue_clear_full(&q->rx, (GDestroyNotify)g_bytes_unref);
+}
+
+void
+qemu_clear(struct qemu *q)
+{
+	rx_clear(q);
+	g_byte_array_unref(q->in);
+	g_hash_table_unref(q->copying);
+	migration_reader_free(q->reader);
+}
+
+static struct proc *
+guard_of(const struct qemu *q)
+{
+	return &q->w->host[q->host].p;
+}
+
+static void drained(struct qemu *q);
+
+/* -- running --------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_run(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->kicked || e->at != q->kick_at)
+		return;
+	q->kicked = false;
+	if (!q->alive || !q->running)
+		return;
+	guest_run(q);
+	qemu_kick(q, 10 * MS);
+}
+
+void
+qemu_kick(struct qemu *q, uint64_t delay)
+{
+	uint64_t at = q->w->now + delay;
+
+	if (q->kicked && q->kick_at <= at)
+		return;
+	q->kicked = true;
+	q->kick_at = at;
+	later(q->w, delay, &(struct event){ .fn = on_run, .host = q->host, .life = q->life });
+}
+
+static void
+wake(struct qemu *q)
+{
+	qemu_kick(q, between(q->w, 20 * US, chance(q->w, 5) ? 10 * q->w->guest_delay : q->w->guest_delay));
+}
+
+static void
+set_running(struct qemu *q, bool running)
+{
+	q->running = running;
+	if (running)
+		wake(q);
+}
+
+/* -- network ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_lan(struct world *w, struct event *e)
+{
+	if (w->host[e->host].power && e->life == w->host[e->host].q.life)
+		lan_enter(w, e->host, e->bytes);
+}
+
+void
+lan_from_host(struct world *w, unsigned host, GBytes *frame, uint64_t life)
+{
+	struct qemu *q = &w->host[host].q;
+	uint64_t at = w->now + between(w, 10 * US, 60 * US);
+
+	q->lan_last = at = MAX(at, q->lan_last + 1);
+	later(w, at - w->now, &(struct event){ .fn = on_lan, .host = host, .life = life, .bytes = frame });
+}
+
+void
+qemu_transmit(struct qemu *q, GBytes *frame)
+{
+	switch (q->net) {
+	case NET_DIRECT:
+		lan_from_host(q->w, q->host, frame, q->life);
+		return;
+	case NET_FILTERED:
+		if (broken == BREAK_HOLD)
+			lan_from_host(q->w, q->host, g_bytes_ref(frame), q->life);
+		proc_push(guard_of(q), SRC_OUT, ITEM_DATA, frame, 0, 0);
+		return;
+	case NET_STANDBY:
+		proc_push(guard_of(q), SRC_CAP, ITEM_DATA, frame, 0, 0);
+		return;
+	case NET_SHUT:
+		break;
+	}
+	g_bytes_unref(frame);
+}
+
+static void
+receive(struct qemu *q, GBytes *frame)
+{
+	g_queue_push_tail(&q->rx, g_bytes_ref(frame));
+	if (q->running)
+		wake(q);
+}
+
+void
+qemu_hear(struct qemu *q, GBytes *frame)
+{
+	if (!q->alive)
+		return;
+	if (q->net == NET_FILTERED)
+		proc_push(guard_of(q), SRC_MIR, ITEM_DATA, g_bytes_ref(frame), 0, 0);
+	if (q->net == NET_DIRECT || q->net == NET_FILTERED)
+		receive(q, frame);
+}
+
+void
+qemu_inject(struct qemu *q, GBytes *frame)
+{
+	if (q->alive && q->net != NET_SHUT)
+		receive(q, frame);
+}
+
+/* -- disk ---------------------------------------------------------------------------------------------------------------------------------- */
+
+void
+qemu_disk_view(const struct qemu *q, uint8_t out[DISK_BYTES])
+{
+	memcpy(out, q->disk, DISK_BYTES);
+	for (unsigned s = 0; s < SECTORS && q->has_overlay; s++)
+		if (q->in_overlay[s])
+			memcpy(out + s * SECTOR, q->overlay + s * SECTOR, SECTOR);
+}
+
+static void
+write_ends(struct qemu *q)
+{
+	if (!q->write_out || !q->write_local || !q->write_remote)
+		return;
+	q->write_out = false;
+	guest_core(&q->guest)->n_done = q->write_n;
+	if (q->running)
+		wake(q);
+	drained(q);
+}
+
+static void
+on_local_write(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+	uint8_t *disk = q->has_overlay ? q->overlay : q->disk;
+
+	if (e->life != q->life || !q->alive)
+		return;
+	memcpy(disk + e->a * SECTOR, g_bytes_get_data(e->bytes, NULL), SECTOR);
+	if (q->has_overlay)
+		q->in_overlay[e->a] = true;
+	q->write_local = true;
+	write_ends(q);
+}
+
+static void
+mirror(struct qemu *q, uint64_t offset, GBytes *data)
+{
+	proc_push(guard_of(q), SRC_NBD, ITEM_DATA, data, ++q->cookie, offset);
+}
+
+void
+qemu_disk_write(struct qemu *q, uint32_t n, uint32_t value)
+{
+	uint8_t data[SECTOR];
+	uint64_t sector = n % SECTORS;
+	GBytes *bytes;
+
+	sector_fill(data, n, value);
+	bytes = g_bytes_new(data, SECTOR);
+	q->write_out = true;
+	q->write_n = n;
+	q->write_local = false;
+	q->write_remote = !q->mirror;
+	if (broken == BREAK_MIRROR_ERROR && q->mirror && q->epoch > 1 && chance(q->w, 2))
+		q->mirror_broken = true;
+	if (q->mirror && q->mirror_broken) {
+		q->write_remote = true;
+	} else if (q->mirror) {
+		mirror(q, sector * SECTOR, g_bytes_ref(bytes));
+		q->write_cookie = q->cookie;
+	}
+	later(q->w, between(q->w, 20 * US, q->w->host[q->host].disk_ns), &(struct event){ .fn = on_local_write, .host = q->host, .life = q->life, .bytes = bytes, .a = sector });
+}
+
+static void
+copy_ends(struct qemu *q)
+{
+	if (g_hash_table_size(q->copying) == 0)
+		proc_push(guard_of(q), SRC_OPS, ITEM_DATA, NULL, GUARD_OP_DISKS, 0);
+}
+
+void
+qemu_nbd_reply(struct qemu *q, uint64_t cookie)
+{
+	if (g_hash_table_remove(q->copying, GSIZE_TO_POINTER(cookie)))
+		copy_ends(q);
+	if (q->write_out && q->write_cookie == cookie) {
+		q->write_remote = true;
+		write_ends(q);
+	}
+}
+
+void
+qemu_start_mirror(struct qemu *q)
+{
+	const size_t piece = DISK_BYTES / 4;
+
+	q->mirror = true;
+	q->mirror_broken = false;
+	for (unsigned i = 0; i < 4; i++) {
+		mirror(q, i * piece, g_bytes_new(q->disk + i * piece, piece));
+		g_hash_table_add(q->copying, GSIZE_TO_POINTER(q->cookie));
+	}
+	/* A write under way that reaches the disk after this copy of it: the mirror's dirty bitmap would send it again. */
+	if (q->write_out && !q->write_local) {
+		uint8_t data[SECTOR];
+		sector_fill(data, q->write_n, guest_value_of(&q->guest, q->write_n));
+		mirror(q, q->write_n % SECTORS * SECTOR, g_bytes_new(data, SECTOR));
+		g_hash_table_add(q->copying, GSIZE_TO_POINTER(q->cookie));
+	}
+}
+
+/* -- the migration stream, both ways ----------------------------------------------------------------------------------------------------------- */
+
+static void
+to_guard(struct qemu *q, GByteArray *b)
+{
+	for (guint at = 0; at < b->len;) {
+		guint n = b->len - at;
+		if (n > 8 && chance(q->w, 30))
+			n = (guint)between(q->w, 1, n);
+		proc_push(guard_of(q), SRC_MIG, ITEM_DATA, g_bytes_new(b->data + at, n), 0, 0);
+		at += n;
+	}
+	g_byte_array_unref(b);
+}
+
+static void
+message_to_guard(struct qemu *q, enum colo_message m)
+{
+	GByteArray *b = g_byte_array_new();
+
+	put(b, m, 4);
+	to_guard(q, b);
+}
+
+static void
+put_ram_page(struct qemu *q, GByteArray *b, unsigned page, bool named)
+{
+	static const uint8_t zero[PAGE_BYTES];
+	unsigned block = page >= RAM_BLOCK0;
+	const uint8_t *data = q->guest.page[page];
+	bool empty = memcmp(data, zero, PAGE_BYTES) == 0;
+
+	named = named || block != q->last_block;
+	put(b, (page - block * RAM_BLOCK0) * PAGE_BYTES | (empty ? RAM_FLAG_ZERO : RAM_FLAG_PAGE) | (named ? 0u : RAM_FLAG_CONTINUE), 8);
+	if (named)
+		put_name(b, test_blocks[block].name);
+	g_byte_array_append(b, data, empty ? 1 : PAGE_BYTES);
+	q->last_block = block;
+	memcpy(q->shadow.page[page], data, PAGE_BYTES);
+}
+
+static void
+put_devices(struct qemu *q, GByteArray *b)
+{
+	put(b, q->epoch, 8);
+	put(b, XXH3_64bits(&q->guest, sizeof q->guest), 8);
+}
+
+static void
+remember(struct qemu *q)
+{
+	struct world *w = q->w;
+
+	if (w->snapshots->len <= q->epoch)
+		g_ptr_array_set_size(w->snapshots, (gint)q->epoch + 1);
+	g_free(w->snapshots->pdata[q->epoch]);
+	w->snapshots->pdata[q->epoch] = g_memdup2(&q->guest, sizeof q->guest);
+	if (q->epoch > 100) {
+		g_free(w->snapshots->pdata[q->epoch - 100]);
+		w->snapshots->pdata[q->epoch - 100] = NULL;
+	}
+}
+
+static void
+send_initial(struct qemu *q)
+{
+	GByteArray *b = g_byte_array_new();
+
+	q->epoch = 0;
+	put_head(b);
+	put_section_end(b);
+	put_section(b, QEMU_VM_SECTION_END);
+	for (unsigned p = 0; p < RAM_PAGES; p++)
+		put_ram_page(q, b, p, p == 0);
+	put_section_end(b);
+	put_devices(q, b);
+	remember(q);
+	to_guard(q, b);
+}
+
+static void
+send_checkpoint(struct qemu *q)
+{
+	GByteArray *b = g_byte_array_new();
+
+	q->colo = COLO_OUT_SENT;
+	put(b, COLO_VMSTATE_SEND, 4);
+	put_section(b, QEMU_VM_SECTION_END);
+	for (unsigned p = 0; p < RAM_PAGES; p++)
+		if (memcmp(q->guest.page[p], q->shadow.page[p], PAGE_BYTES) != 0)
+			put_ram_page(q, b, p, false);
+	put_section_end(b);
+	put(b, QEMU_VM_EOF, 1);
+	put(b, COLO_VMSTATE_SIZE, 4);
+	put(b, DEVICE_BYTES, 8);
+	put_devices(q, b);
+	remember(q);
+	to_guard(q, b);
+}
+
+/* The guest stands and nothing of it is under way any more. */
+static void
+drained(struct qemu *q)
+{
+	if (q->running || q->write_out)
+		return;
+	if (q->colo == COLO_OUT_INITIAL && q->in->len == 0 && q->epoch == UINT64_MAX)
+		send_initial(q);
+	else if (q->colo == COLO_OUT_STOPPING)
+		send_checkpoint(q);
+	else if (q->colo == COLO_IN_IDLE) {
+		q->colo = COLO_IN_REPLIED;
+		migration_reader_begin_checkpoint(q->reader);
+		message_to_guard(q, COLO_REPLY);
+	}
+}
+
+static void
+on_stop(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->alive || (q->colo != COLO_OUT_INITIAL && q->colo != COLO_OUT_STOPPING && q->colo != COLO_IN_IDLE))
+		return;
+	q->running = false;
+	drained(q);
+}
+
+static void
+stop_soon(struct qemu *q)
+{
+	later(q->w, between(q->w, 50 * US, 500 * US), &(struct event){ .fn = on_stop, .host = q->host, .life = q->life });
+}
+
+void
+qemu_start_migration(struct qemu *q)
+{
+	q->colo = COLO_OUT_INITIAL;
+	q->epoch = UINT64_MAX;
+	q->last_block = UINT_MAX;
+	g_byte_array_set_size(q->in, 0);
+	stop_soon(q);
+}
+
+static void
+on_request_due(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->alive || q->colo != COLO_OUT_RUNNING)
+		return;
+	q->colo = COLO_OUT_REQUESTED;
+	message_to_guard(q, COLO_REQUEST);
+}
+
+static void
+run_epoch(struct qemu *q)
+{
+	q->colo = COLO_OUT_RUNNING;
+	q->epoch++;
+	set_running(q, true);
+	later(q->w, MS, &(struct event){ .fn = on_request_due, .host = q->host, .life = q->life });
+}
+
+/* The way back of the initial migration, then READY and the answers. */
+static void
+primary_input(struct qemu *q)
+{
+	guint at = 0;
+
+	while (q->in->len - at >= 4) {
+		struct byte_reader r = byte_reader_init(q->in->data + at, q->in->len - at);
+		uint16_t type = byte_reader_be16(&r), value = byte_reader_be16(&r);
+		if (q->colo == COLO_OUT_INITIAL && type) {
+			if (r.left < value)
+				break;
+			at += 4u + value;
+			continue;
+		}
+		at += 4;
+		if ((q->colo == COLO_OUT_INITIAL && value == COLO_READY) || (q->colo == COLO_OUT_SENT && value == COLO_VMSTATE_LOADED)) {
+			run_epoch(q);
+		} else if (q->colo == COLO_OUT_REQUESTED && value == COLO_REPLY) {
+			q->colo = COLO_OUT_STOPPING;
+			stop_soon(q);
+		} else if (q->colo != COLO_OUT_SENT || value != COLO_VMSTATE_RECEIVED) {
+			violated(q->w, "protocol", "QEMU on %c got message %u in state %d", NAME(q->host), value, q->colo);
+		}
+	}
+	g_byte_array_remove_range(q->in, 0, at);
+}
+
+static void
+load_pages(struct qemu *q, struct byte_reader in, uint64_t base)
+{
+	struct migration_event e;
+
+	for (;;) {
+		switch (migration_reader_next(q->reader, &in, &e)) {
+		case MIGRATION_PAGE: {
+			uint8_t *page = q->shadow.page[e.block * RAM_BLOCK0 + e.address / PAGE_BYTES];
+			const uint8_t *data = q->in->data + base + e.offset + e.header;
+			if (e.zero)
+				memset(page, 0, PAGE_BYTES);
+			else
+				memcpy(page, data, PAGE_BYTES);
+			break;
+		}
+		case MIGRATION_ERROR:
+			violated(q->w, "load", "QEMU on %c cannot read a checkpoint: %s", NAME(q->host), migration_reader_error(q->reader));
+			return;
+		case MIGRATION_CHECKPOINT_END:
+		case MIGRATION_NEED_MORE:
+			return;
+		case MIGRATION_BLOCK:
+		case MIGRATION_RAM_COMPLETE:
+		case MIGRATION_DEVICE_STATE:
+			break;
+		}
+	}
+}
+
+/* RAM is what colo_cache holds (migration/ram.c, colo_flush_ram_cache()): pages that the SVM wrote go back to it, too. */
+static void
+take_cache(struct qemu *q)
+{
+	struct byte_reader r = byte_reader_init(q->in->data + q->in->len - DEVICE_BYTES, DEVICE_BYTES);
+	uint64_t epoch = byte_reader_be64(&r), hash = byte_reader_be64(&r);
+
+	memcpy(&q->guest, &q->shadow, sizeof q->guest);
+	if (hash != XXH3_64bits(&q->guest, sizeof q->guest))
+		violated(q->w, "load", "what %c loaded of epoch %" G_GUINT64_FORMAT " is not what the primary's RAM was", NAME(q->host), epoch);
+	q->epoch = epoch + 1;
+	q->emitted_from = guest_core(&q->guest)->snd_nxt;
+	q->was_reset = false;
+	g_byte_array_set_size(q->in, 0);
+}
+
+static void
+on_loaded_message(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->alive || q->colo != COLO_IN_LOADING)
+		return;
+	q->colo = COLO_IN_IDLE;
+	w->loads++;
+	message_to_guard(q, COLO_VMSTATE_LOADED);
+}
+
+static void
+on_load(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->alive || q->colo != COLO_IN_LOADING)
+		return;
+	load_pages(q, byte_reader_init(q->in->data + 4, q->in->len - 4), 4);
+	rx_clear(q);
+	memset(q->in_overlay, 0, sizeof q->in_overlay);
+	take_cache(q);
+	set_running(q, true);
+	later(w, between(w, 0, 400 * US), &(struct event){ .fn = on_loaded_message, .host = q->host, .life = q->life });
+}
+
+/* Is all of it here? A reader of its own: the real one reads when it is loaded. */
+static bool
+checkpoint_whole(const struct qemu *q)
+{
+	size_t n = q->in->len;
+	static const uint8_t tail[] = { 0, 0, 0, COLO_VMSTATE_SIZE, 0, 0, 0, 0, 0, 0, 0, DEVICE_BYTES };
+
+	return n > 4 + DEVICE_BYTES + sizeof tail && memcmp(q->in->data + n - DEVICE_BYTES - sizeof tail, tail, sizeof tail) == 0;
+}
+
+static void
+initial_input(struct qemu *q)
+{
+	static const uint8_t way_back[] = { 0, 1, 0, 4, 0, 0, 0, 0 };
+	g_autoptr(migration_reader) look = migration_reader_new(DEVICE_BYTES);
+	struct byte_reader in = byte_reader_init(q->in->data, q->in->len);
+	struct migration_event e;
+	enum migration_event_type t;
+
+	while ((t = migration_reader_next(look, &in, &e)) != MIGRATION_NEED_MORE && t != MIGRATION_ERROR && t != MIGRATION_RAM_COMPLETE)
+		;
+	if (t != MIGRATION_RAM_COMPLETE || in.left < 5 + DEVICE_BYTES)
+		return;
+	load_pages(q, byte_reader_init(q->in->data, q->in->len), 0);
+	take_cache(q);
+	GByteArray *b = g_byte_array_new();
+	g_byte_array_append(b, way_back, sizeof way_back);
+	put(b, COLO_READY, 4);
+	to_guard(q, b);
+	q->colo = COLO_IN_IDLE;
+	set_running(q, true);
+}
+
+void
+qemu_migration_input(struct qemu *q, GBytes *bytes)
+{
+	if (!q->alive)
+		return;
+	g_byte_array_append(q->in, g_bytes_get_data(bytes, NULL), (guint)g_bytes_get_size(bytes));
+	if (q->colo == COLO_IN_INITIAL) {
+		initial_input(q);
+	} else if (q->colo == COLO_IN_IDLE) {
+		g_byte_array_set_size(q->in, 0);	/* REQUEST */
+		stop_soon(q);
+	} else if (q->colo == COLO_IN_REPLIED) {
+		if (!checkpoint_whole(q))
+			return;
+		q->colo = COLO_IN_LOADING;
+		message_to_guard(q, COLO_VMSTATE_RECEIVED);
+		later(q->w, between(q->w, 200 * US, q->w->load_ns), &(struct event){ .fn = on_load, .host = q->host, .life = q->life });
+	} else if (q->colo != COLO_NONE) {
+		primary_input(q);
+	}
+}
+
+bool
+qemu_loading(const struct qemu *q)
+{
+	return q->colo == COLO_IN_REPLIED || q->colo == COLO_IN_LOADING;
+}
+
+/* -- life --------------------------------------------------------------------------------------------------------------------------------------- */
+
+void
+qemu_leave(struct qemu *q)
+{
+	q->colo = COLO_NONE;
+	q->mirror = false;
+	q->write_remote = true;
+	g_hash_table_remove_all(q->copying);
+	write_ends(q);
+	if (!q->running)
+		set_running(q, true);
+}
+
+void
+qemu_prepare_standby(struct qemu *q)
+{
+	uint64_t noise = rnd(q->w, UINT32_MAX);
+
+	q->alive = true;
+	q->life++;
+	q->running = false;
+	q->kicked = false;
+	q->net = NET_STANDBY;
+	q->colo = COLO_IN_INITIAL;
+	q->has_overlay = true;
+	q->mirror = q->write_out = false;
+	memset(q->in_overlay, 0, sizeof q->in_overlay);
+	memset(&q->guest, 0, sizeof q->guest);
+	memset(&q->shadow, 0, sizeof q->shadow);
+	for (unsigned i = 0; i < DISK_BYTES; i++)
+		q->disk[i] = (uint8_t)(noise >> i % 32);
+	rx_clear(q);
+	g_byte_array_set_size(q->in, 0);
+	migration_reader_free(q->reader);
+	q->reader = migration_reader_new(DEVICE_BYTES);
+}
+
+void
+qemu_kill(struct qemu *q)
+{
+	if (!q->alive)
+		return;
+	q->alive = q->running = false;
+	q->life++;
+	q->colo = COLO_NONE;
+	rx_clear(q);
+}
+
+void
+qemu_guard_gone(struct qemu *q)
+{
+	if (!q->alive || q->net == NET_DIRECT)
+		return;
+	q->net = broken == BREAK_FAIL_CLOSED ? NET_DIRECT : NET_SHUT;
+	q->colo = COLO_NONE;	/* COLO_EXIT: it stays as it is, running or stopped */
+	q->mirror = false;
+	q->write_remote = true;
+	write_ends(q);
+}
