@@ -69,6 +69,7 @@ fresh() {
 	"$LAB" heal ft >/dev/null 2>&1
 	for h in a b c; do
 		"$LAB" pki "$h" good >/dev/null 2>&1
+		until_true 5 eval "ftctl $h status >/dev/null 2>&1"	# it was started again
 		for d in $("$LAB" virsh "$h" list --all --name 2>/dev/null); do
 			ftctl "$h" disable "$d" >/dev/null 2>&1
 			"$LAB" virsh "$h" destroy "$d" >/dev/null 2>&1
@@ -113,16 +114,21 @@ nothing_lost() {	# NAME
 # qmp HOST DOMAIN COMMAND: the "return" member
 qmp() { "$LAB" virsh "$1" qemu-monitor-command "$2" "{\"execute\":\"$3\"${4:+,\"arguments\":$4}}" | jq -cS .return; }
 
-# What ftd may have added to a QEMU, and could have left there.
+# What ftd may have added to a QEMU, and could have left there. One call: it is asked often.
 qemu_picture() {
-	local host=$1 domain=$2
-	qmp "$host" "$domain" query-named-block-nodes | jq -cS 'map({node: ."node-name", drv, file, ro}) | sort_by(.node)'
-	qmp "$host" "$domain" query-chardev | jq -cS 'map({"label": .label, "file": (.filename | sub("[0-9]+$"; ""))}) | sort_by(.["label"])'
-	qmp "$host" "$domain" qom-list '{"path":"/objects"}' | jq -cS 'sort_by(.name)'
-	qmp "$host" "$domain" query-block-jobs
-	qmp "$host" "$domain" query-migrate-capabilities | jq -cS 'map(select(.state)) | sort_by(.capability)'
-	qmp "$host" "$domain" query-migrate-parameters | jq -cS
-	qmp "$host" "$domain" query-status | jq -cS .status
+	local q commands=
+	for q in '"query-named-block-nodes"' '"query-chardev"' '"qom-list","arguments":{"path":"/objects"}' '"query-block-jobs"' \
+		'"query-migrate-capabilities"' '"query-migrate-parameters"' '"query-status"'; do
+		commands+="qemu-monitor-command $2 '{\"execute\":$q}';"
+	done
+	"$LAB" virsh "$1" "$commands" | jq -cS '.return |
+		if type == "object" and has("running") then .status
+		elif type != "array" or length == 0 then .
+		elif .[0] | has("node-name") then map({node: ."node-name", drv, file, ro}) | sort_by(.node)
+		elif .[0] | has("filename") then map({"label": .label, "file": (.filename | sub("[0-9]+$"; ""))}) | sort_by(.["label"])
+		elif .[0] | has("capability") then map(select(.state)) | sort_by(.capability)
+		elif .[0] | has("name") then sort_by(.name)
+		else . end'
 }
 
 # Files that ftd may make on a host.
