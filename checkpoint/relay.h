@@ -74,4 +74,6 @@ void relay_action_clear(struct relay_action *a);
 /* When relay_tick() must be called next; UINT64_MAX when nothing waits for time. */
 uint64_t relay_deadline(const struct relay *r);
 uint64_t relay_epoch(const struct relay *r);		/* the epoch the primary is in, 0 before RELAY_LIVE */
+/* Since when QEMU owes us the next bytes; UINT64_MAX when it does not. */
+uint64_t relay_waiting_since(const struct relay *r);
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */

@@ -54,6 +54,7 @@ void standby_peer_lost(struct standby *s, uint64_t now);
 /* True when nothing committed waits to be loaded and no load is running: x-colo-lost-heartbeat may be sent. */
 bool standby_settled(const struct standby *s);
 bool standby_loading(const struct standby *s);		/* REQUEST is out, LOADED is not in */
+uint64_t standby_waiting_since(const struct standby *s);	/* since when QEMU B owes us an answer; UINT64_MAX when it does not */
 uint64_t standby_loaded_epoch(const struct standby *s);
 uint64_t standby_committed_epoch(const struct standby *s);
 uint64_t standby_held_bytes(const struct standby *s);	/* memory that checkpoints take */

@@ -17,6 +17,12 @@
 #define GUARD_BULK_QUEUE_MAX (8u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
+/* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well, and beyond the suspicion time: a guard
+ * that was itself asleep for this long has lost its peer anyway, so it does not matter what it then thinks of its QEMU. */
+#define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
+#define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
+#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -61,6 +67,7 @@ struct guard_standby {
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
 	bool live;			/* the peer passed READY to its QEMU */
 	uint64_t load_wanted;		/* epoch; 0: none */
+	uint64_t disk_moved_at;		/* since load_wanted, or a write's end */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
 	uint64_t loads;
@@ -103,6 +110,7 @@ void guard_event(struct guard *g, const char *type, const char *format, ...) G_G
 void guard_started(struct guard *g, const char *failure);
 void guard_set_phase(struct guard *g, enum guard_phase phase);
 bool guard_persist(struct guard *g);
+void guard_qemu_hung(struct guard *g, uint64_t now);
 
 /* guard-primary.c */
 void primary_init(struct guard *g, uint64_t now);
@@ -130,3 +138,5 @@ void standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_fr
 void standby_side_freeze(struct guard *g, uint64_t now);
 void standby_side_go_solo(struct guard *g, uint64_t now);
 void standby_side_pump(struct guard *g, uint64_t now);
+void standby_side_tick(struct guard *g, uint64_t now);
+uint64_t standby_side_deadline(const struct guard *g);

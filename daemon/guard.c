@@ -307,6 +307,20 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_DIED);
 }
 
+/* A process that hangs may wake up at any time: it is given up like one that died, before anybody else goes on. */
+void
+guard_qemu_hung(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g)) {
+		remember_failure(g, "QEMU on this host does not answer");
+		guard_event(g, "error", "QEMU does not answer: it is given up");
+		guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_HUNG);
+	} else {
+		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_QEMU_HUNG);
+		guard_data_failed(g, now, "the copy's QEMU does not answer");
+	}
+}
+
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
@@ -490,7 +504,7 @@ guard_tick(struct guard *g, uint64_t now)
 	if (guard_is_primary(g))
 		primary_tick(g, now);
 	else
-		standby_side_pump(g, now);
+		standby_side_tick(g, now);
 }
 
 uint64_t
@@ -502,9 +516,7 @@ guard_deadline(const struct guard *g)
 		return UINT64_MAX;
 	if (g->linked)
 		t = MIN(t, liveness_deadline(&g->liveness));
-	if (guard_is_primary(g))
-		t = MIN(t, primary_deadline(g));
-	return t;
+	return MIN(t, guard_is_primary(g) ? primary_deadline(g) : standby_side_deadline(g));
 }
 
 /* -- life ------------------------------------------------------------------------------------------------------------------------ */

@@ -111,6 +111,7 @@ static const struct {
 	[FAILOVER_REASON_GUEST_ENDED] = { "guest-ended", "the VM was shut down or destroyed on purpose" },
 	[FAILOVER_REASON_CLAIM_DENIED] = { "claim-denied", "the arbiter gave the VM to the other side" },
 	[FAILOVER_REASON_SETUP_FAILED] = { "setup-failed", "the pair could not be formed" },
+	[FAILOVER_REASON_QEMU_HUNG] = { "qemu-hung", "QEMU on this host does not answer" },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(reasons) == FAILOVER_REASON_LAST);
 
