@@ -12,6 +12,7 @@
 #include "daemon/base/log-io.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/guard-release-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
@@ -304,12 +305,24 @@ destroy_domain(struct host *h, const struct pair_record *r)
 	return !error;
 }
 
+/* The primary's domain goes on. Its guard has taken itself out of QEMU, or is gone and cannot. */
+static bool
+keep_domain(struct host *h, const struct pair_record *r, bool finished)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (finished || !domain_runs(h, r->uuid) || guard_release_qemu(h->config->libvirt_uri, r->uuid, &error))
+		return true;
+	host_event(h, r->domain, "error", "removing what the guard left in QEMU: %s; trying again", error->message);
+	return false;
+}
+
 static bool
 carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finished)
 {
 	if (r->role == FAILOVER_STANDBY)
 		return standby_end(p->host, r, end, finished);
-	return end == PAIR_END_KEEP || destroy_domain(p->host, r);
+	return end == PAIR_END_KEEP ? keep_domain(p->host, r, finished) : destroy_domain(p->host, r);
 }
 
 static struct json_object *
