@@ -61,6 +61,7 @@ struct relay {
 
 	uint64_t epoch;
 	uint64_t epoch_start, replied_at, paused_at;
+	uint64_t heard_at;	/* the last bytes from QEMU, or our last answer to it */
 	bool wanted, suspended, boundary_done;
 	enum relay_want want;
 
@@ -195,7 +196,7 @@ reply_if_due(struct relay *r, uint64_t now)
 		r->want = RELAY_WANT_EPOCH_LIMIT;
 	to_qemu(r, &(enum colo_message){ COLO_REPLY }, 1);
 	r->state = R_REPLIED;
-	r->replied_at = now;
+	r->replied_at = r->heard_at = now;
 	r->wanted = false;
 }
 
@@ -213,7 +214,7 @@ resume_if_complete(struct relay *r, uint64_t now)
 	a->want = r->want;
 	r->state = R_RUNNING;
 	r->epoch++;
-	r->epoch_start = now;
+	r->epoch_start = r->heard_at = now;
 }
 
 static void
@@ -355,6 +356,7 @@ relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes)
 	const uint8_t *data = g_bytes_get_data(bytes, &length);
 	struct byte_reader in = byte_reader_init(data, length);
 
+	r->heard_at = now;
 	while (in.left > 0 && r->state != R_FAILED) {
 		if (r->state == R_INITIAL)
 			stream_bytes(r, bytes, &in);
@@ -390,7 +392,7 @@ relay_peer_ready(struct relay *r, uint64_t now)
 	to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
 	r->state = R_RUNNING;
 	r->epoch = 1;
-	r->epoch_start = now;
+	r->epoch_start = r->heard_at = now;
 	act(r, RELAY_LIVE);
 }
 
@@ -456,6 +458,12 @@ uint64_t
 relay_epoch(const struct relay *r)
 {
 	return r->epoch;
+}
+
+uint64_t
+relay_waiting_since(const struct relay *r)
+{
+	return r->state == R_RUNNING || r->state == R_REPLIED || r->state == R_RECEIVING ? r->heard_at : UINT64_MAX;
 }
 
 bool

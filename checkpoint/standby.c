@@ -86,6 +86,7 @@ struct standby {
 	GPtrArray *load;	/* GBytes: the checkpoint for QEMU, from REQUEST to REPLY */
 	uint64_t load_epoch, load_pages, loaded_epoch;
 	uint64_t requested_at, stopped_at;
+	uint64_t heard_at;	/* QEMU's last bytes, or REQUEST */
 };
 
 G_STATIC_ASSERT(RP_HEADER == COLO_MESSAGE_BYTES);
@@ -298,7 +299,7 @@ standby_disk_applied(struct standby *s, uint64_t now, uint64_t epoch)
 	g_assert(s->qemu == Q_WANTED && epoch == s->load_epoch);
 	take_merge(s);
 	s->qemu = Q_REQUESTED;
-	s->requested_at = now;
+	s->requested_at = s->heard_at = now;
 	send_message(s, COLO_REQUEST);
 }
 
@@ -442,6 +443,7 @@ standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes)
 	const uint8_t *data = g_bytes_get_data(bytes, &length);
 	struct byte_reader in = byte_reader_init(data, length);
 
+	s->heard_at = now;
 	while (in.left > 0 && s->qemu == Q_INITIAL)
 		return_path_bytes(s, &in);
 	flush_return_path(s);
@@ -623,6 +625,12 @@ bool
 standby_loading(const struct standby *s)
 {
 	return s->qemu == Q_REQUESTED || s->qemu == Q_SENT || s->qemu == Q_LOADING;
+}
+
+uint64_t
+standby_waiting_since(const struct standby *s)
+{
+	return standby_loading(s) ? s->heard_at : UINT64_MAX;
 }
 
 uint64_t

@@ -20,6 +20,13 @@
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_STOPS_KEPT 256
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
+/* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
+ * a host that stood still tells nothing of its QEMU. */
+#define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
+#define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
+#define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
+#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -77,6 +84,7 @@ struct guard_standby {
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
 	bool live;			/* the peer passed READY to its QEMU */
 	uint64_t load_wanted;		/* epoch; 0: none */
+	uint64_t disk_moved_at;		/* since load_wanted, or a write's end */
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
@@ -91,6 +99,7 @@ struct guard {
 	void *ctx;
 	struct failover failover;
 	struct liveness liveness;
+	uint64_t looked_at, awake_since;
 	bool linked;			/* all channels are up: heartbeats flow */
 	enum guard_phase phase;
 	bool start_answered;
@@ -122,6 +131,7 @@ void guard_event(struct guard *g, const char *type, const char *format, ...) G_G
 void guard_started(struct guard *g, const char *failure);
 void guard_set_phase(struct guard *g, enum guard_phase phase);
 bool guard_persist(struct guard *g);
+void guard_qemu_hung(struct guard *g, uint64_t now);
 
 /* guard-primary.c */
 void primary_init(struct guard *g, uint64_t now);
@@ -153,3 +163,5 @@ void standby_side_freeze(struct guard *g, uint64_t now);
 void standby_side_go_solo(struct guard *g, uint64_t now);
 void standby_side_pump(struct guard *g, uint64_t now);
 void standby_side_spoil(struct guard *g, uint64_t now);
+void standby_side_tick(struct guard *g, uint64_t now);
+uint64_t standby_side_deadline(const struct guard *g);

@@ -73,6 +73,7 @@ struct guard_io {
 	GPtrArray *strangers;	/* of struct link_io: accepted, not introduced yet */
 
 	struct qmp_client *qmp;
+	bool monitor_closed;
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;

@@ -15,6 +15,7 @@
 #define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
+#define DETACH_RETRY_MS 500
 
 static void
 op_done(struct guard_io *io, enum guard_op op, const GError *error)
@@ -48,6 +49,7 @@ on_monitor_closed(const GError *error, gpointer user_data)
 	struct guard_io *io = user_data;
 
 	log_warn("qmp", "monitor: %s", error ? error->message : "closed");
+	io->monitor_closed = true;
 	qemu_closed(io, true, "the monitor");
 }
 
@@ -282,6 +284,41 @@ op_migrate(struct guard_io *io)
 
 /* -- detach (primary) ------------------------------------------------------------------------------------------------------------------ */
 
+static void op_detach(struct guard_io *io);
+
+static gboolean
+on_detach_again(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	op_detach(io);
+	return G_SOURCE_REMOVE;
+}
+
+/*
+ * As long as the filters are in QEMU this process is the guest's network: it stays and passes everything on, until libvirtd is back (it may be stopped,
+ * or be upgraded) and they can be removed.
+ */
+static void
+on_channels_after(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	bool has = true;
+
+	if (!error && !qmp_read_has_channels(reply, &has, &local))
+		error = local;
+	if (has && !io->monitor_closed) {
+		log_warn("qmp", "detach: %s; trying again", error ? error->message : "the filters are still there");
+		g_assert(io->poll_timer == 0);
+		io->poll_timer = g_timeout_add(DETACH_RETRY_MS, on_detach_again, io);
+		return;
+	}
+	filters_close(io);
+	op_done(io, GUARD_OP_DETACH, error);
+}
+
 static void
 on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
 {
@@ -307,8 +344,7 @@ on_status_after(struct json_object *reply, const GError *error, gpointer user_da
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
 	if (!error && qmp_read_status(reply, status, &running, NULL) && running && guard_is_suspended(io->guard))
 		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
-	filters_close(io);
-	op_done(io, GUARD_OP_DETACH, error);
+	query(io, "query-chardev", on_channels_after);
 }
 
 static void

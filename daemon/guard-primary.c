@@ -29,6 +29,7 @@ primary_init(struct guard *g, uint64_t now)
 	};
 	struct comparator_limits cl = {
 		.hold_ns = c->compare_timeout_ms * 1000000ull,
+		.absent_ns = c->compare_timeout_ms * GUARD_ABSENT_TIMES * 1000000ull,
 		.max_held_bytes = c->max_held_bytes,
 		.max_secondary_bytes = c->max_held_bytes,
 		.max_flows = 65536,
@@ -694,6 +695,14 @@ primary_lease(struct guard *g, uint64_t now, uint64_t heard)
 	primary_pump(g, now);
 }
 
+static uint64_t
+hang_deadline(const struct guard *g)
+{
+	uint64_t since = relay_waiting_since(g->p.relay);
+
+	return g->failover.state == FAILOVER_PROTECTED && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
+}
+
 void
 primary_tick(struct guard *g, uint64_t now)
 {
@@ -701,6 +710,8 @@ primary_tick(struct guard *g, uint64_t now)
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
 	}
+	if (now >= hang_deadline(g))
+		guard_qemu_hung(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);
@@ -711,6 +722,7 @@ primary_deadline(const struct guard *g)
 {
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
+	t = MIN(t, hang_deadline(g));
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

@@ -133,6 +133,7 @@ guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 		return;
 	}
 	disk_queue_done(g->s.disks, w);
+	g->s.disk_moved_at = now;
 	g_hash_table_remove(g->s.in_flight, &cookie);
 	disk_credit(g, cookie);
 	standby_side_pump(g, now);
@@ -293,6 +294,7 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		break;
 	case STANDBY_LOAD_WANTED:
 		g->s.load_wanted = a->epoch;
+		g->s.disk_moved_at = now;
 		disk_queue_permit(g->s.disks, a->epoch);
 		break;
 	case STANDBY_STOPPED:
@@ -362,6 +364,33 @@ standby_side_pump(struct guard *g, uint64_t now)
 		}
 	} while (again);
 	try_take_over(g, now);
+}
+
+/* Only a pair that counts on the copy can lose it; one that takes over has nobody else. */
+static uint64_t
+hang_deadline(const struct guard *g)
+{
+	uint64_t since = standby_waiting_since(g->s.standby);
+
+	if (g->failover.state != FAILOVER_PROTECTED)
+		return UINT64_MAX;
+	if (since != UINT64_MAX)
+		return MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS + standby_held_bytes(g->s.standby) * GUARD_LOAD_NS_PER_BYTE;
+	return g->s.load_wanted ? MAX(g->s.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
+}
+
+uint64_t
+standby_side_deadline(const struct guard *g)
+{
+	return hang_deadline(g);
+}
+
+void
+standby_side_tick(struct guard *g, uint64_t now)
+{
+	if (now >= hang_deadline(g))
+		guard_qemu_hung(g, now);
+	standby_side_pump(g, now);
 }
 
 /* Said by LIVE on the fast connection and by the first BEGIN on the bulk one, whichever is here first. */

@@ -354,6 +354,20 @@ guard_qemu_gone(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_DIED);
 }
 
+/* A process that hangs may wake up at any time: it is given up like one that died, before anybody else goes on. */
+void
+guard_qemu_hung(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g)) {
+		remember_failure(g, "QEMU on this host does not answer");
+		guard_event(g, "error", "QEMU does not answer: it is given up");
+		guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_QEMU_HUNG);
+	} else {
+		guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_QEMU_HUNG);
+		guard_data_failed(g, now, "the copy's QEMU does not answer");
+	}
+}
+
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
@@ -538,13 +552,16 @@ liveness_tick(struct guard *g, uint64_t now)
 void
 guard_tick(struct guard *g, uint64_t now)
 {
+	if (now > g->looked_at + GUARD_ASLEEP_NS)
+		g->awake_since = now;
+	g->looked_at = now;
 	liveness_tick(g, now);
 	if (failover_deadline(&g->failover) <= now && !g->claim_out)
 		guard_policy(g, now, FAILOVER_EV_TICK, g->failover.reason);
 	if (guard_is_primary(g))
 		primary_tick(g, now);
 	else
-		standby_side_pump(g, now);
+		standby_side_tick(g, now);
 }
 
 uint64_t
@@ -556,9 +573,7 @@ guard_deadline(const struct guard *g)
 		return UINT64_MAX;
 	if (g->linked)
 		t = MIN(t, liveness_deadline(&g->liveness));
-	if (guard_is_primary(g))
-		t = MIN(t, primary_deadline(g));
-	return t;
+	return MIN(t, guard_is_primary(g) ? primary_deadline(g) : standby_side_deadline(g));
 }
 
 /* -- life ------------------------------------------------------------------------------------------------------------------------ */

@@ -113,6 +113,7 @@ static const struct {
 	[FAILOVER_REASON_SETUP_FAILED] = { "setup-failed", "the pair could not be formed" },
 	[FAILOVER_REASON_GUEST_PANICKED] = { "guest-panicked", "the guest's kernel panicked on this host" },
 	[FAILOVER_REASON_DISK_ERROR] = { "disk-error", "a disk of this host reported an error" },
+	[FAILOVER_REASON_QEMU_HUNG] = { "qemu-hung", "QEMU on this host does not answer" },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(reasons) == FAILOVER_REASON_LAST);
 

@@ -59,6 +59,7 @@ enum failover_reason {		/* why the state is what it is; the text is shown unchan
 	FAILOVER_REASON_SETUP_FAILED,
 	FAILOVER_REASON_GUEST_PANICKED,
 	FAILOVER_REASON_DISK_ERROR,
+	FAILOVER_REASON_QEMU_HUNG,
 	FAILOVER_REASON_LAST
 };
 

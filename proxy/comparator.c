@@ -15,8 +15,9 @@
  * comparison a frame leaves from the head of its flow, whatever other flows wait for. By commit frames leave from the head of the whole.
  *
  * Asking. Only a checkpoint that ends the PVM's current epoch can be asked for, once per epoch, and only a frame of that epoch is a reason: one of an
- * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch and no longer: a SVM that is
- * stopped, or loads, or is an epoch behind, cannot answer.
+ * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch: one that is stopped, or loads, or
+ * is an epoch behind, cannot answer, and its load must not look like a time-out. It has absent_ns for that; a SVM that never comes back must not
+ * hold the PVM's output for a whole epoch.
  *
  * Limits. PVM frames: nothing is dropped, comparator_full() makes the caller stop reading. SVM bytes: the flow that goes beyond max_secondary_bytes
  * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
@@ -92,16 +93,23 @@ ask(struct comparator *c, uint64_t epoch, enum comparator_want want)
 	return true;
 }
 
-/* When the oldest frame whose clock runs has been held for too long. */
+static uint64_t
+later(uint64_t since, uint64_t by)
+{
+	return since > UINT64_MAX - by ? UINT64_MAX : since + by;
+}
+
+/* When the oldest frame has been held for too long. */
 static uint64_t
 hold_deadline(const struct comparator *c)
 {
 	const struct frame *f = c->held.head ? c->held.head->data : NULL;
 
-	if (!f || !comparing(c) || c->asked || f->epoch != c->epoch || !c->svm_runs || c->svm_epoch != f->epoch)
+	if (!f || !comparing(c) || c->asked || f->epoch != c->epoch)
 		return UINT64_MAX;
-	uint64_t since = MAX(f->time, c->svm_since);
-	return since > UINT64_MAX - c->limits.hold_ns ? UINT64_MAX : since + c->limits.hold_ns;
+	if (!c->svm_runs || c->svm_epoch != f->epoch)
+		return later(f->time, c->limits.absent_ns);
+	return MIN(later(f->time, c->limits.absent_ns), later(MAX(f->time, c->svm_since), c->limits.hold_ns));
 }
 
 /* -- SVM frames ------------------------------------------------------------------------------------------------------------------------ */

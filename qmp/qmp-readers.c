@@ -61,6 +61,23 @@ qmp_read_job(struct json_object *reply, const char *job_id, struct qmp_job *out,
 }
 
 bool
+qmp_read_has_channels(struct json_object *reply, bool *has, GError **error)
+{
+	struct json_object *list = json_member(reply, "return", json_type_array);
+	bool found = false;
+
+	if (!list)
+		return bad(error, "query-chardev", "list");
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		const char *label = json_member_string(json_object_array_get_idx(list, i), "label");
+
+		found = found || (label && g_str_has_prefix(label, "ftd-chr-"));
+	}
+	*has = found;
+	return true;
+}
+
+bool
 qmp_read_status(struct json_object *reply, char status[32], bool *running, GError **error)
 {
 	struct json_object *info = json_member(reply, "return", json_type_object);

@@ -26,5 +26,7 @@ bool qmp_read_tcg(struct json_object *query_kvm_reply, bool *tcg, GError **error
 bool qmp_read_version(struct json_object *query_version_reply, char version[64], unsigned *major, GError **error);
 /* Has this QEMU x-colo? From query-migrate-capabilities. */
 bool qmp_read_has_colo(struct json_object *query_migrate_capabilities_reply, bool *has, GError **error);
+/* Does a NIC's traffic still pass our sockets? From query-chardev: one of the channels of qmp-recipes.c is there. */
+bool qmp_read_has_channels(struct json_object *query_chardev_reply, bool *has, GError **error);
 /* Is repl<i>'s overlay chain gone (failover commit done)? From query-named-block-nodes: ftd-repl<i>'s file child is `parent_node`. */
 bool qmp_read_overlay_done(struct json_object *query_named_block_nodes_reply, unsigned i, const char *parent_node, bool *done, GError **error);

@@ -162,6 +162,29 @@ a_checkpoint_from_request_to_loaded(void **state)
 	assert_int_equal(relay_epoch(r), 2);
 }
 
+/* QEMU owes something from each of our answers until its next question, and every byte counts as a sign of life. */
+static void
+a_hang_is_the_time_since_qemu_was_heard(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+	g_autoptr(GByteArray) b = checkpoint();
+	g_autoptr(GBytes) head = piece(b, 0, 100), tail = piece(b, 100, b->len);
+
+	assert_true(relay_waiting_since(r) == 0);		/* READY was passed at 0 */
+	say(r, 1 * MS, COLO_REQUEST);
+	assert_true(relay_waiting_since(r) == UINT64_MAX);	/* now it is our turn */
+	relay_want_checkpoint(r, 20 * MS, RELAY_WANT_DIFFERENCE);
+	assert_true(relay_waiting_since(r) == 20 * MS);
+	say(r, 21 * MS, COLO_VMSTATE_SEND);
+	assert_true(relay_waiting_since(r) == 21 * MS);
+	relay_from_qemu(r, 22 * MS, head);
+	assert_true(relay_waiting_since(r) == 22 * MS);
+	relay_from_qemu(r, 23 * MS, tail);
+	assert_true(relay_waiting_since(r) == UINT64_MAX);
+	relay_boundary_done(r, 30 * MS, 1);
+	assert_true(relay_waiting_since(r) == 30 * MS);
+}
+
 /* One transcript without the sizes of pieces, whatever the pieces are. */
 static void
 every_split_makes_the_same_checkpoint(void **state)
@@ -345,6 +368,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_initial_migration_passes_through),
 		cmocka_unit_test(a_checkpoint_from_request_to_loaded),
+		cmocka_unit_test(a_hang_is_the_time_since_qemu_was_heard),
 		cmocka_unit_test(every_split_makes_the_same_checkpoint),
 		cmocka_unit_test(an_epoch_ends_by_itself_and_never_too_early),
 		cmocka_unit_test(a_wish_before_the_request_is_kept),

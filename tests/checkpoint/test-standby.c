@@ -190,12 +190,15 @@ a_checkpoint_is_committed_then_loaded(void **state)
 	standby_disk_applied(s, 100, 1);
 	expect(s, "to-qemu checkpoint-request; ");
 	assert_true(standby_loading(s));
+	assert_true(standby_waiting_since(s) == 100);
 	SAY(s, 110, REPLY);
+	assert_true(standby_waiting_since(s) == 110);
 	expect_at(s, sent, "stopped 1; ", __LINE__);
 	SAY(s, 120, RECEIVED);
 	expect(s, "");
 	SAY(s, 130, LOADED);
 	expect(s, "loaded 1 pages 4 in 30 stopped 20; ");
+	assert_true(standby_waiting_since(s) == UINT64_MAX);
 	assert_true(standby_settled(s));
 	assert_int_equal(standby_loaded_epoch(s), 1);
 	assert_int_equal(standby_held_bytes(s), 0);

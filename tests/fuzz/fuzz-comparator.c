@@ -148,7 +148,7 @@ run_op(struct fuzz *z, enum op op, uint8_t arg, struct byte_reader r)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct comparator_limits limits = { .hold_ns = 20, .max_held_bytes = 1000, .max_secondary_bytes = 2000, .max_flows = 6, .flow_idle_ns = 100 };
+	const struct comparator_limits limits = { .hold_ns = 20, .absent_ns = 200, .max_held_bytes = 1000, .max_secondary_bytes = 2000, .max_flows = 6, .flow_idle_ns = 100 };
 	struct byte_reader r = byte_reader_init(data, size);
 	struct fuzz z = { .c = comparator_new(&limits), .epoch = 5 };
 

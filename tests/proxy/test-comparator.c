@@ -9,6 +9,7 @@
 
 static const struct comparator_limits limits = {
 	.hold_ns = 20 * MS,
+	.absent_ns = 200 * MS,
 	.max_held_bytes = 1 << 20,
 	.max_secondary_bytes = 1 << 20,
 	.max_flows = 100,
@@ -260,22 +261,24 @@ test_hold_clock(void **state)
 	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
 	assert_int_equal(stats(c).timeouts, 1);
 
-	/* the next epoch's frames: their clock starts when the SVM gets there */
+	/* the next epoch's frames: their clock starts when the SVM gets there; only the long one runs before */
 	comparator_boundary(c, 90 * MS, 1);
 	p_at(c, 91 * MS, udp_frame(1, "c"));
-	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	assert_int_equal(comparator_deadline(c), UINT64_MAX);	/* the oldest has its checkpoint on the way */
 	comparator_secondary_stopped(c, 95 * MS);
 	comparator_committed(c, 100 * MS, 1);
-	assert_int_equal(comparator_deadline(c), UINT64_MAX);
+	assert_int_equal(comparator_deadline(c), 291 * MS);
 	comparator_loaded(c, 130 * MS, 1);
 	assert_int_equal(comparator_deadline(c), 150 * MS);
 	p_at(c, 140 * MS, udp_frame(2, "d"));
 	s(c, 2, udp_frame(1, "c"));
 	assert_int_equal(comparator_deadline(c), 160 * MS);
 	comparator_secondary_stopped(c, 150 * MS);
-	assert_int_equal(comparator_deadline(c), UINT64_MAX);	/* a SVM that stands cannot answer */
-	comparator_tick(c, 500 * MS);
+	assert_int_equal(comparator_deadline(c), 340 * MS);	/* a SVM that stands cannot answer ... */
+	comparator_tick(c, 340 * MS - 1);
 	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_tick(c, 340 * MS);				/* ... and one that hangs must not be waited for */
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_TIMEOUT);
 }
 
 /* A frame whose epoch is over has its checkpoint on the way. */

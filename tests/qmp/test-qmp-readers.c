@@ -110,6 +110,18 @@ migration(void **state)
 }
 
 static void
+channels(void **state)
+{
+	bool has;
+
+	assert_true(READ("{\"return\":[{\"label\":\"charmonitor\"},{\"label\":\"ftd-chr-out0\"}]}", qmp_read_has_channels(r, &has, &e)));
+	assert_true(has);
+	assert_true(READ("{\"return\":[{\"label\":\"charmonitor\"},{}]}", qmp_read_has_channels(r, &has, &e)));
+	assert_false(has);
+	assert_false(READ("{\"return\":{}}", qmp_read_has_channels(r, &has, &e)));
+}
+
+static void
 probes(void **state)
 {
 	char version[64];
@@ -165,7 +177,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(overlay),
+		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(channels), cmocka_unit_test(overlay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
