@@ -18,6 +18,7 @@
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
+#define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 #define GUARD_STOPS_KEPT 256
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
@@ -90,6 +91,7 @@ struct guard_standby {
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
+	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
 	struct histogram load, svm_stop;
 };
 

@@ -325,10 +325,29 @@ on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
 	op_done(user_data, GUARD_OP_SUSPEND, error);
 }
 
+/* Running: a checkpoint has started it after somebody stopped it. Stopped for another reason than an administrator's: none of our business. */
+static void
+on_status_stopped(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	char status[32] = "?";
+	bool running = true;
+
+	if (error || !qmp_read_status(reply, status, &running, &local))
+		op_done(io, GUARD_OP_SUSPEND, error ? error : local);
+	else if (running)
+		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
+	else if (strcmp(status, "paused") != 0)
+		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
+	if (!error && !running)
+		op_done(io, GUARD_OP_SUSPEND, local);
+}
+
 static void
 op_suspend(struct guard_io *io)
 {
-	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
+	query(io, "query-status", on_status_stopped);
 }
 
 /* A guest that our own doings left stopped runs again; one that an administrator suspended does not, though leaving COLO starts it (migration.c,

@@ -70,6 +70,7 @@ standby_status(const struct guard *g, struct json_object *o)
 	add_u64(o, "committed_epoch", standby_committed_epoch(s->standby));
 	add_u64(o, "loaded_epoch", standby_loaded_epoch(s->standby));
 	add_u64(o, "loads", s->loads);
+	json_object_object_add(o, "fit", json_object_new_boolean(g->failover.fit));
 	add_ms(o, "load_p50_ms", histogram_percentile_ms(&s->load, 50));
 	add_ms(o, "load_p99_ms", histogram_percentile_ms(&s->load, 99));
 	add_ms(o, "standby_stop_p50_ms", histogram_percentile_ms(&s->svm_stop, 50));

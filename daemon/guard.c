@@ -373,8 +373,10 @@ guard_copy_reset(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g) || g->s.going_live)
 		return;
-	if (g->failover.fit)
+	if (g->failover.fit && now >= g->s.unfit_event_after) {
+		g->s.unfit_event_after = now + GUARD_UNFIT_EVENT_NS;
 		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
+	}
 	g->s.reset_in_load = standby_loading(g->s.standby);
 	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }

@@ -13,6 +13,7 @@
 #include "daemon/libvirt-io.h"
 
 #include <libvirt/libvirt-qemu.h>
+#include <string.h>
 #include <unistd.h>
 
 #define RECONNECT_S 1
@@ -22,6 +23,7 @@ struct events {
 	const struct domain_watcher *watcher;
 	void *user_data;
 	gint broken;			/* atomic */
+	GHashTable *shutting_down;	/* UUIDs whose next STOP is their SHUTDOWN's; main thread */
 	GAsyncQueue *questions;		/* char *: UUIDs of domains whose state is to be asked for */
 };
 
@@ -60,6 +62,8 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 	char uuid[VIR_UUID_STRING_BUFLEN];
 
 	virDomainGetUUIDString(dom, uuid);
+	if (event == VIR_DOMAIN_EVENT_STOPPED)
+		g_hash_table_remove(e->shutting_down, uuid);
 	if (event == VIR_DOMAIN_EVENT_STOPPED && (detail == VIR_DOMAIN_EVENT_STOPPED_DESTROYED || detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN))
 		tell(e, uuid, DOMAIN_ENDED, NULL);
 	else if (event == VIR_DOMAIN_EVENT_CRASHED)
@@ -69,6 +73,8 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 	return 0;
 }
 
+/* A guest that switches itself off is stopped too, right after QEMU has said SHUTDOWN (system/runstate.c, main_loop_should_exit()); `virsh reboot` makes it
+ * do so, and libvirt resets and starts it again. */
 static void
 on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
 {
@@ -77,7 +83,9 @@ on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long secon
 	g_autofree char *when = g_strdup_printf("%lld", seconds * G_USEC_PER_SEC + micros);
 
 	virDomainGetUUIDString(dom, uuid);
-	if (e->watcher->cares(uuid, e->user_data))
+	if (strcmp(event, "SHUTDOWN") == 0)
+		g_hash_table_add(e->shutting_down, g_strdup(uuid));
+	else if (!g_hash_table_remove(e->shutting_down, uuid) && e->watcher->cares(uuid, e->user_data))
 		tell(e, uuid, DOMAIN_STOPPED, when);
 }
 
@@ -110,7 +118,8 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "STOP", on_stop, e, NULL, 0);
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|SHUTDOWN)$", on_stop, e, NULL,
+							VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
 	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);
 	for (guint i = 0; i < G_N_ELEMENTS(callbacks); i++)
@@ -168,6 +177,7 @@ libvirt_events_start(const char *uri, const struct domain_watcher *watcher, void
 	struct events *e = g_new0(struct events, 1);
 
 	*e = (struct events){ .uri = g_strdup(uri), .watcher = watcher, .user_data = user_data, .questions = g_async_queue_new() };
+	e->shutting_down = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	virEventRegisterDefaultImpl();	/* before any connection is opened */
 	g_thread_unref(g_thread_new("libvirt-events", watch, e));
 	g_thread_unref(g_thread_new("libvirt-state", answer, e));
