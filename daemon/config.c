@@ -225,6 +225,16 @@ check_together(const struct ftd_config *c, const char *where, GError **error)
 	return false;
 }
 
+/* What an operator decides is kept below the state directory; from here on the spec says where. */
+static void
+complete_arbiter(struct ftd_config *c)
+{
+	if (g_strcmp0(c->arbiter, "manual:") != 0)
+		return;
+	g_free(c->arbiter);
+	c->arbiter = g_strdup_printf("manual:%s/manual", c->state_dir);
+}
+
 struct ftd_config *
 ftd_config_parse(const char *text, const char *where, GError **error)
 {
@@ -242,5 +252,6 @@ ftd_config_parse(const char *text, const char *where, GError **error)
 	}
 	if (!check_together(c, where, error))
 		return NULL;
+	complete_arbiter(c);
 	return g_steal_pointer(&c);
 }

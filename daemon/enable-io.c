@@ -136,7 +136,8 @@ check_arbiter_shared(struct attempt *a, GPtrArray *findings)
 		findings_take(findings, error);
 		return;
 	}
-	answer = peer_client_call(a->client, "ArbiterProbe", json_put_str(json_object_new_object(), "nonce", nonce), CALL_TIMEOUT_MS, &error);
+	answer = peer_client_call(a->client, "ArbiterProbe", json_put_str(json_put_str(json_object_new_object(), "nonce", nonce), "kind", arbiter_kind(a->arbiter)),
+				  CALL_TIMEOUT_MS, &error);
 	arbiter_probe_remove(a->arbiter, nonce);
 	if (!answer)
 		findings_take(findings, error);
@@ -168,7 +169,7 @@ open_arbiter(struct attempt *a, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "no arbiter is configured on %s; set arbiter= in ftd.conf", a->host->name);
 		return false;
 	}
-	a->arbiter = arbiter_open(a->host->config->arbiter, error);
+	a->arbiter = arbiter_open(a->host->config->arbiter, a->host->config->pki, error);
 	return a->arbiter != NULL;
 }
 
@@ -281,6 +282,18 @@ check_all(struct attempt *a, GPtrArray *findings)
 	check_arbiter(a, findings);
 }
 
+/* What is allowed, but should be known. */
+static struct json_object *
+warnings_of(const struct attempt *a)
+{
+	struct json_object *warnings = json_object_new_array();
+
+	if (a->arbiter && arbiter_is_manual(a->arbiter))
+		json_object_array_add(warnings, json_object_new_string("the arbiter is manual: when a host or the link fails, the domain's output is held until an operator says "
+				      "who goes on (ftctl failover --force), and nothing but the operator prevents that both do"));
+	return warnings;
+}
+
 struct json_object *
 check_domain(struct host *h, const char *domain, const char *peer, GError **error)
 {
@@ -290,7 +303,7 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	if (!look(&a, domain, error))
 		return NULL;
 	check_all(&a, findings);
-	return json_put_value(json_object_new_object(), "findings", findings_to_json(findings));
+	return json_put_value(json_put_value(json_object_new_object(), "findings", findings_to_json(findings)), "warnings", warnings_of(&a));
 }
 
 /* -- enable */

@@ -20,6 +20,14 @@ print_findings(const char *domain, const char *peer, struct json_object *finding
 	return 0;
 }
 
+/* Also with --json, whose output is the findings. */
+static void
+print_warnings(const char *domain, struct json_object *warnings)
+{
+	for (size_t i = 0; i < json_length(warnings); i++)
+		fprintf(stderr, "ftctl: check %s: warning: %s\n", domain, json_object_get_string(json_at(warnings, i)));
+}
+
 int
 ftctl_check(struct ftctl *f, int argc, char **argv)
 {
@@ -41,6 +49,7 @@ ftctl_check(struct ftctl *f, int argc, char **argv)
 		return status;
 	if (f->json)
 		ftctl_print_json(json_get(reply, "findings"));
+	print_warnings(argv[1], json_get(reply, "warnings"));
 	status = print_findings(argv[1], peer, json_get(reply, "findings"));
 	if (status == 0 && !f->json)
 		printf("%s can be protected by %s\n", argv[1], peer);

@@ -10,7 +10,8 @@
 "type Finding (error: string, message: string)\n" \
 "\n" \
 "# May the domain (name or UUID) be protected by that host? Nothing is changed. No findings: yes.\n" \
-"method Check(domain: string, peer: string) -> (findings: []Finding)\n" \
+"# Warnings are in the way of nothing.\n" \
+"method Check(domain: string, peer: string) -> (findings: []Finding, warnings: []string)\n" \
 "\n" \
 "# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
 "method Enable(domain: string, peer: string) -> (phase: ?string, done: ?int, total: ?int)\n" \
@@ -21,8 +22,8 @@
 "# A stale copy on this host may be started although another host has a newer one.\n" \
 "method Forget(domain: string) -> ()\n" \
 "\n" \
-"# Let the standby take over now.\n" \
-"method Failover(domain: string) -> ()\n" \
+"# Let the standby take over now. With force, of a manual arbiter: let this host's copy go on alone, whatever the other host does.\n" \
+"method Failover(domain: string, force: ?bool) -> ()\n" \
 "\n" \
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \

@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#define CLOCKS_APART_NS 50000
+#define STOPPED_AGO_MAX_US (10 * G_USEC_PER_SEC)	/* what is older tells that the clock was set */
+
 static void
 put(gpointer object)
 {
@@ -176,12 +179,30 @@ call_disk_failed(struct varlink_request *r, struct json_object *parameters, gpoi
 	varlink_request_finish(r, NULL);
 }
 
+/* A time of the wall clock in guard_io_now()'s; 0: it is not of the last seconds, so the clock was set. Both clocks are read at one moment, or the difference
+ * would make a checkpoint's stop look like somebody's. */
+static uint64_t
+since_start(gint64 wall_us)
+{
+	uint64_t before, after;
+	gint64 ago;
+
+	do {
+		before = guard_io_now();
+		ago = g_get_real_time() - wall_us;
+		after = guard_io_now();
+	} while (after - before > CLOCKS_APART_NS);
+	return ago >= 0 && ago < STOPPED_AGO_MAX_US ? before - (uint64_t)ago * 1000 : 0;
+}
+
 static void
-call_guest_suspended(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+call_guest_stopped(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
+	uint64_t when = since_start(json_object_get_int64(json_object_object_get(parameters, "time_us")));
 
-	guard_guest_suspended(io->guard, guard_io_now());
+	if (when)
+		guard_guest_stopped(io->guard, guard_io_now(), when);
 	guard_io_schedule(io);
 	varlink_request_finish(r, NULL);
 }
@@ -253,10 +274,10 @@ control_finished(struct guard_io *io)
 }
 
 void
-control_claim_silent(struct guard_io *io)
+control_claim_silent(struct guard_io *io, const char *why)
 {
-	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter %s gives no answer yet; the claim is repeated until it does. Is it reachable from %s?",
-					      io->config->arbiter, io->config->self);
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter gives no answer to %s yet, the claim is repeated until it does: %s",
+					      io->config->self, why);
 
 	if (guard_state(io->guard) != FAILOVER_ASKING)
 		return;
@@ -275,7 +296,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "GuestEnded", call_guest_ended, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },
-		{ "GuestSuspended", call_guest_suspended, true },
+		{ "GuestStopped", call_guest_stopped, true },
 		{ "GuestResumed", call_guest_resumed, true },
 		{ "Events", call_events, false },
 		{ NULL }

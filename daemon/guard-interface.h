@@ -28,8 +28,8 @@
 "method GuestPanicked() -> ()\n" \
 "method DiskFailed() -> ()\n" \
 "\n" \
-"# The primary was suspended or resumed by an administrator (not by a checkpoint): it stands until then, and no checkpoints are made.\n" \
-"method GuestSuspended() -> ()\n" \
+"# The primary's CPUs stopped at that time of the wall clock. Unless a checkpoint did it, the domain was suspended: no checkpoints until it is resumed.\n" \
+"method GuestStopped(time_us: int) -> ()\n" \
 "method GuestResumed() -> ()\n" \
 "\n" \
 "# With more: every event from now on, and first the last ones kept.\n" \

@@ -18,6 +18,8 @@
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
+#define GUARD_STOPS_KEPT 256
+#define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -39,6 +41,7 @@ struct guard_primary {
 	struct relay *relay;
 	struct comparator *comparator;
 	bool live;			/* READY passed: epochs count */
+	uint64_t live_at;
 	bool armed_wanted;		/* the record's claim is out */
 	uint64_t arm_after;		/* epoch whose commit arms the pair */
 	uint64_t arm_deadline;
@@ -56,6 +59,9 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
+	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
+	unsigned next_stop;
+	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
@@ -132,7 +138,7 @@ void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standb
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
-void primary_suspend(struct guard *g, uint64_t now);
+void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
 void primary_resume(struct guard *g, uint64_t now);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 

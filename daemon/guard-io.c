@@ -70,7 +70,7 @@ on_claimed(enum arbiter_verdict verdict, const struct arbiter_record *holder, co
 
 	guard_claimed(io->guard, guard_io_now(), verdict, holder, error ? error->message : NULL);
 	if (verdict == ARBITER_SILENT)
-		control_claim_silent(io);
+		control_claim_silent(io, error->message);
 	guard_io_schedule(io);
 }
 
@@ -148,7 +148,7 @@ io_init(struct guard_io *io, const char *config_path, GError **error)
 		return false;
 	log_init("ftd-guard", io->config->domain);
 	io->loop = g_main_loop_new(NULL, FALSE);
-	io->arbiter = arbiter_open(io->config->arbiter, error);
+	io->arbiter = arbiter_open(io->config->arbiter, io->config->pki, error);
 	if (!io->arbiter || !links_init(io, error))
 		return false;
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);

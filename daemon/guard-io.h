@@ -136,4 +136,4 @@ void control_progress(struct guard_io *io, const char *phase, uint64_t done, uin
 void control_env_event(void *ctx, struct json_object *event);
 void control_env_started(void *ctx, const GError *error);
 void control_finished(struct guard_io *io);
-void control_claim_silent(struct guard_io *io);
+void control_claim_silent(struct guard_io *io, const char *why);

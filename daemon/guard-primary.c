@@ -72,14 +72,48 @@ suspend_pump(struct guard *g)
 	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
 }
 
-void
-primary_suspend(struct guard *g, uint64_t now)
+static void
+suspend(struct guard *g)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
 	relay_suspend(g->p.relay, true);
 	suspend_pump(g);
+}
+
+/* QEMU stops the guest between our REPLY and its VMSTATE_SEND, and at no other time by itself. */
+static bool
+checkpoint_stopped_at(const struct guard *g, uint64_t when)
+{
+	for (unsigned i = 0; i < GUARD_STOPS_KEPT; i++)
+		if (when + GUARD_STOP_SLACK_NS >= g->p.stops[i].from && when <= g->p.stops[i].to + GUARD_STOP_SLACK_NS)
+			return true;
+	return false;
+}
+
+void
+primary_stopped(struct guard *g, uint64_t now, uint64_t when)
+{
+	if (!g->p.live || when < g->p.live_at)
+		return;		/* the end of the initial migration stops the guest too */
+	if (relay_stopping(g->p.relay))
+		g->p.unexplained_stop = when;
+	else if (!checkpoint_stopped_at(g, when))
+		suspend(g);
+}
+
+static void
+note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
+{
+	uint64_t to = now - resumed->pause_ns, when = g->p.unexplained_stop;
+	unsigned i = g->p.next_stop++ % GUARD_STOPS_KEPT;
+
+	g->p.stops[i].from = to - resumed->drain_ns;
+	g->p.stops[i].to = to;
+	g->p.unexplained_stop = 0;
+	if (when)
+		primary_stopped(g, now, when);
 }
 
 void
@@ -368,6 +402,7 @@ static void
 on_live(struct guard *g, uint64_t now)
 {
 	g->p.live = true;
+	g->p.live_at = now;
 	g->p.arm_deadline = now + GUARD_ARM_TIMEOUT_NS;
 	g->p.arm_after = 1;
 	guard_set_phase(g, GUARD_PHASE_ARM);
@@ -406,6 +441,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_seal(g, now, a);
 		break;
 	case RELAY_RESUMED:
+		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
 		g->p.last_epoch_ns = a->epoch_ns;

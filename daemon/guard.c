@@ -291,10 +291,10 @@ guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 }
 
 void
-guard_guest_suspended(struct guard *g, uint64_t now)
+guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (guard_is_primary(g))
-		primary_suspend(g, now);
+		primary_stopped(g, now, when);
 }
 
 void
@@ -359,6 +359,8 @@ guard_copy_reset(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g) || g->s.going_live)
 		return;
+	if (g->failover.fit)
+		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
 	g->s.reset_in_load = standby_loading(g->s.standby);
 	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }

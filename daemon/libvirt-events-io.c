@@ -4,13 +4,15 @@
  * Opening a connection blocks, so that is left to a thread, which does nothing else than to open another one when the last is broken.
  *
  * Every checkpoint stops and starts the guest, and libvirt tells of that with the very same events as of `virsh suspend` (src/qemu/qemu_process.c,
- * qemuProcessHandleStop()). Only the state's reason differs: "user". It has to be asked for, and asking blocks: a second thread does that.
+ * qemuProcessHandleStop()); the state's reason differs, but before it is asked for the next checkpoint may have changed it. QEMU's own event has the time
+ * at which it stopped, and the guard knows when its checkpoints did that. Whether a domain runs again is asked for, by a second thread: asking blocks.
  */
 #include "daemon/libvirt-events-io.h"
 
 #include "daemon/job-io.h"
 #include "daemon/libvirt-io.h"
 
+#include <libvirt/libvirt-qemu.h>
 #include <unistd.h>
 
 #define RECONNECT_S 1
@@ -62,9 +64,21 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 		tell(e, uuid, DOMAIN_ENDED, NULL);
 	else if (event == VIR_DOMAIN_EVENT_CRASHED)
 		tell(e, uuid, DOMAIN_PANICKED, NULL);
-	else if ((event == VIR_DOMAIN_EVENT_SUSPENDED || event == VIR_DOMAIN_EVENT_RESUMED) && e->watcher->cares(uuid, e->user_data))
+	else if (event == VIR_DOMAIN_EVENT_RESUMED && e->watcher->cares(uuid, e->user_data))
 		g_async_queue_push(e->questions, g_strdup(uuid));
 	return 0;
+}
+
+static void
+on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
+{
+	struct events *e = opaque;
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	g_autofree char *when = g_strdup_printf("%lld", seconds * G_USEC_PER_SEC + micros);
+
+	virDomainGetUUIDString(dom, uuid);
+	if (e->watcher->cares(uuid, e->user_data))
+		tell(e, uuid, DOMAIN_STOPPED, when);
 }
 
 static void
@@ -87,7 +101,7 @@ static void
 watch_once(struct events *e)
 {
 	g_autoptr(virConnect) conn = virConnectOpen(e->uri);
-	int callbacks[2];
+	int callbacks[2], stop;
 
 	if (!conn)
 		return;
@@ -96,11 +110,14 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	while (callbacks[0] >= 0 && callbacks[1] >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "STOP", on_stop, e, NULL, 0);
+	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);
 	for (guint i = 0; i < G_N_ELEMENTS(callbacks); i++)
 		if (callbacks[i] >= 0)
 			virConnectDomainEventDeregisterAny(conn, callbacks[i]);
+	if (stop >= 0)
+		virConnectDomainQemuMonitorEventDeregister(conn, stop);
 	virConnectUnregisterCloseCallback(conn, on_closed);
 }
 
@@ -123,9 +140,7 @@ ask(struct events *e, virConnectPtr conn, const char *uuid)
 
 	if (!dom || virDomainGetState(dom, &state, &reason, 0) < 0)
 		return virConnectIsAlive(conn) == 1;
-	if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_USER)
-		tell(e, uuid, DOMAIN_SUSPENDED, NULL);
-	else if (state == VIR_DOMAIN_RUNNING)
+	if (state == VIR_DOMAIN_RUNNING)
 		tell(e, uuid, DOMAIN_RESUMED, NULL);
 	return true;
 }

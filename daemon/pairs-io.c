@@ -20,6 +20,7 @@
 #include "daemon/standby-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
+#include "policy/durable-state-io.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -304,6 +305,37 @@ domain_runs(const struct host *h, const char *uuid)
 	return !conn || (dom && libvirt_is_running(dom));
 }
 
+struct arbiter *
+pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error)
+{
+	g_autofree char *path = host_state_file(h, uuid, GUARD_STATE_SUFFIX);
+	g_autoptr(GError) no_state = NULL;
+	struct durable_state state;
+	bool known = durable_state_read(path, &state, &no_state);
+	const char *spec = known && state.arbiter[0] ? state.arbiter : h->config->arbiter;
+
+	*armed = known ? state.state != FAILOVER_FORMING : !g_error_matches(no_state, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+	if (spec)
+		return arbiter_open(spec, h->config->pki, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "no arbiter is configured on %s; set arbiter= in ftd.conf", h->name);
+	return NULL;
+}
+
+/* A manual register is this host's alone: of a pair that was armed it knows nothing until it was told who goes on. */
+static int
+ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, struct arbiter_record *newest)
+{
+	g_autoptr(GError) error = NULL;
+	bool armed;
+	int known;
+
+	*asked = pairs_arbiter(p->host, r->uuid, &armed, &error);
+	known = *asked ? arbiter_read(*asked, r->uuid, newest, &error) : -1;
+	if (known >= 0 && arbiter_is_manual(*asked) && armed && (known == 0 || newest->generation <= r->generation))
+		return -1;
+	return known;
+}
+
 /* The guard that would have claimed is dead, so ftd does it for it. */
 static enum pair_end
 claim_for(struct pairs *p, const struct pair_record *r, struct arbiter *asked)
@@ -332,14 +364,11 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	struct arbiter_record newest = { 0 };
 	struct pair_end_facts facts = { .role = r->role, .generation = r->generation, .self = p->host->name, .finished = finished, .register_known = -1,
 					.newest = &newest };
-	g_autoptr(GError) error = NULL;
 	g_autoptr(arbiter) asked = NULL;
 	enum pair_end end;
 
 	if (!finished) {
-		asked = p->host->config->arbiter ? arbiter_open(p->host->config->arbiter, &error) : NULL;
-		if (asked)
-			facts.register_known = arbiter_read(asked, r->uuid, &newest, &error);
+		facts.register_known = ask_register(p, r, &asked, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
 		facts.waited = info->orphan_since && g_get_monotonic_time() - info->orphan_since > CLAIM_AFTER_MS * (gint64)1000;
 	}
@@ -635,23 +664,27 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 {
 	static const struct { const char *method, *event, *text; } known[] = {
 		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
-		[DOMAIN_SUSPENDED] = { "GuestSuspended", "guest-suspended", "the domain was suspended" },
+		[DOMAIN_STOPPED] = { "GuestStopped", NULL, NULL },
 		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
 		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
 	};
 	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
 	struct pair *pair = find_primary(p, uuid);
+	g_autoptr(json_object_ptr) parameters = NULL;
 
 	if (!pair)
 		return;
-	if ((news == DOMAIN_SUSPENDED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
+	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
-	host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
+	if (known[news].event)
+		host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
 	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
 		return;
 	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
-	varlink_call_async(socket, method, NULL, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+	if (news == DOMAIN_STOPPED)
+		parameters = json_put_u64(json_object_new_object(), "time_us", g_ascii_strtoull(detail, NULL, 10));
+	varlink_call_async(socket, method, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */

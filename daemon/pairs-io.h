@@ -53,6 +53,11 @@ void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its gua
 void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
 /* The forming standbys of that connection which were never armed are called off. Main thread. */
 void pairs_connection_ended(struct pairs *p, guint64 connection);
+/*
+ * The register of a pair: the one it was armed with, whatever ftd.conf says by now (another register would know nothing of it); without a pair the
+ * configured one. *armed: its guard was armed, or may have been. NULL: FTD_ERROR_CONFIG.
+ */
+struct arbiter *pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error);
 /* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */
 bool pairs_is_primary(struct pairs *p, const char *uuid);
 void pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail);

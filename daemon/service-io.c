@@ -29,6 +29,8 @@
 #define VERB_TIMEOUT_MS 60000
 #define END_TIMEOUT_MS 10000
 #define CONNECT_TIMEOUT_MS 5000
+#define WORD_TIMEOUT_S 20
+#define WORD_POLL_US 50000
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
@@ -75,16 +77,99 @@ verb_at_peer(struct host *h, const struct pair_record *r, const char *method, GE
 	return peer_client_call(client, method, json_put_str(json_object_new_object(), "uuid", r->uuid), VERB_TIMEOUT_MS, error);
 }
 
+/* -- the operator's word, for a manual arbiter */
+
+/* This host has the domain from the next generation on. */
+static bool
+say_we_go_on(struct host *h, const struct pair_record *r, GError **error)
+{
+	struct arbiter_record word = { .generation = r->generation + 1, .nonce = "operator", .written_at = g_get_real_time() / G_USEC_PER_SEC };
+	bool armed;
+	g_autoptr(arbiter) a = pairs_arbiter(h, r->uuid, &armed, error);
+
+	if (!a)
+		return false;
+	g_strlcpy(word.pair, r->uuid, sizeof word.pair);
+	g_strlcpy(word.active, h->name, sizeof word.active);
+	g_strlcpy(word.reason, failover_reason_name(FAILOVER_REASON_OPERATOR_FAILOVER), sizeof word.reason);
+	if (!arbiter_decide(a, &word, error))
+		return false;
+	host_event(h, r->domain, "operator", "an operator said that %s goes on alone on %s, generation %" G_GUINT64_FORMAT, r->domain, h->name, word.generation);
+	return true;
+}
+
+/* The guard repeats its claim, and finds the word. */
+static struct json_object *
+await_alone(struct host *h, const char *uuid, GError **error)
+{
+	for (gint64 end = g_get_monotonic_time() + WORD_TIMEOUT_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(WORD_POLL_US)) {
+		g_autoptr(pair_info) info = pairs_find(h->pairs, uuid);
+
+		if (info && info->phase != PAIR_ENDED)
+			continue;
+		if (info && g_strcmp0(json_get_str(info->last, "state"), "fenced") == 0)
+			break;
+		return json_object_new_object();
+	}
+	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it was said, but %s does not go on alone; see ftctl status and ftctl events", h->name);
+	return NULL;
+}
+
+/* A planned end of a pair is an operator's word too, once the guard has stopped and asks. */
 static struct json_object *
 verb_here(struct host *h, const struct pair_record *r, const char *method, GError **error)
 {
+	g_autoptr(GError) silent = NULL;
+	g_autoptr(arbiter) a = NULL;
 	struct json_object *reply;
+	bool armed;
 
 	host_event(h, r->domain, "operator", "%s was asked for", method);
-	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, error);
-	if (reply)		/* the guard has done it; what was made for the pair goes with its process */
+	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
+	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
-	return reply;
+		return reply;
+	}
+	if (g_error_matches(silent, FTD_ERROR, FTD_ERROR_ARBITER_SILENT))
+		a = pairs_arbiter(h, r->uuid, &armed, NULL);
+	if (a && arbiter_is_manual(a))
+		return say_we_go_on(h, r, error) ? await_alone(h, r->uuid, error) : NULL;
+	g_propagate_error(error, g_steal_pointer(&silent));
+	return NULL;
+}
+
+/* Does this side wait for somebody to say who goes on? Before that a word would lie about until the next failure, and split the pair then. */
+static bool
+waits_for_word(struct host *h, const struct pair_info *info, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = NULL;
+	const char *state;
+
+	if (info->phase == PAIR_ORPHAN)
+		return true;
+	reply = guard_call(h, info->record->uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+	if (!reply)
+		return false;
+	state = json_get_str(json_get(reply, "status"), "state");
+	if (g_strcmp0(state, "deciding") == 0 || g_strcmp0(state, "asking") == 0 || g_strcmp0(state, "closing") == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s is %s here and waits for nobody's word; ftctl failover %s does it with both sides in agreement", info->record->domain,
+		    state ? state : "in an unknown state", info->record->domain);
+	return false;
+}
+
+static struct json_object *
+force_here(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(pair_info) info = pairs_find(h->pairs, domain);
+
+	if (!info || (info->phase != PAIR_ACTIVE && info->phase != PAIR_ORPHAN)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no pair on %s that waits for an operator; see ftctl status", domain, h->name);
+		return NULL;
+	}
+	if (!waits_for_word(h, info, error) || !say_we_go_on(h, info->record, error))
+		return NULL;
+	return await_alone(h, info->record->uuid, error);
 }
 
 static struct json_object *
@@ -155,7 +240,7 @@ status_all(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORGET, DO_STATUS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS };
 
 struct work {
 	struct host *host;
@@ -188,6 +273,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
 		return pair_verb(w->host, w->domain, VERB_FAILOVER, error);
+	case DO_FORCE:
+		return force_here(w->host, w->domain, error);
 	case DO_FORGET:
 		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
 	case DO_STATUS:
@@ -266,8 +353,10 @@ on_disable(struct varlink_request *request, struct json_object *parameters, gpoi
 static void
 on_failover(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Failover by %s", varlink_request_caller(request));
-	begin(request, parameters, user_data, DO_FAILOVER, true, false);
+	bool force = json_get_bool(parameters, "force");
+
+	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
+	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
@@ -366,7 +455,7 @@ static struct json_object *
 peer_arbiter_probe(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
-	const char *nonce = json_get_str(parameters, "nonce");
+	const char *nonce = json_get_str(parameters, "nonce"), *kind = json_get_str(parameters, "kind");
 	g_autoptr(arbiter) asked = NULL;
 
 	if (!nonce) {
@@ -377,7 +466,12 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_NOT_SHARED, "no arbiter is configured; set arbiter= in ftd.conf");
 		return NULL;
 	}
-	asked = arbiter_open(s->host->config->arbiter, error);
+	asked = arbiter_open(s->host->config->arbiter, s->host->config->pki, error);
+	if (asked && kind && strcmp(kind, arbiter_kind(asked)) != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_NOT_SHARED, "the arbiter of %s is %s, that of %s is of kind %s; set the same arbiter= on both", s->host->name,
+			    arbiter_spec(asked), caller->name, kind);
+		return NULL;
+	}
 	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
 }
 

@@ -18,6 +18,7 @@
 #include "daemon/json-util.h"
 #include "daemon/pairs-io.h"
 #include "daemon/qemu-facts-io.h"
+#include "policy/arbiter-io.h"
 
 #include <glib/gstdio.h>
 #include <libvirt/virterror.h>
@@ -308,6 +309,28 @@ make_standby(struct preparation *p, virConnectPtr conn, bool defined, GError **e
 	return start_guard(p, dom, error);
 }
 
+/*
+ * A manual arbiter knows of another host only what it is told. A primary that asks for a standby says that it is the domain's owner, and an operator's
+ * `enable` is behind it; only a word for this host that was given here contradicts it.
+ */
+static bool
+learn_owner(const struct host *h, const struct pair_record *r, GError **error)
+{
+	struct arbiter_record word = { .generation = r->generation - 1, .reason = "told-by-peer", .nonce = "peer", .written_at = g_get_real_time() / G_USEC_PER_SEC };
+	g_autoptr(arbiter) a = h->config->arbiter ? arbiter_open(h->config->arbiter, h->config->pki, error) : NULL;
+
+	if (!a)
+		return h->config->arbiter == NULL;
+	if (!arbiter_is_manual(a) || word.generation == 0)
+		return true;
+	g_strlcpy(word.pair, r->uuid, sizeof word.pair);
+	g_strlcpy(word.active, r->peer, sizeof word.active);
+	if (arbiter_decide(a, &word, error))
+		return true;
+	g_prefix_error(error, "both hosts claim %s; if the copy on %s is to be given up, remove %s/%s there: ", r->domain, h->name, strchr(arbiter_spec(a), ':') + 1, r->uuid);
+	return false;
+}
+
 struct json_object *
 standby_prepare(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
 {
@@ -323,7 +346,7 @@ standby_prepare(struct host *h, const struct peer_caller *caller, struct json_ob
 	if (!conn || !check_not_running(conn, domain, &defined, error))
 		return NULL;
 	p.record = record = pair_record_new(domain->uuid, domain->name, caller->name, FAILOVER_STANDBY, json_get_u64(parameters, "generation"));
-	if (!pairs_begin(h->pairs, record, caller->connection, error))
+	if (!learn_owner(h, record, error) || !pairs_begin(h->pairs, record, caller->connection, error))
 		return NULL;
 	host_event(h, domain->name, "prepare", "preparing a standby of %s for %s", domain->name, caller->name);
 	answer = make_standby(&p, conn, defined, error);

@@ -7,9 +7,11 @@
 /* All but open() block and may be called from several threads at once. Errors are FTD_ERROR_ARBITER_SILENT unless said otherwise. */
 struct arbiter_backend {
 	const char *kind;	/* the word before the colon of a spec */
-	/* Is what follows the colon well formed? Touches nothing outside. FTD_ERROR_CONFIG. */
-	bool (*check)(const char *location, GError **error);
+	/* Is what follows the colon (a->location) well formed? Sets a->own if the kind has any; touches nothing outside but files of `pki`. FTD_ERROR_CONFIG. */
+	bool (*open)(struct arbiter *a, const char *pki, GError **error);
+	void (*close)(struct arbiter *a);	/* frees a->own; NULL when there is none */
 	enum arbiter_verdict (*claim)(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
+	bool (*decide)(struct arbiter *a, const struct arbiter_record *decision, GError **error);	/* NULL: the kind does not wait for people */
 	int (*read)(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error);
 	bool (*forget)(struct arbiter *a, const char *pair, GError **error);
 	bool (*probe_write)(struct arbiter *a, const char *nonce, GError **error);
@@ -17,13 +19,19 @@ struct arbiter_backend {
 	void (*probe_remove)(struct arbiter *a, const char *nonce);
 };
 
-extern const struct arbiter_backend arbiter_file_backend;
+extern const struct arbiter_backend arbiter_etcd_backend, arbiter_file_backend, arbiter_manual_backend;
+
+/* The file register, for kinds that keep theirs in a directory too. With gaps a claim need only be newer than the newest record. */
+enum arbiter_verdict arbiter_file_claim(struct arbiter *a, const struct arbiter_record *claim, bool gaps, struct arbiter_record *holder, GError **error);
+int arbiter_file_read(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error);
+bool arbiter_file_forget(struct arbiter *a, const char *pair, GError **error);
 
 struct arbiter {
 	gint refs;
 	const struct arbiter_backend *backend;
 	char *spec;
 	const char *location;	/* in spec, behind the colon */
+	void *own;		/* the kind's */
 	gint threads;		/* of arbiter_claim_async(), the hung ones too */
 	/* For the crash test: called after every step that changes something outside, with its name. NULL otherwise. */
 	void (*after_step)(const char *step, gpointer data);

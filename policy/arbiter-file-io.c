@@ -187,8 +187,8 @@ read_newest(struct arbiter *a, int fd, const char *pair, uint64_t generation, st
 	return found > 0;
 }
 
-static int
-file_read(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error)
+int
+arbiter_file_read(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error)
 {
 	autoclose int base = open_base(a, error);
 	autoclose int fd = -1;
@@ -229,13 +229,13 @@ make_pair(struct arbiter *a, int base, const char *pair, GError **error)
 	return e == 0;
 }
 
-/* Opens the pair's directory; only a pair's first generation makes it. */
+/* Opens the pair's directory; only a pair's first generation makes it, or any when gaps are allowed. */
 static int
-open_pair(struct arbiter *a, int base, const struct arbiter_record *claim, GError **error)
+open_pair(struct arbiter *a, int base, const struct arbiter_record *claim, bool gaps, GError **error)
 {
 	int fd;
 
-	if (claim->generation == 1 && !make_pair(a, base, claim->pair, error))
+	if ((claim->generation == 1 || gaps) && !make_pair(a, base, claim->pair, error))
 		return -1;
 	fd = open_directory(base, claim->pair);
 	if (fd < 0)
@@ -376,11 +376,11 @@ judge_taken(struct arbiter *a, int fd, const struct arbiter_record *claim, uint6
 	return judge(a, fd, claim, &standing, holder, error);
 }
 
-static enum arbiter_verdict
-file_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error)
+enum arbiter_verdict
+arbiter_file_claim(struct arbiter *a, const struct arbiter_record *claim, bool gaps, struct arbiter_record *holder, GError **error)
 {
 	autoclose int base = open_base(a, error);
-	autoclose int fd = base < 0 ? -1 : open_pair(a, base, claim, error);
+	autoclose int fd = base < 0 ? -1 : open_pair(a, base, claim, gaps, error);
 	struct arbiter_record last;
 	uint64_t newest;
 
@@ -388,11 +388,17 @@ file_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter
 		return ARBITER_SILENT;
 	if (newest >= claim->generation)
 		return judge_taken(a, fd, claim, newest, holder, error);
-	if (newest + 1 == claim->generation)	/* on top of a record that is one */
+	if (newest + 1 == claim->generation || gaps)	/* on top of a record that is one */
 		return newest == 0 || read_newest(a, fd, claim->pair, newest, &last, error) ? write_generation(a, fd, claim, holder, error) : ARBITER_SILENT;
 	silent(error, "arbiter %s: knows pair %s up to generation %" PRIu64 " only, %" PRIu64 " was claimed; is it the directory that the pair was formed with?",
 	       a->spec, claim->pair, newest, claim->generation);
 	return ARBITER_SILENT;
+}
+
+static enum arbiter_verdict
+file_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error)
+{
+	return arbiter_file_claim(a, claim, false, holder, error);
 }
 
 /* -- forgetting ----------------------------------------------------------------------------------------------------------------- */
@@ -427,8 +433,8 @@ remove_records(struct arbiter *a, int fd, GError **error)
 	return true;
 }
 
-static bool
-file_forget(struct arbiter *a, const char *pair, GError **error)
+bool
+arbiter_file_forget(struct arbiter *a, const char *pair, GError **error)
 {
 	autoclose int base = open_base(a, error);
 	autoclose int fd = -1;
@@ -518,20 +524,20 @@ file_probe_remove(struct arbiter *a, const char *nonce)
 }
 
 static bool
-file_check(const char *location, GError **error)
+file_open(struct arbiter *a, const char *pki, GError **error)
 {
-	if (g_path_is_absolute(location))
+	if (g_path_is_absolute(a->location))
 		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "arbiter file:%s: the directory must be given from the root, as in file:/srv/ftd", location);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "arbiter %s: the directory must be given from the root, as in file:/srv/ftd", a->spec);
 	return false;
 }
 
 const struct arbiter_backend arbiter_file_backend = {
 	.kind = "file",
-	.check = file_check,
+	.open = file_open,
 	.claim = file_claim,
-	.read = file_read,
-	.forget = file_forget,
+	.read = arbiter_file_read,
+	.forget = arbiter_file_forget,
 	.probe_write = file_probe_write,
 	.probe_read = file_probe_read,
 	.probe_remove = file_probe_remove,

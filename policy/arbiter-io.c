@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-static const struct arbiter_backend *const backends[] = { &arbiter_file_backend };
+static const struct arbiter_backend *const backends[] = { &arbiter_file_backend, &arbiter_etcd_backend, &arbiter_manual_backend };
 
 /* -- life --------------------------------------------------------------------------------------------------------------------- */
 
@@ -31,25 +31,20 @@ backend_of(const char *spec, const char **location)
 }
 
 struct arbiter *
-arbiter_open(const char *spec, GError **error)
+arbiter_open(const char *spec, const char *pki, GError **error)
 {
-	g_autofree char *copy = g_strdup(spec);
-	const char *location = NULL;
-	const struct arbiter_backend *backend = backend_of(copy, &location);
-	struct arbiter *a;
+	struct arbiter *a = g_new0(struct arbiter, 1);
 
-	if (!backend) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "'%s' is not an arbiter; write file:/directory that both hosts can write", spec);
-		return NULL;
-	}
-	if (!backend->check(location, error))
-		return NULL;
-	a = g_new0(struct arbiter, 1);
 	a->refs = 1;
-	a->backend = backend;
-	a->location = location;
-	a->spec = g_steal_pointer(&copy);
-	return a;
+	a->spec = g_strdup(spec);
+	a->backend = backend_of(a->spec, &a->location);
+	if (!a->backend)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "'%s' is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:",
+			    spec);
+	else if (a->backend->open(a, pki, error))
+		return a;
+	arbiter_unref(a);
+	return NULL;
 }
 
 struct arbiter *
@@ -64,6 +59,8 @@ arbiter_unref(struct arbiter *a)
 {
 	if (!a || !g_atomic_int_dec_and_test(&a->refs))
 		return;
+	if (a->own)
+		a->backend->close(a);
 	g_free(a->spec);
 	g_free(a);
 }
@@ -103,6 +100,22 @@ arbiter_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbi
 	if (holder)
 		*holder = standing;
 	return verdict;
+}
+
+bool
+arbiter_is_manual(const struct arbiter *a)
+{
+	return a->backend->decide != NULL;
+}
+
+bool
+arbiter_decide(struct arbiter *a, const struct arbiter_record *decision, GError **error)
+{
+	if (!arbiter_is_manual(a)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the arbiter %s decides by itself; only manual: waits for people", a->spec);
+		return false;
+	}
+	return arbiter_record_valid(decision, error) && a->backend->decide(a, decision, error);
 }
 
 int

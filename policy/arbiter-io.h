@@ -5,8 +5,9 @@
 #include "policy/arbiter.h"
 
 struct arbiter;
-/* spec: "file:/absolute/directory" (later: "etcd:https://...", "manual"). FTD_ERROR_CONFIG on anything else. */
-struct arbiter *arbiter_open(const char *spec, GError **error);
+/* spec: "file:/absolute/directory", "etcd:https://host:port,...[?prefix=/keys]", "manual:/absolute/directory". FTD_ERROR_CONFIG on anything else. `pki` is the
+ * directory of the certificates (ftd.conf(5)), for the kinds that speak TLS. */
+struct arbiter *arbiter_open(const char *spec, const char *pki, GError **error);
 struct arbiter *arbiter_ref(struct arbiter *a);
 void arbiter_unref(struct arbiter *a);
 typedef struct arbiter arbiter;	/* for g_autoptr(arbiter) only */
@@ -20,6 +21,11 @@ const char *arbiter_spec(const struct arbiter *a);
  * missing below the claim, because then this is not the arbiter that the pair was formed with (an NFS share that is not mounted looks empty).
  */
 enum arbiter_verdict arbiter_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
+/* Does a claim to go on alone wait for a person's word, which only this host knows? */
+bool arbiter_is_manual(const struct arbiter *a);
+/* That word: who has the pair's domain from that generation on (standby is ""). FTD_ERROR_ARBITER_DENIED when another word stands, FTD_ERROR_USAGE when the
+ * arbiter decides by itself. */
+bool arbiter_decide(struct arbiter *a, const struct arbiter_record *decision, GError **error);
 /* The newest record of a pair: 1 found, 0 none, -1 no answer (error set). */
 int arbiter_read(struct arbiter *a, const char *pair, struct arbiter_record *out, GError **error);
 /* Removes all records of a pair that ended for good. */

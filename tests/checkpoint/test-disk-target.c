@@ -398,10 +398,10 @@ test_silent_server(void **state)
 
 	g_bytes_unref(nbd_server_take_output(f->server));	/* its greeting */
 	listen_on(f, f->path);
-	f->target = disk_target_connect(f->path, "v0", SIZE, 10, &callbacks, f);
+	f->target = disk_target_connect(f->path, "v0", SIZE, 300, &callbacks, f);
 	settle();
 	assert_int_equal(f->closed, 0);
-	g_usleep(11000);
+	g_usleep(310000);
 	settle();
 	assert_closed(f, FTD_ERROR_TIMEOUT);
 }

@@ -89,6 +89,17 @@ test_complaints(void **state)
 	}
 }
 
+/* An operator's word is kept below the state directory, wherever in the file that is set. */
+static void
+test_manual(void **state)
+{
+	g_autoptr(ftd_config) c = ftd_config_parse("[ftd]\narbiter=manual:\nstate-dir=/s\n", "f", NULL);
+	g_autoptr(ftd_config) d = ftd_config_parse("[ftd]\narbiter=manual:\n", "f", NULL);
+
+	assert_string_equal(c->arbiter, "manual:/s/manual");
+	assert_string_equal(d->arbiter, "manual:/var/lib/ftd/manual");
+}
+
 int
 main(void)
 {
@@ -96,6 +107,7 @@ main(void)
 		cmocka_unit_test(test_empty_is_default),
 		cmocka_unit_test(test_every_key),
 		cmocka_unit_test(test_complaints),
+		cmocka_unit_test(test_manual),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -154,6 +154,7 @@ test_standby(void **state)
 	assert_null(strstr(standby, "iothread="));
 	assert_null(strstr(standby, "<iothreads>"));
 	assert_int_equal(count(standby, "name=\"qemu\""), 2);	/* the disk's driver and the virtio NIC's, not the e1000's */
+	assert_int_equal(count(standby, "<on_poweroff>restart</on_poweroff>"), 1);
 	assert_true(domain_xml_is_standby(standby, QMP));
 	assert_false(domain_xml_is_standby(standby, "/run/ftd/pairs/other/qmp.sock"));
 	again = domain_xml_standby(standby, QMP, &error);
@@ -170,6 +171,19 @@ test_standby_of_a_plain_domain(void **state)
 	assert_null(strstr(clean, "qemu:commandline"));
 }
 
+static void
+test_poweroff_of_a_copy(void **state)
+{
+	static const char fragile[] = HEAD "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><devices/></domain>";
+	g_autofree char *changed = domain_xml_standby(HEAD "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><devices/></domain>", QMP, NULL);
+	g_autofree char *kept = domain_xml_standby(fragile, QMP, NULL);	/* libvirt refuses the other combination */
+	g_autofree char *action = domain_xml_on_poweroff(changed), *silent = domain_xml_on_poweroff(HEAD "<devices/></domain>");
+
+	assert_string_equal(action, "restart");
+	assert_non_null(strstr(kept, "<on_poweroff>destroy</on_poweroff>"));
+	assert_string_equal(silent, "destroy");
+}
+
 int
 main(void)
 {
@@ -180,6 +194,7 @@ main(void)
 		cmocka_unit_test(test_depth_is_limited),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_standby),
+		cmocka_unit_test(test_poweroff_of_a_copy),
 		cmocka_unit_test(test_standby_of_a_plain_domain),
 	};
 

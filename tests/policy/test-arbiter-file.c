@@ -33,7 +33,7 @@ setup(void **state)
 	p->directory = g_dir_make_tmp("ftd-arbiter-XXXXXX", NULL);
 	p->pair = g_build_filename(p->directory, PAIR, NULL);
 	spec = g_strconcat("file:", p->directory, NULL);
-	p->a = arbiter_open(spec, NULL);
+	p->a = arbiter_open(spec, "/nonexistent", NULL);
 	*state = p;
 	return p->a ? 0 : -1;
 }
@@ -296,7 +296,7 @@ test_old_claims_are_swept(void **state)
 static void
 test_no_directory(void **state)
 {
-	g_autoptr(arbiter) a = arbiter_open("file:/nonexistent/ftd", NULL);
+	g_autoptr(arbiter) a = arbiter_open("file:/nonexistent/ftd", "/nonexistent", NULL);
 	struct arbiter_record c = claim_of(1, "a"), r;
 	g_autoptr(GError) error = NULL, probe_error = NULL;
 

@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every kind of arbiter must do, written against arbiter-io.h only; a new kind joins by a line in kinds[]. */
+/*
+ * What every kind of arbiter that decides by itself must do, written against arbiter-io.h only; a new kind joins by a line in kinds[].
+ * etcd: the one of FTD_TEST_ETCD (a spec without prefix; certificates in FTD_TEST_PKI), else a member started here on loopback when etcd is installed.
+ */
 #include "daemon/base/error.h"
 #include "policy/arbiter-io.h"
 
+#include <arpa/inet.h>
 #include <glib/gstdio.h>
+#include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +29,7 @@
 
 struct fixture {
 	char *place;		/* the kind's own */
+	const char *pki;
 	struct arbiter *a;
 };
 
@@ -38,12 +48,116 @@ file_teardown(struct fixture *f)
 	assert_int_equal(g_rmdir(f->place), 0);		/* nothing else was left behind */
 }
 
+/* -- etcd -------------------------------------------------------------------------------------------------------------------------- */
+
+static struct { char *spec, *directory; pid_t pid; } member;
+
+static guint16
+free_port(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	close(fd);
+	return ntohs(address.sin_port);
+}
+
+static void
+member_run(const char *client, const char *peer)
+{
+	g_autofree char *log = g_build_filename(member.directory, "log", NULL), *cluster = g_strconcat("t=", peer, NULL);
+	g_autofree char *data = g_build_filename(member.directory, "data", NULL);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!freopen(log, "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
+		_exit(1);
+	execlp("etcd", "etcd", "--name", "t", "--data-dir", data, "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
+	       "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, (char *)NULL);
+	_exit(1);
+}
+
+static bool
+member_answers(void)
+{
+	g_autoptr(arbiter) a = arbiter_open(member.spec, "/nonexistent", NULL);
+	struct arbiter_record r;
+
+	return arbiter_read(a, PAIR, &r, NULL) == 0;
+}
+
+/* False: there is no etcd to test with. */
+static bool
+etcd_available(void)
+{
+	g_autofree char *program = g_find_program_in_path("etcd"), *client = NULL, *peer = NULL;
+
+	if (member.spec || g_getenv("FTD_TEST_ETCD")) {
+		if (!member.spec)
+			member.spec = g_strdup(g_getenv("FTD_TEST_ETCD"));
+		return true;
+	}
+	if (!program)
+		return false;
+	client = g_strdup_printf("http://127.0.0.1:%u", free_port());
+	peer = g_strdup_printf("http://127.0.0.1:%u", free_port());
+	member.directory = g_dir_make_tmp("ftd-etcd-XXXXXX", NULL);
+	member.spec = g_strconcat("etcd:", client, NULL);
+	member.pid = fork();
+	if (member.pid == 0)
+		member_run(client, peer);
+	for (unsigned i = 0; i < 200 && !member_answers(); i++)
+		g_usleep(50000);
+	return true;
+}
+
+static int
+etcd_stop(void **state)
+{
+	g_autofree char *command = g_strdup_printf("rm -rf %s", member.directory);
+
+	if (member.pid > 0) {
+		kill(member.pid, SIGKILL);
+		waitpid(member.pid, NULL, 0);
+		assert_int_equal(system(command), 0);
+	}
+	g_free(member.spec);
+	g_free(member.directory);
+	return 0;
+}
+
+static char *
+etcd_setup(struct fixture *f)
+{
+	static unsigned n;
+
+	f->pki = g_getenv("FTD_TEST_PKI");
+	return g_strdup_printf("%s?prefix=/ftd-test-%d-%u", member.spec, getpid(), n++);
+}
+
+static void
+etcd_teardown(struct fixture *f)
+{
+	arbiter_forget(f->a, PAIR, NULL);
+	arbiter_forget(f->a, OTHER_PAIR, NULL);
+}
+
+static bool
+always(void)
+{
+	return true;
+}
+
 static const struct kind {
 	const char *name;
+	bool (*available)(void);
 	char *(*setup)(struct fixture *f);	/* gives the spec */
 	void (*teardown)(struct fixture *f);
 } kinds[] = {
-	{ "file", file_setup, file_teardown },
+	{ "file", always, file_setup, file_teardown },
+	{ "etcd", etcd_available, etcd_setup, etcd_teardown },
 };
 
 static struct arbiter_record
@@ -312,30 +426,35 @@ static void (*const conformance[])(struct fixture *f) = {
 static void
 test_conformance(void **state)
 {
-	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
-		for (size_t t = 0; t < G_N_ELEMENTS(conformance); t++) {
-			struct fixture f = { 0 };
-			g_autofree char *spec = kinds[k].setup(&f);
-			f.a = arbiter_open(spec, NULL);
-			assert_non_null(f.a);
-			assert_string_equal(arbiter_kind(f.a), kinds[k].name);
-			assert_string_equal(arbiter_spec(f.a), spec);
-			conformance[t](&f);
-			kinds[k].teardown(&f);
-			arbiter_unref(f.a);
-			g_free(f.place);
-		}
+	const struct kind *kind = *state;
+
+	if (!kind->available()) {
+		print_message("no %s to test with: install etcd-server or set FTD_TEST_ETCD\n", kind->name);
+		skip();
+	}
+	for (size_t t = 0; t < G_N_ELEMENTS(conformance); t++) {
+		struct fixture f = { 0 };
+		g_autofree char *spec = kind->setup(&f);
+		f.a = arbiter_open(spec, f.pki ? f.pki : "/nonexistent", NULL);
+		assert_non_null(f.a);
+		assert_string_equal(arbiter_kind(f.a), kind->name);
+		assert_string_equal(arbiter_spec(f.a), spec);
+		conformance[t](&f);
+		kind->teardown(&f);
+		arbiter_unref(f.a);
+		g_free(f.place);
 	}
 }
 
 static void
 test_specs(void **state)
 {
-	static const char *const wrong[] = { "", "file", "file:", "file:relative", "filex:/srv", "nfs:/srv", ":/srv", "/srv/ftd" };
+	static const char *const wrong[] = { "", "file", "file:", "file:relative", "filex:/srv", "nfs:/srv", ":/srv", "/srv/ftd", "etcd", "etcd:", "etcd:h1:2379",
+		"etcd:http://h1:2379", "manual", "manual:", "manual:relative" };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
 		g_autoptr(GError) error = NULL;
-		assert_null(arbiter_open(wrong[i], &error));
+		assert_null(arbiter_open(wrong[i], "/etc/pki", &error));
 		assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_CONFIG));
 	}
 }
@@ -344,8 +463,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_conformance),
+		cmocka_unit_test_prestate(test_conformance, (void *)&kinds[0]),
+		cmocka_unit_test_prestate(test_conformance, (void *)&kinds[1]),
 		cmocka_unit_test(test_specs),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, etcd_stop);
 }

@@ -167,7 +167,7 @@ primary_all(void **state)
 #define NIC_OFF(i) OBJECT_DEL("mir" i), CHARDEV_REMOVE("mir" i), OBJECT_DEL("out" i), CHARDEV_REMOVE("out" i), OBJECT_DEL("rel" i), CHARDEV_REMOVE("rel" i)
 
 	assert_recipe(qmp_recipe_primary_detach(2, 0, old),
-		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7")), NULL);
+		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7,\"downtime-limit\":300")), NULL);
 	assert_recipe(qmp_recipe_primary_detach(0, 1, NULL),
 		LINES(LOST_HEARTBEAT, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), BLOCKDEV_DEL("ftd-nbd0"), CAPABILITIES_OFF), NULL);
 }

@@ -6,7 +6,7 @@ ROOT_VERSION=1		# raise it when the recipe of the root changes
 GUEST_VERSION=1		# ... of the guest
 ROOT_SUITES='forky sid'	# Debian testing has QEMU >= 11.0, which COLO needs under TCG; unstable when testing's mirror is in trouble
 ROOT_PACKAGES='qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-clients-qemu
-	iproute2 libjson-c5 libglib2.0-0t64 libgnutls30t64 libnbd0 libsystemd0 libxxhash0 libcurl4t64 procps'
+	iproute2 libjson-c5 libglib2.0-0t64 libgnutls30t64 libnbd0 libsystemd0 libxxhash0 libcurl4-gnutls procps'
 KERNEL_PACKAGE=linux-image-cloud-amd64
 
 # program:package:what for
@@ -18,6 +18,7 @@ busybox:busybox-static:for the guest
 depmod:kmod:to find the guest kernel'\''s modules
 cpio:cpio:to pack the guest'\''s initrd
 mkfs.ext4:e2fsprogs:to make guest disks
+curl:curl:to ask etcd
 virsh:libvirt-clients:to reach the hosts from outside
 gcc:gcc:to compile the guest'\''s server and the clients'
 

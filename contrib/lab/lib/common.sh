@@ -14,6 +14,7 @@ HOSTS=(a b c d e)
 LAN_NET=10.99.0
 LAN_NET6=fd99:
 FT_NET=10.98.0
+ETCD_NET=10.97.0
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 

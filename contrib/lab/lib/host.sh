@@ -50,6 +50,7 @@ host_config() {
 	echo "$h" >"$etc/hostname"
 	echo '127.0.0.1 localhost' >"$etc/hosts"
 	for i in "${!HOSTS[@]}"; do echo "$FT_NET.$((i + 1)) ${HOSTS[i]}" >>"$etc/hosts"; done
+	for i in $ETCD_MEMBERS; do echo "$ETCD_NET.10$i etcd$i" >>"$etc/hosts"; done
 	cat >"$etc/libvirt/qemu.conf" <<-'CONF'
 		user = "root"
 		group = "root"
@@ -71,7 +72,7 @@ host_config() {
 		[ftd]
 		name=$h
 		peer-port=7768
-		arbiter=file:/srv/ftd-arbiter
+		arbiter=$(arbiter_spec)
 		pki=/etc/pki
 	CONF
 	mkdir -p "$etc/libvirt/hooks/qemu.d"
@@ -147,8 +148,8 @@ host_run() {
 host_exec() {
 	[ $# -ge 2 ] || die 'usage: lab exec HOST COMMAND...'
 	case $1 in
-	lan | ft)
-		ns_exists "$1" || die 'the lab is down; start it with: lab up'
+	lan | ft | etcd | etcd[1-3])
+		ns_exists "$1" || die "the lab has no network '$1'; start it with: lab up"
 		in_ns "$@" ;;
 	*) host_run "$@" ;;
 	esac

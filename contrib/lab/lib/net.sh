@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Networks: a bridge br0 in namespace "lan" and one in "ft", a port per host in each. In the host the LAN port is in its own br0,
+# Networks: a bridge br0 in namespace "lan" and one in "ft" (and one in "etcd", if there is one), a port per host in each. In the host the LAN port is in its own br0,
 # where guests are attached; ft0 carries addresses. Links are cut and slowed at the port in "lan"/"ft", out of the hosts' sight.
 
 ns_exists() { [ -e "$RUN/namespaces" ] && grep -qxF "$PREFIX$1" "$RUN/namespaces"; }
@@ -53,6 +53,30 @@ net_host_up() {
 	touch "$RUN/$h/net"
 }
 
+# The members' network and namespaces (a member takes only peers whose address is that of their certificate: they cannot share one), and a port of every host that is in the lab by then.
+net_etcd_up() {
+	local h i
+	if ! ns_exists etcd; then
+		ns_make etcd
+		bridge_make etcd
+		for i in 1 2 3; do
+			ns_make "etcd$i"
+			ip link add etcd0 netns "${PREFIX}etcd$i" type veth peer name "etcd$i" netns "${PREFIX}etcd"
+			ip -n "${PREFIX}etcd$i" addr add "$ETCD_NET.10$i/24" dev etcd0
+			ip -n "${PREFIX}etcd$i" link set dev etcd0 up
+			ip -n "${PREFIX}etcd" link set dev "etcd$i" master br0 up
+		done
+	fi
+	for h in $(hosts_known); do
+		[ ! -e "$RUN/$h/net-etcd" ] || continue
+		ip link add etcd0 netns "$PREFIX$h" type veth peer name "$h" netns "${PREFIX}etcd"
+		ip -n "$PREFIX$h" addr add "$ETCD_NET.$(host_number "$h")/24" dev etcd0
+		ip -n "$PREFIX$h" link set dev etcd0 up
+		ip -n "${PREFIX}etcd" link set dev "$h" master br0 up
+		touch "$RUN/$h/net-etcd"
+	done
+}
+
 # Whatever still runs in our namespaces (clients, wires) ends with them.
 net_down() {
 	local ns pids
@@ -77,7 +101,8 @@ forget_namespaces() {
 
 links_known() {
 	local net h
-	for net in lan ft; do
+	for net in lan ft etcd; do
+		ns_exists "$net" || continue
 		for h in $(hosts_known); do echo "$net-$h"; done
 	done
 }
@@ -87,11 +112,13 @@ link_ports() {
 	local h
 	[ -e "$RUN/namespaces" ] || die 'the lab is down; start it with: lab up'
 	case $1 in
-	ft) for h in $(hosts_known); do echo "ft $h"; done ;;
-	ft-? | lan-?)
+	ft | etcd)
+		ns_exists "$1" || die "link $1: the lab has no such network"
+		for h in $(hosts_known); do echo "$1 $h"; done ;;
+	ft-? | lan-? | etcd-?)
 		ns_exists "${1#*-}" || die "link $1: the lab has no host '${1#*-}'"
 		echo "${1%-*} ${1#*-}" ;;
-	*) die "there is no link '$1': links are ft, ft-HOST, lan-HOST" ;;
+	*) die "there is no link '$1': links are ft, ft-HOST, lan-HOST, etcd, etcd-HOST" ;;
 	esac
 }
 

@@ -14,7 +14,12 @@ pki_make_ca() {
 }
 
 # One key pair per host, fit for both ends of a connection.
-pki_make_host() {
+pki_make_host() { pki_make "$1" "$2" "$FT_NET.$(host_number "$2")"; }
+
+# A member of etcd: its gateway is a client of its own server.
+pki_make_member() { pki_make good "etcd$1" "$ETCD_NET.10$1"; }
+
+pki_make() {
 	local h=$2 dir=$STATE/pki/$1
 	pki_make_ca "$1"
 	[ -e "$dir/$h-cert.pem" ] && return
@@ -23,7 +28,7 @@ pki_make_host() {
 		cn = "$h"
 		organization = "ftd lab"
 		dns_name = "$h"
-		ip_address = "$FT_NET.$(host_number "$h")"
+		ip_address = "$3"
 		tls_www_server
 		tls_www_client
 		signing_key

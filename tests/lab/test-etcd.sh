@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The arbiter is a real etcd of three members. Its outage costs nothing while the pair is healthy; one member is not missed; without any of them output is
+# held and nobody goes on alone, and when they come back it goes on without loss.
+. "$(dirname "$0")/lib.sh"
+
+# The other tests find the lab as they know it.
+etcd_end() {
+	"$LAB" etcd start >/dev/null 2>&1
+	for h in a b c; do ftctl "$h" disable vm1 >/dev/null 2>&1; done
+	"$LAB" arbiter file >/dev/null 2>&1
+	for p in "$TEST_WORK"/pid-*; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done
+	rm -f "$TEST_WORK"/pid-*
+}
+
+fresh
+"$LAB" up --hosts 3 --etcd || die "etcd"
+trap etcd_end EXIT
+for h in a b c; do until_true 10 ftctl "$h" status >/dev/null; done
+
+"$LAB" guest vm1 || die "guest"
+client l ledger
+client_moves l 30
+
+enable a vm1 b
+check "status names the arbiter" eval '[[ "$(status a vm1 .arbiter)" == etcd:* ]]'
+client_moves l 50
+"$LAB" crash a
+client_moves l 100
+until_true 20 state_is b vm1 solo
+check "power loss with three members: the standby goes on" state_is b vm1 solo
+"$LAB" boot a || die "boot a"
+until_true 10 ftctl a status >/dev/null
+
+# The member that is asked first.
+"$LAB" etcd stop 1
+enable b vm1 a
+check "protected with one member down" state_is b vm1 protected
+client_moves l 50
+"$LAB" crash b
+client_moves l 100
+until_true 20 state_is a vm1 solo
+check "power loss with one member down: the standby goes on" state_is a vm1 solo
+"$LAB" etcd start 1
+"$LAB" boot b || die "boot b"
+until_true 10 ftctl b status >/dev/null
+
+enable a vm1 b
+client_moves l 50
+"$LAB" etcd stop
+client_moves l 100
+check "protected while all members are down" state_is a vm1 protected
+"$LAB" crash a
+until_true 10 state_is b vm1 deciding
+sleep 1
+before=$(client_answered l)
+sleep 5
+check "power loss with all members down: nobody goes on alone" state_is b vm1 deciding
+same "output is held" "$before" "$(client_answered l)"
+"$LAB" etcd start
+"$LAB" etcd wait || die "etcd wait"
+client_moves l 100
+until_true 20 state_is b vm1 solo
+check "they come back: the standby goes on" state_is b vm1 solo
+
+"$LAB" boot a || die "boot a"
+until_true 10 ftctl a status >/dev/null
+enable b vm1 a
+client_moves l 50
+"$LAB" cut etcd
+"$LAB" cut ft-a
+until_true 10 state_is b vm1 deciding
+sleep 1
+before=$(client_answered l)
+sleep 3
+check "both hosts alive, parted, without arbiter: neither goes on alone" eval 'state_is a vm1 deciding && state_is b vm1 deciding'
+same "output is held on both" "$before" "$(client_answered l)"
+"$LAB" heal etcd-a
+client_moves l 100
+until_true 20 state_is a vm1 solo
+check "the one that reaches it again goes on" state_is a vm1 solo
+"$LAB" heal etcd
+until_true 20 eval '! state_is b vm1 deciding'
+check "the other one never does" eval 'state_is b vm1 fenced || state_is b vm1 ended'
+"$LAB" heal ft
+client_moves l 50
+client_end l
+check "no number lost, no connection reset" nothing_lost l
