@@ -191,13 +191,9 @@ await_exit(const struct host *h, const char *uuid, unsigned patience_ms)
 void
 guard_await_end(const struct host *h, const char *uuid, unsigned patience_ms)
 {
-	pid_t pid;
-
 	if (await_exit(h, uuid, patience_ms))
 		return;
-	pid = guard_pid(h, uuid);
-	if (pid)
-		kill(pid, SIGKILL);
+	guard_kill(h, uuid);
 	await_exit(h, uuid, KILL_PATIENCE_MS);
 }
 

@@ -65,6 +65,17 @@ end_of_it "the peer loses power"
 "$LAB" boot b >/dev/null 2>&1
 as_before "the peer loses power"
 
+if "$LAB" exec b sh -c "mount -t tmpfs -o size=100m odd $images && dd if=/dev/zero of=$images/odd bs=4096 count=1 oflag=direct && rm $images/odd" 2>/dev/null; then
+	begin disk
+	"$LAB" exec b sh -c "head -c 200M /dev/zero >$images/fill; sleep 1; rm $images/fill" 2>/dev/null
+	end_of_it "the peer's disk fills up"
+	check "the peer's disk fills up: it is said" grep -q 'No space left on device' "$TEST_WORK/enable"
+	as_before "the peer's disk fills up"
+else
+	echo "skip the peer's disk fills up: no O_DIRECT on a tmpfs here"
+fi
+"$LAB" exec b umount $images
+
 begin memory
 "$LAB" cut ft-b
 end_of_it "the link is cut (memory)"
@@ -115,6 +126,7 @@ as_before "enabled and disabled once more"
 client_end l
 check "no number lost, no connection reset" nothing_lost l
 
+"$LAB" slow ft --rate 150
 begin disk
 "$LAB" virsh a destroy vm1 >/dev/null
 end_of_it "the domain is destroyed"

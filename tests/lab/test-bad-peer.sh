@@ -92,6 +92,12 @@ refused "a torn record of the arbiter" ArbiterSilent '00000000000000000001.json 
 "$LAB" exec a rm -r "$record"
 
 # -- room
+mount_at a /var/lib/ftd/pairs -t tmpfs -o ro odd
+VERBS=enable refused "the state cannot be written" Failed 'cannot be written down: .*Read-only file system' a odd b
+umount_at a /var/lib/ftd/pairs
+mount_at b /var/lib/ftd/pairs -t tmpfs -o ro odd
+VERBS=enable refused "the peer's state cannot be written" Failed 'b: .*cannot be written down: .*Read-only file system' a odd b
+umount_at b /var/lib/ftd/pairs
 mount_at b $images -t tmpfs -o size=8m odd
 refused "too little room for the image" PeerStorage "b: $images has [0-9]+ MiB left, the image takes [0-9]+ MiB" a odd b
 umount_at b $images
