@@ -86,6 +86,7 @@ fresh() {
 client() {
 	local name=$1
 	shift
+	: >"$TEST_WORK/progress-$name"	# not the count of an earlier test's client
 	"$LAB" client "$@" --duration 600 --progress --json >"$TEST_WORK/client-$name" 2>"$TEST_WORK/progress-$name" &
 	echo $! >"$TEST_WORK/pid-$name"
 }
