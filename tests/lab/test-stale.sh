@@ -34,7 +34,7 @@ enable b vm1 a
 "$LAB" kill-qemu b vm1 || die "kill-qemu"
 until_true 20 state_is a vm1 solo
 until_true 10 eval '! marked a'
-check "the one that took over is the newest" eval '! marked a && until_true 10 marked b'
+check "the one that took over is the newest" eval '! marked a && until_true 30 marked b'
 "$LAB" virsh a destroy vm1 || die "destroy"
 check "it starts again here, not there" eval '"$LAB" virsh a start vm1 >/dev/null && start_refused b "host a has the newest one"'
 "$LAB" virsh a destroy vm1
