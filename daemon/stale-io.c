@@ -4,6 +4,7 @@
 #include "daemon/base/error.h"
 #include "daemon/json-util.h"
 
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -53,18 +54,27 @@ is_about(const char *path, const char *domain)
 	return g_strcmp0(json_get_str(o, "domain"), domain) == 0 || g_strcmp0(json_get_str(o, "uuid"), domain) == 0;
 }
 
+/* A domain that was undefined and defined anew has left a marker under its old UUID: its name stands for all of them. */
 bool
 stale_forget(const struct host *h, const char *domain, GError **error)
 {
 	g_autofree char *dir = marker_dir(h);
 	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
+	unsigned forgotten = 0;
 
 	for (const char *name; entries && (name = g_dir_read_name(entries));) {
 		g_autofree char *path = g_build_filename(dir, name, NULL);
 
-		if (g_str_has_suffix(name, ".json") && is_about(path, domain))
-			return g_unlink(path) == 0;
+		if (!g_str_has_suffix(name, ".json") || !is_about(path, domain))
+			continue;
+		if (g_unlink(path) < 0) {
+			g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s cannot be removed: %s", path, g_strerror(errno));
+			return false;
+		}
+		forgotten++;
 	}
+	if (forgotten > 0)
+		return true;
 	g_set_error(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN, "no copy of %s is known as stale on %s", domain, h->name);
 	return false;
 }
