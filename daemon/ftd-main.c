@@ -65,6 +65,24 @@ on_terminate(gpointer user_data)
 	return G_SOURCE_CONTINUE;
 }
 
+/* A main loop that does not turn any more is restarted by systemd (WatchdogSec=); the guards do not notice. */
+static gboolean
+on_alive(gpointer user_data)
+{
+	sd_notify(0, "WATCHDOG=1");
+	return G_SOURCE_CONTINUE;
+}
+
+static void
+tell_systemd(void)
+{
+	uint64_t patience_us = 0;
+
+	sd_notify(0, "READY=1");
+	if (sd_watchdog_enabled(0, &patience_us) > 0)
+		g_timeout_add((guint)(patience_us / 3000) + 1, on_alive, NULL);
+}
+
 static gboolean
 on_reload(gpointer user_data)
 {
@@ -129,7 +147,7 @@ run(const struct ftd_config *config)
 	g_unix_signal_add(SIGTERM, on_terminate, &d);
 	g_unix_signal_add(SIGINT, on_terminate, &d);
 	g_unix_signal_add(SIGHUP, on_reload, &d);
-	sd_notify(0, "READY=1");
+	tell_systemd();
 	log_info("ftd", "version %s, host %s, peers on port %u", FTD_VERSION, d.host.name, config->peer_port);
 	g_main_loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");

@@ -2,6 +2,7 @@
 #include "daemon/host-io.h"
 
 #include "daemon/base/log-io.h"
+#include "daemon/event-kinds.h"
 #include "daemon/event-ring.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
@@ -115,8 +116,9 @@ publish(gpointer data)
 	struct pending_event *p = data;
 	struct event_log *l = p->host->events;
 	struct json_object *event = event_ring_add(l->ring, p->object, p->now_us, p->domain, p->type, p->text);
+	const struct event_kind *kind = event_kind_of(json_get_str(event, "type"));
 
-	log_line(6, json_get_str(event, "type"), p->domain, "%s", json_get_str(event, "text"));
+	log_event(kind->priority, kind->message_id, json_get_str(event, "type"), p->domain, json_get_str(event, "text"));
 	for (guint i = l->followers->len; i-- > 0;) {
 		struct follower f = g_array_index(l->followers, struct follower, i);
 
