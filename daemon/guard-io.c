@@ -6,6 +6,7 @@
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
 #include "daemon/guard-io.h"
+#include "daemon/isolation.h"
 #include "policy/durable-state-io.h"
 #include "policy/durable-writer-io.h"
 
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#define PORTS_PER_NIC 4		/* sockets towards QEMU, of the side that has more: the standby */
 #define LINGER_MS 300		/* for last words to reach the peer and ftd */
 
 static gboolean
@@ -140,16 +142,26 @@ config_load(const char *path, GError **error)
 	return guard_config_decode(text, length, error);
 }
 
+/* What takes a privilege, or tells what may be kept. */
 static bool
-io_init(struct guard_io *io, const char *config_path, GError **error)
+io_prepare(struct guard_io *io, const char *config_path, GError **error)
 {
 	io->config = config_load(config_path, error);
 	if (!io->config)
 		return false;
 	log_init("ftd-guard", io->config->domain);
-	io->loop = g_main_loop_new(NULL, FALSE);
+	/* The guest waits for us between VMSTATE_SEND and LOADED, and the peer judges us by our heartbeats. */
+	if (setpriority(PRIO_PROCESS, 0, -15) < 0)
+		log_debug("guard", "setpriority: %s", g_strerror(errno));
 	io->arbiter = arbiter_open(io->config->arbiter, io->config->pki, error);
-	if (!io->arbiter || !links_init(io, error))
+	return io->arbiter && fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);
+}
+
+static bool
+io_init(struct guard_io *io, GError **error)
+{
+	io->loop = g_main_loop_new(NULL, FALSE);
+	if (!links_init(io, error))
 		return false;
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
@@ -216,18 +228,19 @@ main(int argc, char **argv)
 	g_autofree char *config_path = NULL;
 	g_autoptr(GError) error = NULL;
 	struct guard_io io = { 0 };
-	int status = EXIT_FAILURE;
+	int status = EXIT_FAILURE, landlock = 0;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (!parse_options(&argc, &argv, &config_path, &error) || !io_init(&io, config_path, &error)) {
+	isolate_process();
+	if (!parse_options(&argc, &argv, &config_path, &error) || !io_prepare(&io, config_path, &error) || !isolate_privileges(&error) ||
+	    !guard_confine_files(&io, &landlock, &error) || !io_init(&io, &error) || !isolate_syscalls(&error)) {
 		fprintf(stderr, "ftd-guard: %s\n", error->message);
 	} else {
 		g_unix_signal_add(SIGTERM, on_signal, NULL);
 		g_unix_signal_add(SIGINT, on_signal, NULL);
 		g_unix_signal_add(SIGHUP, on_signal, NULL);
-		/* The guest waits for us between VMSTATE_SEND and LOADED, and the peer judges us by our heartbeats. */
-		if (setpriority(PRIO_PROCESS, 0, -15) < 0)
-			log_debug("guard", "setpriority: %s", g_strerror(errno));
+		if (!landlock)
+			log_warn("guard", "this kernel has no Landlock: a guard that is taken over could read and write root's files");
 		log_info("guard", "%s of %s, other side %s, generation %" G_GUINT64_FORMAT, io.config->role == FAILOVER_PRIMARY ? "primary" : "standby",
 			 io.config->domain, io.config->peer, io.config->generation);
 		g_main_loop_run(io.loop);

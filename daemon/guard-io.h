@@ -97,6 +97,9 @@ guard_io_now(void)
 /* guard-io.c */
 void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
 
+/* guard-confine-io.c */
+bool guard_confine_files(const struct guard_io *io, int *level, GError **error);	/* isolate_files() with what this guard needs */
+
 /* guard-filters-io.c */
 int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
 void filters_close(struct guard_io *io);

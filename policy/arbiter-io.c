@@ -77,6 +77,12 @@ arbiter_spec(const struct arbiter *a)
 	return a->spec;
 }
 
+const char *
+arbiter_directory(const struct arbiter *a)
+{
+	return a->backend->has_directory ? a->location : NULL;
+}
+
 /* -- blocking calls ------------------------------------------------------------------------------------------------------------- */
 
 static bool
