@@ -13,12 +13,13 @@ struct epoch_length_limits {
 struct epoch_length {
 	struct epoch_length_limits limits;
 	uint64_t length_ns;
+	double n, sum_l, sum_c, sum_ll, sum_lc;	/* of lengths and costs in ns, faded */
+	double base, rate;			/* cost = base + rate * length */
 };
 
 /* One checkpoint that was loaded by the standby. */
 struct epoch_cost {
 	uint64_t epoch_ns;		/* length of its epoch */
-	bool full;			/* the epoch ended because its time was up */
 	uint64_t pause_ns;		/* the primary stood */
 	uint64_t commit_ns;		/* from its last byte to the standby's commit: output that waits for it waits so long */
 	uint64_t stop_ns;		/* the copy stood: output that waits to be compared waits so long */
