@@ -135,12 +135,24 @@ link_cut() {
 	done <<<"$ports"
 }
 
+link_unplug() {
+	local net h ports
+	[ $# -eq 1 ] || die 'usage: lab unplug LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		ip -n "$PREFIX$net" link set dev "$h" down
+		touch "$RUN/unplugged-$net-$h"
+	done <<<"$ports"
+}
+
 link_heal() {
 	local net h ports
 	[ $# -eq 1 ] || die 'usage: lab heal LINK'
 	ports=$(link_ports "$1")
 	while read -r net h; do
 		wire_remove "$net" "$h"
+		[ ! -e "$RUN/unplugged-$net-$h" ] || ip -n "$PREFIX$net" link set dev "$h" up
+		rm -f "$RUN/unplugged-$net-$h"
 		port_state "$net" "$h" 3
 		rm -f "$RUN/cut-$net-$h"
 	done <<<"$ports"
@@ -204,5 +216,6 @@ link_status() {
 	local state=up
 	[ ! -e "$RUN/wire-$1" ] || state="slow: $(cat "$RUN/wire-$1")"
 	[ ! -e "$RUN/cut-$1" ] || state='cut'
+	[ ! -e "$RUN/unplugged-$1" ] || state='unplugged'
 	echo "$state"
 }
