@@ -159,8 +159,8 @@ link_heal() {
 }
 
 link_slow() {
-	local link=${1:-} delay=0 rate=0 loss=0 net h ports
-	[ $# -ge 1 ] || die 'usage: lab slow LINK [--delay MS] [--rate MBIT] [--loss PERCENT]'
+	local link=${1:-} delay=0 rate=0 loss=0 corrupt=0 net h ports
+	[ $# -ge 1 ] || die 'usage: lab slow LINK [--delay MS] [--rate MBIT] [--loss PERCENT] [--corrupt PERCENT]'
 	shift
 	while [ $# -gt 0 ]; do
 		need_value "$@"
@@ -168,6 +168,7 @@ link_slow() {
 		--delay) delay=$2 ;;
 		--rate) rate=$2 ;;
 		--loss) loss=$2 ;;
+		--corrupt) corrupt=$2 ;;
 		*) die "slow: unknown argument '$1' (see lab --help)" ;;
 		esac
 		shift 2
@@ -175,7 +176,7 @@ link_slow() {
 	ports=$(link_ports "$link")
 	while read -r net h; do
 		wire_remove "$net" "$h"
-		wire_insert "$net" "$h" "$link" --delay "$delay" --rate "$rate" --loss "$loss"
+		wire_insert "$net" "$h" "$link" --delay "$delay" --rate "$rate" --loss "$loss" --corrupt "$corrupt"
 	done <<<"$ports"
 }
 
