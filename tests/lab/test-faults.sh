@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A selection of the faults of tests/lab/faults (all of them: HACKING.md): a process, a host, a link, an arbiter, a disk, a bad memory. Each run is judged there.
+. "$(dirname "$0")/lib.sh"
+
+SELECTION=qemu-kill-primary,guard-kill-primary,guard-hang-standby,dark-primary,ft-cut-no-arbiter-heal-link,uplink-lost-primary,disk-error-standby,corrupt-checkpoint
+
+fresh
+"$(dirname "$0")/faults" --json --only "$SELECTION" >"$TEST_WORK/faults.json" || echo "status $?"
+cat "$TEST_WORK/faults.json"
+for fault in ${SELECTION//,/ }; do
+	if jq -e --arg f "$fault" 'select(.fault == $f) | .ok' "$TEST_WORK/faults.json" >/dev/null; then
+		ok "$fault: $(jq -r --arg f "$fault" 'select(.fault == $f) | "\(.acknowledged) acknowledged, none lost, silence \(.gap_ms) ms"' "$TEST_WORK/faults.json")"
+	else
+		not_ok "$fault: $(jq -r --arg f "$fault" 'select(.fault == $f) | .why' "$TEST_WORK/faults.json")"
+	fi
+done
+fresh
