@@ -478,3 +478,9 @@ relay_stopping(const struct relay *r)
 {
 	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY;
 }
+
+bool
+relay_awaits_request(const struct relay *r)
+{
+	return r->state == R_RUNNING;
+}

@@ -5,17 +5,20 @@
  */
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
+#include "daemon/guard-interface.h"
 #include "daemon/guard-io.h"
 #include "policy/durable-state-io.h"
 #include "policy/durable-writer-io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define LINGER_MS 300		/* for last words to reach the peer and ftd */
 
@@ -60,6 +63,30 @@ timer_init(struct guard_io *io)
 	g_source_set_callback(io->timer, on_timer, io, NULL);
 	g_source_set_priority(io->timer, G_PRIORITY_HIGH);
 	g_source_attach(io->timer, NULL);
+}
+
+/* -- has this copy spoken? A removed name needs no room and no fsync: a daemon that outlives us sees it at once, and after a reboot there is no copy. */
+
+static void
+silent_begin(struct guard_io *io)
+{
+	g_autofree char *path = g_build_filename(io->config->run_dir, GUARD_SILENT_FILE, NULL);
+	int fd = io->config->role == FAILOVER_STANDBY ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+	if (fd < 0)
+		return;
+	close(fd);
+	io->silent_file = g_steal_pointer(&path);
+}
+
+void
+guard_io_speaks(struct guard_io *io)
+{
+	if (!io->silent_file)
+		return;
+	if (unlink(io->silent_file) < 0 && errno != ENOENT)
+		g_error("%s: %s", io->silent_file, g_strerror(errno));	/* fail closed: what cannot be unsaid must not be denied either */
+	g_clear_pointer(&io->silent_file, g_free);
 }
 
 /* -- what the guard wants done --------------------------------------------------------------------------------------------------- */
@@ -155,6 +182,7 @@ io_init(struct guard_io *io, const char *config_path, GError **error)
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
 	timer_init(io);
+	silent_begin(io);
 	return control_init(io, error);
 }
 
@@ -173,6 +201,7 @@ io_clear(struct guard_io *io)
 	g_clear_pointer(&io->guard, guard_free);
 	g_clear_pointer(&io->arbiter, arbiter_unref);
 	g_clear_pointer(&io->durable, durable_writer_free);
+	g_clear_pointer(&io->silent_file, g_free);
 	g_clear_pointer(&io->loop, g_main_loop_unref);
 	g_clear_pointer(&io->config, guard_config_free);
 }

@@ -724,6 +724,15 @@ quiet_deadline(const struct guard *g)
 	return g->failover.state == FAILOVER_PROTECTED && g->p.heard_qemu && relay_waiting(g->p.relay) ? g->p.heard_qemu + GUARD_QEMU_QUIET_NS : UINT64_MAX;
 }
 
+/* Once per epoch; whoever is silent after that hangs. */
+static uint64_t
+nudge_deadline(const struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED || !relay_awaits_request(g->p.relay) || g->p.nudging || g->p.nudged == relay_epoch(g->p.relay))
+		return UINT64_MAX;
+	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
+}
+
 void
 primary_tick(struct guard *g, uint64_t now)
 {
@@ -734,6 +743,11 @@ primary_tick(struct guard *g, uint64_t now)
 	if (now >= quiet_deadline(g)) {
 		g->p.heard_qemu = 0;
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_QUIET);
+	}
+	if (now >= nudge_deadline(g)) {
+		g->p.nudging = true;
+		g->p.nudged = relay_epoch(g->p.relay);
+		g->env.op_start(g->ctx, GUARD_OP_NUDGE);
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
@@ -747,7 +761,7 @@ primary_deadline(const struct guard *g)
 {
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
-	t = MIN(t, MIN(hang_deadline(g), quiet_deadline(g)));
+	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

@@ -3,7 +3,7 @@
  * A bad wire between two network devices: lab-wire DEV1 DEV2 [--delay MS] [--rate MBIT] [--loss PERCENT] [--corrupt PERCENT] [--one-way]
  *
  * Frames received at one device are sent at the other after the delay, in order, at most at the rate, some of them lost, some with
- * a bit flipped in their payload. With --one-way only DEV1 to DEV2 is bad. A checksum that the sender's kernel left to the device
+ * a bit flipped in their payload, from SIGUSR1 on. With --one-way only DEV1 to DEV2 is bad. A checksum that the sender's kernel left to the device
  * is not made before the bit flips, and is not looked at by the receiver: the damage reaches the application, as that of a bad
  * memory in a switch does. Frames carry a virtio-net header, so that segmentation and checksums that the kernel left
  * for later pass through unchanged. A full queue drops, as a switch does.
@@ -15,6 +15,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -45,6 +46,15 @@ struct way {
 	struct frame *first, **last;
 	size_t queued;
 };
+
+static volatile sig_atomic_t corrupting;
+
+static void
+on_signal(int number)
+{
+	(void)number;
+	corrupting = 1;
+}
 
 static void
 die(const char *what)
@@ -97,7 +107,7 @@ way_enqueue(struct way *w, const char *data, size_t len, int64_t now)
 	w->line_free += (int64_t)(len * w->ns_per_byte);
 	*f = (struct frame){ .due = w->line_free + w->delay_ns, .len = len };
 	memcpy(f->data, data, len);
-	if (len > HEADERS && drand48() < w->corrupt)
+	if (corrupting && len > HEADERS && drand48() < w->corrupt)
 		f->data[HEADERS + lrand48() % (len - HEADERS)] ^= 1 << lrand48() % 8;
 	*w->last = f;
 	w->last = &f->next;
@@ -193,6 +203,7 @@ main(int argc, char **argv)
 	ways[0].to = ways[1].from;
 	ways[1].to = ways[0].from;
 	srand48(getpid());
+	signal(SIGUSR1, on_signal);
 	fputs("lab-wire: ready\n", stderr);
 	run(ways);
 }

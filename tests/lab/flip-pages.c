@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Flips a bit in every page of a checkpoint that a process holds: flip-pages PID [SECONDS]
+ * Damages every page of a checkpoint that a process holds: flip-pages PID [SECONDS]
  *
  * Looks into the memory of a running guard for what QEMU's stream looks like: page records (be64 offset with the flags PAGE and CONTINUE, then 4096 bytes), three in a
- * row; until some are found, or the time is over. The process runs on: what was sent meanwhile is not hit. Prints how many; status 1 when none.
+ * row; again and again, for most of what is found was sent already and its memory given back. Ends with the process or after the time. Prints how many; status 1 when none.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 enum { RECORD = 8 + 4096, ROW = 3, REGION_MAX = 256 << 20, FLAGS = 0x28 };
+
+static const char damage[8] = "DAMAGED";
 
 static bool
 is_header(const uint8_t *p)
@@ -33,11 +36,11 @@ flip_region(int memory, uint64_t from, size_t size, uint8_t *buffer)
 	if (n <= ROW * RECORD)
 		return 0;
 	for (const uint8_t *p = buffer + 7, *end = buffer + n - ROW * RECORD; p < end && (p = memchr(p, FLAGS, (size_t)(end - p))); p++) {
-		const uint8_t *record = p - 7;
-		uint8_t byte = record[2000] ^ 0x10;
+		const uint8_t *record = p - 7, *victim = record + 2000;
 
-		if (is_header(record) && is_header(record + RECORD) && is_header(record + 2 * RECORD))
-			flipped += pwrite(memory, &byte, 1, (off_t)(from + (uint64_t)(record + 2000 - buffer))) == 1;
+		if (!is_header(record) || !is_header(record + RECORD) || !is_header(record + 2 * RECORD) || memcmp(victim, damage, sizeof damage) == 0)
+			continue;
+		flipped += pwrite(memory, damage, sizeof damage, (off_t)(from + (uint64_t)(victim - buffer))) == sizeof damage;
 	}
 	return flipped;
 }
@@ -73,8 +76,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: flip-pages PID [SECONDS]: %s\n", strerror(errno));
 		return 2;
 	}
-	for (time_t end = time(NULL) + seconds; !flipped && time(NULL) < end; usleep(20000))
-		flipped = flip_all(memory, maps, buffer);
+	for (time_t end = time(NULL) + seconds; kill(pid, 0) == 0 && time(NULL) < end; usleep(20000))
+		flipped += flip_all(memory, maps, buffer);
 	printf("%u\n", flipped);
 	return flipped ? 0 : 1;
 }

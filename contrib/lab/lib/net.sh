@@ -180,6 +180,16 @@ link_slow() {
 	done <<<"$ports"
 }
 
+link_corrupt() {
+	local net h pid ports
+	[ $# -eq 1 ] || die 'usage: lab corrupt LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		pid=$(pid_read "$RUN/wire-$net-$h.pid") || die "corrupt: make a wire first: lab slow $1 --corrupt PERCENT"
+		kill -USR1 "$pid"
+	done <<<"$ports"
+}
+
 # A slow port is taken off the bridge; a process (lab-wire.c) carries its frames to and from a port pair put in its place.
 # (Not tc netem: not every kernel has it.)
 wire_insert() {
