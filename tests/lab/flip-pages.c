@@ -76,7 +76,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: flip-pages PID [SECONDS]: %s\n", strerror(errno));
 		return 2;
 	}
-	for (time_t end = time(NULL) + seconds; kill(pid, 0) == 0 && time(NULL) < end; usleep(20000))
+	for (time_t end = time(NULL) + seconds; kill(pid, 0) == 0 && time(NULL) < end; usleep(50000))
 		flipped += flip_all(memory, maps, buffer);
 	printf("%u\n", flipped);
 	return flipped ? 0 : 1;
