@@ -448,11 +448,9 @@ restore_poweroff(struct host *h, const struct pair_record *r)
  * still held of the copy's output is lost, as a network may lose it.
  */
 static bool
-release(struct host *h, const struct pair_record *r, GError **error)
+release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **error)
 {
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, error) : NULL;
-	g_autofree char *xml = dom ? libvirt_xml(dom, 0, error) : NULL;
+	g_autofree char *xml = libvirt_xml(dom, 0, error);
 	g_autoptr(domain_facts) domain = xml ? domain_facts_parse(xml, error) : NULL;
 	g_autoptr(json_object_ptr) kvm = domain ? libvirt_qmp(dom, "query-kvm", NULL, error) : NULL;
 	g_autoptr(qmp_plan) plan = NULL;
@@ -467,19 +465,21 @@ release(struct host *h, const struct pair_record *r, GError **error)
 	return true;
 }
 
-/* The copy went on here. */
+/* The copy went on here. Overlays are committed when the guard says that it has finished, or release() does; else they may be in use, or what the guest wrote last. */
 static bool
 keep(struct host *h, const struct pair_record *r, bool finished)
 {
 	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = finished ? NULL : libvirt_open(h->config->libvirt_uri, &error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
 
-	if (!finished && !release(h, r, &error)) {
-		if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
-			return true;
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && !libvirt_is_running(dom)))
+		return true;		/* this host was down meanwhile */
+	if (!finished && (!dom || !release(h, dom, r, &error))) {
 		host_event(h, r->domain, "error", "%s; trying again", error->message);
 		return false;
 	}
-	remove_files(r->overlays);	/* committed: the guard says so only then, and so does release() */
+	remove_files(r->overlays);
 	restore_poweroff(h, r);
 	return true;
 }
