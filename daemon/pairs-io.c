@@ -28,6 +28,7 @@
 #define RETRY_S 2
 #define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 50
+#define ORPHAN_TRY_MS 250	/* each may tell of an error */
 #define RETURN_AFTER_MS 3000	/* a winner whose guard died is returned within a second */
 #define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
@@ -204,7 +205,7 @@ place_for(struct pairs *p, const struct pair_record *record)
 void
 pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
-	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000;
+	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000, next_try = now;
 
 	for (; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
 		g_autoptr(pair_info) info = pairs_find(p, domain);
@@ -214,8 +215,10 @@ pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsign
 			return;
 		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
 			return;
-		if (info->phase == PAIR_ORPHAN)
-			pairs_end(p, info->record->uuid, NULL, NULL);
+		if (info->phase != PAIR_ORPHAN || g_get_monotonic_time() < next_try)
+			continue;
+		next_try = g_get_monotonic_time() + ORPHAN_TRY_MS * (gint64)1000;
+		pairs_end(p, info->record->uuid, NULL, NULL);
 	}
 }
 
