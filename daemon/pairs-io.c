@@ -377,7 +377,13 @@ orphan_for(const struct pair_info *info, unsigned ms)
 static enum pair_end
 return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *asked, guint64 generation)
 {
-	if (!standby_end(p->host, r, PAIR_END_STOP, false) || claim_generation(asked, r, generation, r->peer) == ARBITER_SILENT)
+	if (!standby_end(p->host, r, PAIR_END_STOP, false))
+		return PAIR_END_WAIT;
+	if (arbiter_is_manual(asked)) {
+		host_event(p->host, r->domain, "error", "the guard died before %s took over here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
+		return PAIR_END_STOP;
+	}
+	if (claim_generation(asked, r, generation, r->peer) == ARBITER_SILENT)
 		return PAIR_END_WAIT;
 	host_event(p->host, r->domain, "returned", "the guard died before %s took over here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
 	return PAIR_END_STOP;
