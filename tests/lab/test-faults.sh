@@ -4,14 +4,16 @@
 
 SELECTION=qemu-kill-primary,guard-kill-primary,guard-hang-standby,dark-primary,ft-cut-no-arbiter-heal-link,uplink-lost-primary,disk-error-standby,corrupt-checkpoint
 
+of() { jq -rs --arg fault "$1" "map(select(.fault == \$fault)) | last | $2" "$TEST_WORK/faults.json"; }
+
 fresh
 "$(dirname "$0")/faults" --json --only "$SELECTION" >"$TEST_WORK/faults.json" || echo "status $?"
 cat "$TEST_WORK/faults.json"
 for fault in ${SELECTION//,/ }; do
-	if jq -e --arg f "$fault" 'select(.fault == $f) | .ok' "$TEST_WORK/faults.json" >/dev/null; then
-		ok "$fault: $(jq -r --arg f "$fault" 'select(.fault == $f) | "\(.acknowledged) acknowledged, none lost, silence \(.gap_ms) ms"' "$TEST_WORK/faults.json")"
+	if [ "$(of "$fault" .ok)" = true ]; then
+		ok "$fault: $(of "$fault" '"\(.acknowledged) acknowledged, none lost, silence \(.gap_ms) ms"')"
 	else
-		not_ok "$fault: $(jq -r --arg f "$fault" 'select(.fault == $f) | .why' "$TEST_WORK/faults.json")"
+		not_ok "$fault: $(of "$fault" .why)"
 	fi
 done
 fresh
