@@ -14,6 +14,8 @@ struct ftd_config {
 	char *libvirt_uri;
 	char *run_dir, *state_dir;
 	char *group;
+	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
+	guint uplink_ms;
 	/* [guard] */
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
 	bool panic_follow, disk_error_follow;	/* false: fail over */

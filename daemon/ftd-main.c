@@ -6,6 +6,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
+#include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
 
 #include <errno.h>
@@ -96,6 +97,14 @@ on_news(const char *uuid, enum domain_news news, const char *detail, void *user_
 
 static const struct domain_watcher watcher = { .cares = cares, .news = on_news };
 
+static void
+on_uplink_lost(gpointer user_data)
+{
+	struct daemon *d = user_data;
+
+	service_uplink_lost(d->service);
+}
+
 static bool
 start(struct daemon *d, const struct ftd_config *config, GError **error)
 {
@@ -113,7 +122,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 		return false;
 	pairs_load(d->host.pairs);
 	watchdog_start(&d->host);
-	return true;
+	return uplink_start(&d->host, on_uplink_lost, d, error);
 }
 
 static int

@@ -151,9 +151,11 @@ primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
 }
 
+/* QEMU has sent something that it sends only while the guest runs. */
 static void
-runs_after_all(struct guard *g, uint64_t now)
+heard_guest(struct guard *g, uint64_t now)
 {
+	g->p.heard_qemu = now;
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
 		primary_resume(g, now);
 }
@@ -233,7 +235,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_WRITE:
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
-		runs_after_all(g, now);
+		heard_guest(g, now);
 		disk_ship(g, disk, r);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
@@ -344,12 +346,13 @@ void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
 	if (port == GUARD_PORT_MIR) {
+		g->p.heard_qemu = now;
 		mirror_inbound(g, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)
 		return;
-	runs_after_all(g, now);
+	heard_guest(g, now);
 	comparator_primary_frame(g->p.comparator, now, nic, frame);
 	primary_pump(g, now);
 }
@@ -448,6 +451,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_seal(g, now, a);
 		break;
 	case RELAY_RESUMED:
+		g->p.heard_qemu = 0;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
@@ -713,12 +717,37 @@ hang_deadline(const struct guard *g)
 	return g->failover.state == FAILOVER_PROTECTED && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
 }
 
+/* Once per silence: what an idle guest's QEMU has to say to the checkpoint is no news. */
+static uint64_t
+quiet_deadline(const struct guard *g)
+{
+	return g->failover.state == FAILOVER_PROTECTED && g->p.heard_qemu && relay_waiting(g->p.relay) ? g->p.heard_qemu + GUARD_QEMU_QUIET_NS : UINT64_MAX;
+}
+
+/* Once per epoch; whoever is silent after that hangs. */
+static uint64_t
+nudge_deadline(const struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED || !relay_awaits_request(g->p.relay) || g->p.nudging || g->p.nudged == relay_epoch(g->p.relay))
+		return UINT64_MAX;
+	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
+}
+
 void
 primary_tick(struct guard *g, uint64_t now)
 {
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
+	}
+	if (now >= quiet_deadline(g)) {
+		g->p.heard_qemu = 0;
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_QUIET);
+	}
+	if (now >= nudge_deadline(g)) {
+		g->p.nudging = true;
+		g->p.nudged = relay_epoch(g->p.relay);
+		g->env.op_start(g->ctx, GUARD_OP_NUDGE);
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
@@ -732,7 +761,7 @@ primary_deadline(const struct guard *g)
 {
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
-	t = MIN(t, hang_deadline(g));
+	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

@@ -12,6 +12,7 @@ struct host {
 	const char *name;			/* of this host, as in its certificate */
 	struct pairs *pairs;			/* pairs-io.h */
 	struct event_log *events;
+	gint uplink_lost;			/* atomic: this host has lost the guests' LAN (uplink-io.h) */
 	GMutex lock;
 	struct peer_credentials *credentials;	/* under the lock */
 };
