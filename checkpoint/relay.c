@@ -78,6 +78,7 @@ static const char *const want_names[] = {
 	[RELAY_WANT_TIMEOUT] = "timeout",
 	[RELAY_WANT_QUEUE_FULL] = "queue-full",
 	[RELAY_WANT_DISK] = "disk",
+	[RELAY_WANT_QUIET] = "quiet",
 	[RELAY_WANT_OPERATOR] = "operator",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(want_names) == RELAY_WANT_LAST);
@@ -476,4 +477,10 @@ bool
 relay_stopping(const struct relay *r)
 {
 	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY;
+}
+
+bool
+relay_awaits_request(const struct relay *r)
+{
+	return r->state == R_RUNNING;
 }

@@ -21,6 +21,7 @@ enum relay_want {		/* why a checkpoint is wanted; the names are what status and 
 	RELAY_WANT_TIMEOUT,
 	RELAY_WANT_QUEUE_FULL,
 	RELAY_WANT_DISK,
+	RELAY_WANT_QUIET,
 	RELAY_WANT_OPERATOR,
 	RELAY_WANT_LAST
 };
@@ -77,4 +78,5 @@ uint64_t relay_epoch(const struct relay *r);		/* the epoch the primary is in, 0 
 bool relay_waiting(const struct relay *r);		/* QEMU has sent REQUEST and runs: nothing happens before the REPLY */
 /* Since when QEMU owes us the next bytes; UINT64_MAX when it does not. */
 uint64_t relay_waiting_since(const struct relay *r);
+bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */

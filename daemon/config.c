@@ -3,10 +3,11 @@
 
 #include "daemon/base/error.h"
 
+#include <net/if.h>
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES };
 
 struct key {
 	const char *group, *name;
@@ -25,6 +26,8 @@ static const struct key keys[] = {
 	{ "ftd", "run-dir", KEY_PATH, AT(run_dir) },
 	{ "ftd", "state-dir", KEY_PATH, AT(state_dir) },
 	{ "ftd", "group", KEY_TEXT, AT(group) },
+	{ "ftd", "uplink", KEY_INTERFACES, AT(uplink) },
+	{ "ftd", "uplink-ms", KEY_UINT, AT(uplink_ms), 0, 60000 },
 	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
 	{ "guard", "watchdog-ms", KEY_UINT, AT(watchdog_ms), 0, 600000 },
 	{ "guard", "on-panic", KEY_FOLLOW, AT(panic_follow) },
@@ -32,6 +35,7 @@ static const struct key keys[] = {
 	{ "guard", "heartbeat-ms", KEY_UINT, AT(heartbeat_ms), 5, 1000 },
 	{ "guard", "suspect-ms", KEY_UINT, AT(suspect_ms), 20, 60000 },
 	{ "guard", "max-epoch-ms", KEY_UINT, AT(max_epoch_ms), 5, 60000 },
+	{ "guard", "target-latency-ms", KEY_UINT, AT(target_latency_ms), 1, 10000 },
 	{ "guard", "compare-timeout-ms", KEY_UINT, AT(compare_timeout_ms), 1, 10000 },
 	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
@@ -50,10 +54,12 @@ ftd_config_new(void)
 	c->run_dir = g_strdup("/run/ftd");
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
+	c->uplink_ms = 200;
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
-	c->max_epoch_ms = 1000;
+	c->max_epoch_ms = 10000;
+	c->target_latency_ms = 20;
 	c->compare_timeout_ms = 20;
 	c->max_held_bytes = 16u << 20;
 	c->max_checkpoint_bytes = 512u << 20;
@@ -73,6 +79,7 @@ ftd_config_free(struct ftd_config *c)
 	g_free(c->run_dir);
 	g_free(c->state_dir);
 	g_free(c->group);
+	g_free(c->uplink);
 	g_free(c->guard_path);
 	g_free(c);
 }
@@ -94,6 +101,24 @@ set_text(const struct key *k, const char *value, char **field, GError **error)
 	}
 	g_free(*field);
 	*field = g_strdup(value);
+	return true;
+}
+
+/* "eth0,eth1", with or without blanks; kept without. */
+static bool
+set_interfaces(const char *value, char **field, GError **error)
+{
+	g_auto(GStrv) names = g_strsplit(value, ",", -1);
+
+	for (guint i = 0; names[i]; i++) {
+		g_strstrip(names[i]);
+		if (*names[i] && strlen(names[i]) < IF_NAMESIZE && !strpbrk(names[i], " \t/"))
+			continue;
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not the name of a network interface", names[i]);
+		return false;
+	}
+	g_free(*field);
+	*field = g_strjoinv(",", names);
 	return true;
 }
 
@@ -141,6 +166,8 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_number(k, value, field, error);
 	case KEY_TCG_FLUSH:
 		return set_choice(value, "live", "load", field, error);
+	case KEY_INTERFACES:
+		return set_interfaces(value, field, error);
 	case KEY_FOLLOW:
 		return set_choice(value, "failover", "follow", field, error);
 	default:

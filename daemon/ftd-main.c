@@ -6,6 +6,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
+#include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ on_reload(gpointer user_data)
 	g_autoptr(GError) error = NULL;
 
 	if (host_reload_credentials(&d->host, &error))
-		log_info("ftd", "certificates were read again");
+		host_event(&d->host, NULL, "operator", "SIGHUP: certificates were read again");
 	else
 		log_error("ftd", "%s; the old certificates stay in use", error->message);
 	return G_SOURCE_CONTINUE;
@@ -114,6 +115,14 @@ on_news(const char *uuid, enum domain_news news, const char *detail, void *user_
 
 static const struct domain_watcher watcher = { .cares = cares, .news = on_news };
 
+static void
+on_uplink_lost(gpointer user_data)
+{
+	struct daemon *d = user_data;
+
+	service_uplink_lost(d->service);
+}
+
 static bool
 start(struct daemon *d, const struct ftd_config *config, GError **error)
 {
@@ -129,9 +138,10 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->service = service_new(&d->host, error);
 	if (!d->service)
 		return false;
+	host_watch_certificates(&d->host);
 	pairs_load(d->host.pairs);
 	watchdog_start(&d->host);
-	return true;
+	return uplink_start(&d->host, on_uplink_lost, d, error);
 }
 
 static int

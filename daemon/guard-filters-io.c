@@ -123,6 +123,8 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		io->frames_dropped++;
 		return;
 	}
+	if (port == GUARD_PORT_REL)
+		guard_io_speaks(io);
 	fd_stream_write(s, frame);
 }
 

@@ -2,6 +2,7 @@
 /* What guard.c, guard-primary.c, guard-standby.c and guard-status.c share. */
 #pragma once
 
+#include "checkpoint/epoch-length.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
 #include "daemon/base/byte-reader.h"
@@ -25,9 +26,14 @@
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
+/* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
+#define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
+/* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
+#define GUARD_NUDGE_NS (300 * 1000000ull)
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
@@ -60,7 +66,9 @@ struct guard_primary {
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
-	uint64_t last_epoch_ns, last_load_ns, last_stop_ns;
+	struct epoch_length epoch_length;
+	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
+	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
 	uint64_t sealed_at;		/* when the last checkpoint was sealed */
@@ -71,6 +79,9 @@ struct guard_primary {
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
 	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
+	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
+	bool nudging;			/* GUARD_OP_NUDGE is under way */
+	uint64_t nudged;		/* the epoch in which it was tried */
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 

@@ -81,6 +81,7 @@ struct guard_io {
 
 	struct arbiter *arbiter;
 	struct durable_writer *durable;
+	char *silent_file;	/* standby: GUARD_SILENT_FILE is there; NULL: this copy has spoken, or may have */
 
 	struct varlink_server *control;
 	struct varlink_request *start_request, *disable_request, *failover_request;
@@ -95,6 +96,7 @@ guard_io_now(void)
 }
 
 /* guard-io.c */
+void guard_io_speaks(struct guard_io *io);	/* before the standby's copy sends anything to the LAN, by us or by itself */
 void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
 
 /* guard-confine-io.c */

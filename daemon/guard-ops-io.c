@@ -384,6 +384,21 @@ op_detach(struct guard_io *io)
 		op_done(io, GUARD_OP_DETACH, NULL);
 }
 
+/* -- nudge (primary) --------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_nudged(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_NUDGE, error);
+}
+
+static void
+op_nudge(struct guard_io *io)
+{
+	log_info("qmp", "QEMU asks for no checkpoint; was the clock of this host set back? Its timer is set anew");
+	qmp_client_execute(io->qmp, qmp_renew_checkpoint_timer(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_nudged, io);
+}
+
 /* -- standby: attach -------------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -528,6 +543,7 @@ op_standby_live(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("go-live");
 
+	guard_io_speaks(io);
 	disks_close(io);
 	if (io->config->n_disks)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
@@ -645,6 +661,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
 		[GUARD_OP_SUSPEND] = op_suspend,
+		[GUARD_OP_NUDGE] = op_nudge,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
 		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,

@@ -36,6 +36,12 @@ primary_init(struct guard *g, uint64_t now)
 		.flow_idle_ns = 300 * 1000000000ull,
 	};
 
+	epoch_length_init(&g->p.epoch_length, &(struct epoch_length_limits){
+		.min_ns = GUARD_EPOCH_MIN_NS,
+		.max_ns = rl.max_epoch_ns,
+		.target_ns = c->target_latency_ms * 1000000ull,
+	});
+	rl.max_epoch_ns = epoch_length_ns(&g->p.epoch_length);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
 	g_queue_init(&g->p.disk_pending);
@@ -145,9 +151,11 @@ primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
 }
 
+/* QEMU has sent something that it sends only while the guest runs. */
 static void
-runs_after_all(struct guard *g, uint64_t now)
+heard_guest(struct guard *g, uint64_t now)
 {
+	g->p.heard_qemu = now;
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
 		primary_resume(g, now);
 }
@@ -227,7 +235,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_WRITE:
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
-		runs_after_all(g, now);
+		heard_guest(g, now);
 		disk_ship(g, disk, r);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
@@ -338,12 +346,13 @@ void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
 	if (port == GUARD_PORT_MIR) {
+		g->p.heard_qemu = now;
 		mirror_inbound(g, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)
 		return;
-	runs_after_all(g, now);
+	heard_guest(g, now);
 	comparator_primary_frame(g->p.comparator, now, nic, frame);
 	primary_pump(g, now);
 }
@@ -442,10 +451,11 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_seal(g, now, a);
 		break;
 	case RELAY_RESUMED:
+		g->p.heard_qemu = 0;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
-		g->p.last_epoch_ns = a->epoch_ns;
+		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns };
 		g->p.wants[a->want]++;
 		break;
 	case RELAY_FAILED:
@@ -502,8 +512,10 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 		return;
 	}
 	g->p.committed = epoch;
-	if (g->p.sealed_at)
-		histogram_record(&g->p.commit_lag, now - g->p.sealed_at);
+	if (g->p.sealed_at) {
+		g->p.cost.commit_ns = now - g->p.sealed_at;
+		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
+	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);
 	if (g->p.boundary_held && g->p.boundary_held <= epoch)
@@ -567,7 +579,9 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 {
 	g->p.loaded = v[0];
 	g->p.last_load_ns = v[1];
-	g->p.last_stop_ns = v[2];
+	g->p.cost.stop_ns = v[2];
+	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
+	relay_set_max_epoch(g->p.relay, epoch_length_ns(&g->p.epoch_length));
 	histogram_record(&g->p.load, v[1]);
 	histogram_record(&g->p.svm_stop, v[2]);
 	comparator_loaded(g->p.comparator, now, v[0]);
@@ -703,12 +717,37 @@ hang_deadline(const struct guard *g)
 	return g->failover.state == FAILOVER_PROTECTED && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
 }
 
+/* Once per silence: what an idle guest's QEMU has to say to the checkpoint is no news. */
+static uint64_t
+quiet_deadline(const struct guard *g)
+{
+	return g->failover.state == FAILOVER_PROTECTED && g->p.heard_qemu && relay_waiting(g->p.relay) ? g->p.heard_qemu + GUARD_QEMU_QUIET_NS : UINT64_MAX;
+}
+
+/* Once per epoch; whoever is silent after that hangs. */
+static uint64_t
+nudge_deadline(const struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED || !relay_awaits_request(g->p.relay) || g->p.nudging || g->p.nudged == relay_epoch(g->p.relay))
+		return UINT64_MAX;
+	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
+}
+
 void
 primary_tick(struct guard *g, uint64_t now)
 {
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
+	}
+	if (now >= quiet_deadline(g)) {
+		g->p.heard_qemu = 0;
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_QUIET);
+	}
+	if (now >= nudge_deadline(g)) {
+		g->p.nudging = true;
+		g->p.nudged = relay_epoch(g->p.relay);
+		g->env.op_start(g->ctx, GUARD_OP_NUDGE);
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
@@ -722,7 +761,7 @@ primary_deadline(const struct guard *g)
 {
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
-	t = MIN(t, hang_deadline(g));
+	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

@@ -31,6 +31,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
 		[GUARD_OP_SUSPEND] = "suspend",
+		[GUARD_OP_NUDGE] = "nudge",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
@@ -448,6 +449,9 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		return;
 	case GUARD_OP_STANDBY_REFRESH:
 		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
+	case GUARD_OP_NUDGE:
+		g->p.nudging = false;
+		return;
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_LIVE:
 	case GUARD_OP_STANDBY_OPEN:

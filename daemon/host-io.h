@@ -12,12 +12,14 @@ struct host {
 	const char *name;			/* of this host, as in its certificate */
 	struct pairs *pairs;			/* pairs-io.h */
 	struct event_log *events;
+	gint uplink_lost;			/* atomic: this host has lost the guests' LAN (uplink-io.h) */
 	GMutex lock;
 	struct peer_credentials *credentials;	/* under the lock */
 };
 
 struct peer_credentials *host_credentials(struct host *h);	/* a reference */
 bool host_reload_credentials(struct host *h, GError **error);	/* keeps the old ones on failure */
+void host_watch_certificates(struct host *h);			/* main thread: an event when one ends soon, now and twice a day */
 char *host_pair_dir(const struct host *h, const char *uuid);	/* <run>/pairs/<uuid> */
 char *host_pair_file(const struct host *h, const char *uuid, const char *name);
 char *host_state_file(const struct host *h, const char *uuid, const char *suffix);	/* <state>/pairs/<uuid><suffix> */

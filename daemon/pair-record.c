@@ -10,8 +10,12 @@
  *   the pair's own         wait: the standby claims the next    nobody will ever promote it; but the primary may be lost
  *                          one. If it does not, claim it: this  as well, so its images stay
  *                          copy is ahead of all it ever sent
- *   newer, ours            keep                                 keep: it won, and its disks are the only good ones
- *   newer, somebody's      stale: stop                          stale: remove
+ *   newer, ours            keep                                 it has spoken: keep, its disks are the only good ones.
+ *                                                               It has not: its guard died between the grant and the take-
+ *                                                               over, with checkpoints that were committed. Nobody has heard
+ *                                                               it, so the primary's copy is still the domain: return it
+ *   newer, somebody's      a moment for a return, then stale:   stale: remove
+ *                          stop
  *   silence                wait                                 wait
  *
  * Nothing is ever deleted on silence, and nothing that was here before the pair.
@@ -144,6 +148,14 @@ judge_finished(const struct pair_end_facts *f)
 	return PAIR_END_REMOVE;
 }
 
+static enum pair_end
+judge_newer(const struct pair_end_facts *f)
+{
+	if (strcmp(f->newest->active, f->self) == 0)
+		return f->role == FAILOVER_STANDBY && f->silent ? PAIR_END_RETURN : PAIR_END_KEEP;
+	return f->role == FAILOVER_PRIMARY && f->domain_runs && !f->waited_for_return ? PAIR_END_WAIT : PAIR_END_REMOVE;
+}
+
 enum pair_end
 pair_end_judge(const struct pair_end_facts *f)
 {
@@ -154,7 +166,7 @@ pair_end_judge(const struct pair_end_facts *f)
 	if (f->register_known == 0 || f->newest->generation < f->generation)
 		return f->role == FAILOVER_PRIMARY ? PAIR_END_KEEP : PAIR_END_REMOVE;
 	if (f->newest->generation > f->generation)
-		return strcmp(f->newest->active, f->self) == 0 ? PAIR_END_KEEP : PAIR_END_REMOVE;
+		return judge_newer(f);
 	if (f->role == FAILOVER_STANDBY)
 		return PAIR_END_STOP;
 	if (!f->domain_runs)

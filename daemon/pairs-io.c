@@ -28,6 +28,8 @@
 #define RETRY_S 2
 #define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 50
+#define ORPHAN_TRY_MS 250	/* each may tell of an error */
+#define RETURN_AFTER_MS 3000	/* a winner whose guard died is returned within a second */
 #define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
@@ -203,7 +205,7 @@ place_for(struct pairs *p, const struct pair_record *record)
 void
 pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
-	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000;
+	gint64 now = g_get_monotonic_time(), end = now + patience_ms * (gint64)1000, end_active = now + ACTIVE_END_MS * (gint64)1000, next_try = now;
 
 	for (; g_get_monotonic_time() < end; g_usleep(EARLIER_POLL_MS * 1000)) {
 		g_autoptr(pair_info) info = pairs_find(p, domain);
@@ -213,8 +215,10 @@ pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsign
 			return;
 		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
 			return;
-		if (info->phase == PAIR_ORPHAN)
-			pairs_end(p, info->record->uuid, NULL, NULL);
+		if (info->phase != PAIR_ORPHAN || g_get_monotonic_time() < next_try)
+			continue;
+		next_try = g_get_monotonic_time() + ORPHAN_TRY_MS * (gint64)1000;
+		pairs_end(p, info->record->uuid, NULL, NULL);
 	}
 }
 
@@ -336,25 +340,53 @@ ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **aske
 	return known;
 }
 
+static enum arbiter_verdict
+claim_generation(struct arbiter *asked, const struct pair_record *r, guint64 generation, const char *active)
+{
+	struct arbiter_record claim = { .generation = generation, .written_at = g_get_real_time() / G_USEC_PER_SEC }, holder;
+	g_autofree char *unique = g_uuid_string_random();
+	g_autoptr(GError) error = NULL;
+
+	g_strlcpy(claim.pair, r->uuid, sizeof(claim.pair));
+	g_strlcpy(claim.active, active, sizeof(claim.active));
+	g_strlcpy(claim.reason, "guard-gone", sizeof(claim.reason));
+	g_strlcpy(claim.nonce, unique, sizeof(claim.nonce));
+	return arbiter_claim(asked, &claim, &holder, &error);
+}
+
 /* The guard that would have claimed is dead, so ftd does it for it. */
 static enum pair_end
 claim_for(struct pairs *p, const struct pair_record *r, struct arbiter *asked)
 {
-	struct arbiter_record claim = { .generation = r->generation + 1, .written_at = g_get_real_time() / G_USEC_PER_SEC }, holder;
-	g_autofree char *unique = g_uuid_string_random();
-	g_autoptr(GError) error = NULL;
-	enum arbiter_verdict verdict;
+	enum arbiter_verdict verdict = claim_generation(asked, r, r->generation + 1, p->host->name);
 
-	g_strlcpy(claim.pair, r->uuid, sizeof(claim.pair));
-	g_strlcpy(claim.active, p->host->name, sizeof(claim.active));
-	g_strlcpy(claim.reason, "guard-gone", sizeof(claim.reason));
-	g_strlcpy(claim.nonce, unique, sizeof(claim.nonce));
-	verdict = arbiter_claim(asked, &claim, &holder, &error);
 	if (verdict == ARBITER_SILENT)
 		return PAIR_END_WAIT;
-	host_event(p->host, r->domain, "claim", "generation %" G_GUINT64_FORMAT " of %s %s", claim.generation, r->domain,
+	host_event(p->host, r->domain, "claim", "generation %" G_GUINT64_FORMAT " of %s %s", r->generation + 1, r->domain,
 		   verdict == ARBITER_GRANTED ? "is this host's" : "belongs to the other side");
 	return verdict == ARBITER_GRANTED ? PAIR_END_KEEP : PAIR_END_REMOVE;
+}
+
+static bool
+orphan_for(const struct pair_info *info, unsigned ms)
+{
+	return info->orphan_since && g_get_monotonic_time() - info->orphan_since > ms * (gint64)1000;
+}
+
+/* The copy goes first: from the moment the record stands the other side's is the domain. */
+static enum pair_end
+return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *asked, guint64 generation)
+{
+	if (!standby_end(p->host, r, PAIR_END_STOP, false))
+		return PAIR_END_WAIT;
+	if (arbiter_is_manual(asked)) {
+		host_event(p->host, r->domain, "error", "the guard died before %s took over here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
+		return PAIR_END_STOP;
+	}
+	if (claim_generation(asked, r, generation, r->peer) == ARBITER_SILENT)
+		return PAIR_END_WAIT;
+	host_event(p->host, r->domain, "returned", "the guard died before %s took over here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
+	return PAIR_END_STOP;
 }
 
 static enum pair_end
@@ -364,15 +396,20 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	struct arbiter_record newest = { 0 };
 	struct pair_end_facts facts = { .role = r->role, .generation = r->generation, .self = p->host->name, .finished = finished, .register_known = -1,
 					.newest = &newest };
+	g_autofree char *silent = host_pair_file(p->host, r->uuid, GUARD_SILENT_FILE);
 	g_autoptr(arbiter) asked = NULL;
 	enum pair_end end;
 
 	if (!finished) {
 		facts.register_known = ask_register(p, r, &asked, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
-		facts.waited = info->orphan_since && g_get_monotonic_time() - info->orphan_since > CLAIM_AFTER_MS * (gint64)1000;
+		facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
+		facts.waited = orphan_for(info, CLAIM_AFTER_MS);
+		facts.waited_for_return = orphan_for(info, RETURN_AFTER_MS);
 	}
 	end = pair_end_judge(&facts);
+	if (end == PAIR_END_RETURN)
+		return return_to_peer(p, r, asked, newest.generation + 1);
 	return end == PAIR_END_CLAIM ? claim_for(p, r, asked) : end;
 }
 
@@ -454,7 +491,7 @@ become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 	struct pair *pair;
 
 	if (say)
-		host_event(p->host, r->domain, "orphan", "the guard of %s is gone and the arbiter does not tell yet who goes on; this copy cannot reach the network", r->domain);
+		host_event(p->host, r->domain, "orphan", "the guard of %s is gone and it is not clear yet who goes on; this copy cannot reach the network", r->domain);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	pair->phase = PAIR_ORPHAN;
@@ -472,6 +509,7 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 		[PAIR_END_REMOVE] = "is no longer here: this copy was stale and is removed",
 		[PAIR_END_STOP] = "has lost its standby here; its images were left alone",
 		[PAIR_END_WAIT] = "waits for the arbiter",
+		[PAIR_END_RETURN] = "gives the domain back",
 		[PAIR_END_CLAIM] = "claims the next generation",
 	};
 

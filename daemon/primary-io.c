@@ -26,9 +26,8 @@ destroy(virDomainPtr dom, GError **error)
 	return false;
 }
 
-/* Nothing of ours may be left between the guest and its network, or on its disks. */
-static bool
-check_released(virDomainPtr dom, GError **error)
+bool
+primary_check_released(virDomainPtr dom, GError **error)
 {
 	g_autoptr(json_object_ptr) objects = libvirt_qmp(dom, "qom-list", json_put_str(json_object_new_object(), "path", "/objects"), error);
 	g_autoptr(json_object_ptr) jobs = objects ? libvirt_qmp(dom, "query-block-jobs", NULL, error) : NULL;
@@ -64,7 +63,7 @@ release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **
 	g_autoptr(json_object_ptr) status = NULL, continued = NULL;
 
 	/* Most often its guard has done all this itself; then nothing is there, and nothing is said. */
-	if (plan && !check_released(dom, NULL))
+	if (plan && !primary_check_released(dom, NULL))
 		host_event(h, r->domain, "release", "what the guard of %s had put into QEMU is removed", r->domain);
 	if (!plan || !libvirt_run_plan(dom, plan, error))
 		return false;
@@ -76,7 +75,7 @@ release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **
 		if (!continued)
 			return false;
 	}
-	return check_released(dom, error);
+	return primary_check_released(dom, error);
 }
 
 bool

@@ -18,6 +18,7 @@
 #include "daemon/peer-server-io.h"
 #include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
+#include "daemon/uplink-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
 
@@ -26,6 +27,7 @@
 #include <string.h>
 
 #define STATUS_TIMEOUT_MS 1000
+#define UPLINK_LOST "uplink-lost"
 #define VERB_TIMEOUT_MS 60000
 #define END_TIMEOUT_MS 10000
 #define CONNECT_TIMEOUT_MS 5000
@@ -66,15 +68,17 @@ find_pair(struct host *h, const char *domain, GError **error)
 }
 
 static struct json_object *
-verb_at_peer(struct host *h, const struct pair_record *r, const char *method, GError **error)
+verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
 {
+	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "uuid", r->uuid), "why", why);
 	struct peer_credentials *creds = host_credentials(h);
 	g_autoptr(peer_client) client = peer_client_connect(r->peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 
 	peer_credentials_unref(creds);
-	if (!client)
-		return NULL;
-	return peer_client_call(client, method, json_put_str(json_object_new_object(), "uuid", r->uuid), VERB_TIMEOUT_MS, error);
+	if (client)
+		return peer_client_call(client, method, parameters, VERB_TIMEOUT_MS, error);
+	json_object_put(parameters);
+	return NULL;
 }
 
 /* -- the operator's word, for a manual arbiter */
@@ -124,7 +128,6 @@ verb_here(struct host *h, const struct pair_record *r, const char *method, GErro
 	struct json_object *reply;
 	bool armed;
 
-	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
 	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
@@ -181,7 +184,7 @@ pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **erro
 		return NULL;
 	if (info->record->role == verbs[verb].role)
 		return verb_here(h, info->record, verbs[verb].method, error);
-	return verb_at_peer(h, info->record, verbs[verb].method, error);
+	return verb_at_peer(h, info->record, verbs[verb].method, NULL, error);
 }
 
 /* -- status */
@@ -330,6 +333,13 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 	job_start(work_run, w, work_free, work_progress, work_done, w);
 }
 
+/* Every change that is asked for is told with who asked. */
+static void
+note_caller(const struct service *s, const struct varlink_request *request, struct json_object *parameters, const char *what)
+{
+	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s was asked for by %s", what, varlink_request_caller(request));
+}
+
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
@@ -339,14 +349,14 @@ on_check(struct varlink_request *request, struct json_object *parameters, gpoint
 static void
 on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Enable by %s", varlink_request_caller(request));
+	note_caller(user_data, request, parameters, "Enable");
 	begin(request, parameters, user_data, DO_ENABLE, true, true);
 }
 
 static void
 on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Disable by %s", varlink_request_caller(request));
+	note_caller(user_data, request, parameters, "Disable");
 	begin(request, parameters, user_data, DO_DISABLE, true, false);
 }
 
@@ -355,14 +365,14 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	bool force = json_get_bool(parameters, "force");
 
-	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
+	note_caller(user_data, request, parameters, force ? "Failover --force" : "Failover");
 	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
 on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Forget by %s", varlink_request_caller(request));
+	note_caller(user_data, request, parameters, "Forget");
 	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
@@ -530,6 +540,7 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", verbs[verb].method, caller->name);
 	if (info->record->role == verbs[verb].role)
 		return verb_here(s->host, info->record, verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
@@ -545,7 +556,13 @@ peer_disable(const struct peer_caller *caller, struct json_object *parameters, g
 static struct json_object *
 peer_failover(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
-	return peer_verb(user_data, caller, parameters, VERB_FAILOVER, error);
+	const struct service *s = user_data;
+
+	if (g_strcmp0(json_get_str(parameters, "why"), UPLINK_LOST) == 0 && uplink_lost_here(s->host)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "the uplink of %s has no carrier either", s->host->name);
+		return NULL;
+	}
+	return peer_verb(s, caller, parameters, VERB_FAILOVER, error);
 }
 
 static void
@@ -562,6 +579,57 @@ current_credentials(gpointer user_data)
 	const struct service *s = user_data;
 
 	return host_credentials(s->host);
+}
+
+/* -- the guests' LAN is lost here */
+
+struct departure {
+	struct host *host;
+	struct pair_record *record;
+};
+
+static struct json_object *
+depart(struct job *job, gpointer data, GError **error)
+{
+	struct departure *d = data;
+
+	return verb_at_peer(d->host, d->record, verbs[VERB_FAILOVER].method, UPLINK_LOST, error);
+}
+
+static void
+departed(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct departure *d = user_data;
+
+	if (error)
+		host_event(d->host, d->record->domain, "error", "%s was not switched over: %s", d->record->domain, error->message);
+}
+
+static void
+departure_free(gpointer data)
+{
+	struct departure *d = data;
+
+	pair_record_free(d->record);
+	g_free(d);
+}
+
+void
+service_uplink_lost(struct service *s)
+{
+	g_autoptr(GPtrArray) list = pairs_list(s->host->pairs);
+
+	for (guint i = 0; i < list->len; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+		struct departure *d;
+
+		if (info->phase != PAIR_ACTIVE || info->record->role != FAILOVER_PRIMARY)
+			continue;
+		host_event(s->host, info->record->domain, UPLINK_LOST, "%s has no carrier: %s is switched over to %s", s->host->config->uplink, info->record->domain, info->record->peer);
+		d = g_new0(struct departure, 1);
+		*d = (struct departure){ s->host, pair_record_copy(info->record) };
+		job_start(depart, d, departure_free, NULL, departed, d);
+	}
 }
 
 /* -- both together */

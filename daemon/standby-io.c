@@ -17,8 +17,11 @@
 #include "daemon/host-facts-io.h"
 #include "daemon/json-util.h"
 #include "daemon/pairs-io.h"
+#include "daemon/primary-io.h"
 #include "daemon/qemu-facts-io.h"
 #include "policy/arbiter-io.h"
+#include "qmp/qmp-readers.h"
+#include "qmp/qmp-recipes.h"
 
 #include <glib/gstdio.h>
 #include <libvirt/virterror.h>
@@ -210,6 +213,7 @@ apply_settings(struct guard_config *c, struct json_object *s)
 	c->heartbeat_ms = (guint)json_get_u64(s, "heartbeat_ms");
 	c->suspect_ms = (guint)json_get_u64(s, "suspect_ms");
 	c->max_epoch_ms = (guint)json_get_u64(s, "max_epoch_ms");
+	c->target_latency_ms = (guint)json_get_u64(s, "target_latency_ms");
 	c->compare_timeout_ms = (guint)json_get_u64(s, "compare_timeout_ms");
 	c->max_held_bytes = json_get_u64(s, "max_held_bytes");
 	c->max_checkpoint_bytes = json_get_u64(s, "max_checkpoint_bytes");
@@ -439,18 +443,55 @@ restore_poweroff(struct host *h, const struct pair_record *r)
 			host_event(h, r->domain, "error", "on_poweroff could not be set back to %s: %s", wanted, virGetLastErrorMessage());
 }
 
+/*
+ * The guard died in the middle of a take-over, after the copy had everything it needs: what was left to do is done from here, over libvirt's monitor. What the guard
+ * still held of the copy's output is lost, as a network may lose it.
+ */
+static bool
+release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **error)
+{
+	g_autofree char *xml = libvirt_xml(dom, 0, error);
+	g_autoptr(domain_facts) domain = xml ? domain_facts_parse(xml, error) : NULL;
+	g_autoptr(json_object_ptr) kvm = domain ? libvirt_qmp(dom, "query-kvm", NULL, error) : NULL;
+	g_autoptr(qmp_plan) plan = NULL;
+	bool tcg;
+
+	if (!kvm || !qmp_read_tcg(kvm, &tcg, error))
+		return false;
+	plan = qmp_recipe_standby_release(domain->nics->len, domain->disks->len, tcg);
+	if (!libvirt_run_plan(dom, plan, error) || !primary_check_released(dom, error))
+		return false;
+	host_event(h, r->domain, "release", "the guard died while %s took over here: what was left to do is done", r->domain);
+	return true;
+}
+
+/* The copy went on here. Overlays are committed when the guard says that it has finished, or release() does; else they may be in use, or what the guest wrote last. */
+static bool
+keep(struct host *h, const struct pair_record *r, bool finished)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = finished ? NULL : libvirt_open(h->config->libvirt_uri, &error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && !libvirt_is_running(dom)))
+		return true;		/* this host was down meanwhile */
+	if (!finished && (!dom || !release(h, dom, r, &error))) {
+		host_event(h, r->domain, "error", "%s; trying again", error->message);
+		return false;
+	}
+	remove_files(r->overlays);
+	restore_poweroff(h, r);
+	return true;
+}
+
 bool
 standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished)
 {
 	g_autoptr(GError) error = NULL;
 	enum removal removal;
 
-	if (end == PAIR_END_KEEP) {
-		if (finished)		/* the guard says so once the overlays are committed; without its word they may be in use */
-			remove_files(r->overlays);
-		restore_poweroff(h, r);
-		return true;
-	}
+	if (end == PAIR_END_KEEP)
+		return keep(h, r, finished);
 	removal = remove_domain(h, r, &error);
 	if (removal == REMOVAL_FOREIGN)
 		return true;

@@ -10,6 +10,7 @@ struct arbiter_backend {
 	bool has_directory;	/* a->location is one */
 	/* Is what follows the colon (a->location) well formed? Sets a->own if the kind has any; touches nothing outside but files of `pki`. FTD_ERROR_CONFIG. */
 	bool (*open)(struct arbiter *a, const char *pki, GError **error);
+	void (*remember_names)(struct arbiter *a);	/* NULL: there are none */
 	void (*close)(struct arbiter *a);	/* frees a->own; NULL when there is none */
 	enum arbiter_verdict (*claim)(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
 	bool (*decide)(struct arbiter *a, const struct arbiter_record *decision, GError **error);	/* NULL: the kind does not wait for people */

@@ -196,6 +196,16 @@ qmp_set_capabilities(bool x_colo, bool return_path)
 	return qmp_command("migrate-set-capabilities", wrap("capabilities", list));
 }
 
+/* To what it is; what counts is that it is set (migration/options.c, migrate_params_apply(): colo_checkpoint_delay_set()). */
+struct json_object *
+qmp_renew_checkpoint_timer(void)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	add_int(arguments, "x-checkpoint-delay", CHECKPOINT_DELAY_MS);
+	return qmp_command("migrate-set-parameters", arguments);
+}
+
 struct json_object *
 qmp_set_migration_parameters(void)
 {

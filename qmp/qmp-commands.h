@@ -33,6 +33,7 @@ struct json_object *qmp_set_capabilities(bool x_colo, bool return_path);
 /* x-checkpoint-delay 1 ms; max-bandwidth without a limit worth the name; downtime-limit QMP_DOWNTIME_MS: with a fast link QEMU's own 300 ms are enough to send
  * a small guest's whole memory while it stands. */
 #define QMP_DOWNTIME_MS 20
+struct json_object *qmp_renew_checkpoint_timer(void);	/* QEMU under COLO sends its REQUEST soon */
 struct json_object *qmp_set_migration_parameters(void);
 struct json_object *qmp_set_downtime_limit(unsigned ms);	/* for a guest that dirties its memory faster than that allows */
 /* Whether a guest is made to announce itself soon after each load of its state (hw/net/virtio-net.c, virtio_net_post_load_device()). Not: in 100 s, which the next

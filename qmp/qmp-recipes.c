@@ -410,3 +410,34 @@ qmp_recipe_drop_translations(void)
 	qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MUST);
 	return p;
 }
+
+static void
+plan_release_nic(struct qmp_plan *p, unsigned i)
+{
+	static const char *const names[] = { "cap", "shut", "inj", "rel" };
+
+	for (size_t n = 0; n < G_N_ELEMENTS(names); n++)
+		plan_del_filter(p, i, names[n], QMP_STEP_MAY_FAIL);
+	for (size_t n = 0; n < G_N_ELEMENTS(names); n++)
+		plan_del_channel(p, i, names[n]);
+}
+
+struct qmp_plan *
+qmp_recipe_standby_release(unsigned nics, unsigned disks, bool tcg)
+{
+	struct qmp_plan *p = qmp_recipe_nbd_server_stop();
+
+	qmp_plan_add(p, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	if (tcg) {
+		qmp_plan_add(p, qmp_hmp("loadvm nosuch"), NULL, -1, QMP_STEP_MAY_FAIL);
+		qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
+	}
+	for (unsigned i = 0; i < nics; i++)
+		plan_release_nic(p, i);
+	qmp_plan_add(p, qmp_announce_self(), NULL, -1, QMP_STEP_MAY_FAIL);
+	for (unsigned i = 0; i < disks; i++)
+		qmp_plan_append(p, qmp_recipe_standby_disk_finish(i));
+	qmp_plan_add(p, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
+	qmp_plan_add(p, qmp_set_announce_after_load(true), NULL, -1, QMP_STEP_MAY_FAIL);
+	return p;
+}

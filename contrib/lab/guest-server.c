@@ -7,6 +7,7 @@
  *   ledger  port 1000, lines:  ADD n  append n to FOLDER/ledger of every folder, fdatasync, then answer "OK n"
  *                              DUMP   the first folder's file, then "END";  DUMP2 the second's
  *                              RESET  empty all, answer "OK"
+ *                              FILL n append n KiB to FOLDER/fill of the first folder, where nothing was before, fdatasync, answer "OK"
  *
  * One process per service, so that a slow disk does not delay an echo. A connection works on one request at a time and is read
  * from again when its answer has left, so memory per connection is bounded.
@@ -45,6 +46,7 @@ struct service {
 	int udp;		/* or -1 */
 	int ledgers[MAX_LEDGERS];
 	int n_ledgers;
+	int fill;
 	/* Takes one request out of c->in, if there is a whole one, and sets c->out. False: close the connection. */
 	bool (*handle)(struct service *s, struct conn *c);
 };
@@ -177,6 +179,17 @@ ledger_reset(struct service *s, struct conn *c)
 	conn_answer_text(c, ok ? "OK\n" : "ERR disk\n");
 }
 
+static void
+ledger_fill(struct service *s, struct conn *c, unsigned long long kib)
+{
+	static const char block[1024] = "fill";
+	bool ok = true;
+
+	for (unsigned long long i = 0; ok && i < kib; i++)
+		ok = write(s->fill, block, sizeof(block)) == (ssize_t)sizeof(block);
+	conn_answer_text(c, ok && !fdatasync(s->fill) ? "OK\n" : "ERR disk\n");
+}
+
 static bool
 handle_ledger(struct service *s, struct conn *c)
 {
@@ -190,6 +203,8 @@ handle_ledger(struct service *s, struct conn *c)
 		conn_answer_text(c, "ERR no disk\n");
 	else if (sscanf(c->in, "ADD %llu", &number) == 1)
 		ledger_add(s, c, number);
+	else if (sscanf(c->in, "FILL %llu", &number) == 1)
+		ledger_fill(s, c, number);
 	else if (!strcmp(c->in, "DUMP"))
 		ledger_dump(s, c, 0);
 	else if (!strcmp(c->in, "DUMP2"))
@@ -358,12 +373,12 @@ service_start(struct service s, int port, bool udp)
 }
 
 static int
-ledger_open(const char *folder)
+ledger_open(const char *folder, const char *name)
 {
 	char path[256];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/ledger", folder);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0)
 		die(path);
@@ -376,7 +391,8 @@ main(int argc, char **argv)
 	struct service ledger = { .handle = handle_ledger };
 
 	for (int i = 1; i < argc && ledger.n_ledgers < MAX_LEDGERS; i++)
-		ledger.ledgers[ledger.n_ledgers++] = ledger_open(argv[i]);
+		ledger.ledgers[ledger.n_ledgers++] = ledger_open(argv[i], "ledger");
+	ledger.fill = argc > 1 ? ledger_open(argv[1], "fill") : -1;
 	signal(SIGCHLD, SIG_IGN);
 	service_start((struct service){ .handle = handle_http }, PORT_HTTP, false);
 	service_start(ledger, PORT_LEDGER, false);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A slow wire between two network devices: lab-wire DEV1 DEV2 [--delay MS] [--rate MBIT] [--loss PERCENT] [--one-way]
+ * A bad wire between two network devices: lab-wire DEV1 DEV2 [--delay MS] [--rate MBIT] [--loss PERCENT] [--corrupt PERCENT] [--one-way]
  *
- * Frames received at one device are sent at the other after the delay, in order, at most at the rate, some of them lost. With
- * --one-way only DEV1 to DEV2 is slow. Frames carry a virtio-net header, so that segmentation and checksums that the kernel left
+ * Frames received at one device are sent at the other after the delay, in order, at most at the rate, some of them lost, some with
+ * a bit flipped in their payload, from SIGUSR1 on. With --one-way only DEV1 to DEV2 is bad. A checksum that the sender's kernel left to the device
+ * is not made before the bit flips, and is not looked at by the receiver: the damage reaches the application, as that of a bad
+ * memory in a switch does. Frames carry a virtio-net header, so that segmentation and checksums that the kernel left
  * for later pass through unchanged. A full queue drops, as a switch does.
  */
 #include <arpa/inet.h>
@@ -13,6 +15,7 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +28,7 @@
 
 #define SECOND 1000000000LL
 
-enum { MAX_FRAME = 70000, MAX_QUEUE = 32 << 20 };
+enum { MAX_FRAME = 70000, MAX_QUEUE = 32 << 20, HEADERS = 128 };	/* HEADERS: of virtio-net, Ethernet, IP, TCP, and of a TLS record */
 
 struct frame {
 	struct frame *next;
@@ -38,11 +41,20 @@ struct way {
 	int from, to;
 	int64_t delay_ns;
 	double ns_per_byte;	/* 0: no limit */
-	double loss;		/* 0..1 */
+	double loss, corrupt;	/* 0..1 */
 	int64_t line_free;	/* when the last frame's last bit has left */
 	struct frame *first, **last;
 	size_t queued;
 };
+
+static volatile sig_atomic_t corrupting;
+
+static void
+on_signal(int number)
+{
+	(void)number;
+	corrupting = 1;
+}
 
 static void
 die(const char *what)
@@ -95,6 +107,8 @@ way_enqueue(struct way *w, const char *data, size_t len, int64_t now)
 	w->line_free += (int64_t)(len * w->ns_per_byte);
 	*f = (struct frame){ .due = w->line_free + w->delay_ns, .len = len };
 	memcpy(f->data, data, len);
+	if (corrupting && len > HEADERS && drand48() < w->corrupt)
+		f->data[HEADERS + lrand48() % (len - HEADERS)] ^= 1 << lrand48() % 8;
 	*w->last = f;
 	w->last = &f->next;
 	w->queued += len;
@@ -160,7 +174,7 @@ main(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "delay", required_argument, NULL, 'd' }, { "rate", required_argument, NULL, 'r' },
-		{ "loss", required_argument, NULL, 'l' },  { "one-way", no_argument, NULL, 'o' }, { 0 },
+		{ "loss", required_argument, NULL, 'l' },  { "corrupt", required_argument, NULL, 'c' }, { "one-way", no_argument, NULL, 'o' }, { 0 },
 	};
 	struct way slow = { 0 }, ways[2];
 	bool one_way = false;
@@ -171,12 +185,13 @@ main(int argc, char **argv)
 		case 'd': slow.delay_ns = (int64_t)(atof(optarg) * 1e6); break;
 		case 'r': slow.ns_per_byte = atof(optarg) > 0 ? 8e3 / atof(optarg) : 0; break;
 		case 'l': slow.loss = atof(optarg) / 100; break;
+		case 'c': slow.corrupt = atof(optarg) / 100; break;
 		case 'o': one_way = true; break;
 		default: return 2;
 		}
 	}
 	if (optind != argc - 2) {
-		fputs("usage: lab-wire DEV1 DEV2 [--delay MS] [--rate MBIT] [--loss PERCENT] [--one-way]\n", stderr);
+		fputs("usage: lab-wire DEV1 DEV2 [--delay MS] [--rate MBIT] [--loss PERCENT] [--corrupt PERCENT] [--one-way]\n", stderr);
 		return 2;
 	}
 	ways[0] = slow;
@@ -188,6 +203,7 @@ main(int argc, char **argv)
 	ways[0].to = ways[1].from;
 	ways[1].to = ways[0].from;
 	srand48(getpid());
+	signal(SIGUSR1, on_signal);
 	fputs("lab-wire: ready\n", stderr);
 	run(ways);
 }

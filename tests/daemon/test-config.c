@@ -23,6 +23,8 @@ test_empty_is_default(void **state)
 	assert_string_equal(c->libvirt_uri, "qemu:///system");
 	assert_int_equal(c->suspect_ms, 150);
 	assert_int_equal(c->watchdog_ms, 3000);
+	assert_null(c->uplink);
+	assert_int_equal(c->uplink_ms, 200);
 	assert_false(c->tcg_flush_load);
 }
 
@@ -30,8 +32,8 @@ static void
 test_every_key(void **state)
 {
 	static const char text[] =
-		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\n\n"
-		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ncompare-timeout-ms=30\n"
+		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\n\n"
+		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ntarget-latency-ms=7\ncompare-timeout-ms=30\n"
 		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
 	g_autoptr(ftd_config) c = ftd_config_parse(text, "f", &error);
@@ -44,6 +46,8 @@ test_every_key(void **state)
 	assert_string_equal(c->run_dir, "/r");
 	assert_string_equal(c->state_dir, "/s");
 	assert_string_equal(c->group, "g");
+	assert_string_equal(c->uplink, "eth0,bond1");
+	assert_int_equal(c->uplink_ms, 0);
 	assert_string_equal(c->guard_path, "/bin/guard");
 	assert_int_equal(c->watchdog_ms, 900);
 	assert_true(c->panic_follow);
@@ -51,6 +55,7 @@ test_every_key(void **state)
 	assert_int_equal(c->heartbeat_ms, 10);
 	assert_int_equal(c->suspect_ms, 100);
 	assert_int_equal(c->max_epoch_ms, 500);
+	assert_int_equal(c->target_latency_ms, 7);
 	assert_int_equal(c->compare_timeout_ms, 30);
 	assert_int_equal(c->max_held_bytes, 8u << 20);
 	assert_int_equal(c->max_checkpoint_bytes, 256u << 20);
@@ -71,6 +76,10 @@ test_complaints(void **state)
 		{ "[ftd]\nname=\n", "f:2: name: the value is empty" },
 		{ "[ftd]\nname=a b\n", "f:2: name: \"a b\" is not a host name" },
 		{ "[ftd]\nname=a\nname=b\n", "f:3: name: set twice" },
+		{ "[ftd]\nuplink=eth0,\n", "f:2: uplink: \"\" is not the name of a network interface" },
+		{ "[ftd]\nuplink=a-name-that-is-too-long\n", "f:2: uplink: \"a-name-that-is-too-long\" is not the name of a network interface" },
+		{ "[ftd]\nuplink=../x\n", "f:2: uplink: \"../x\" is not the name of a network interface" },
+		{ "[ftd]\nuplink-ms=60001\n", "f:2: uplink-ms: \"60001\" is not a number from 0 to 60000" },
 		{ "[daemon]\n", "f:1: [daemon] is not a group of ftd.conf(5)" },
 		{ "[ftd\n", "f:1: the group has no closing bracket" },
 		{ "name=a\n", "f:1: this key is in no group" },

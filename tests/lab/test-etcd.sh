@@ -24,10 +24,14 @@ client_moves l 30
 enable a vm1 b
 check "status names the arbiter" eval '[[ "$(status a vm1 .arbiter)" == etcd:* ]]'
 client_moves l 50
+# Another file, as administration's tools write them: a confined guard does not see the new one.
+"$LAB" exec b sh -c 'cp /etc/hosts /etc/hosts.before; grep -v etcd /etc/hosts >/etc/hosts.new; mv /etc/hosts.new /etc/hosts'
+check "the members' names cannot be looked up any more" eval '! "$LAB" exec b getent hosts etcd1'
 "$LAB" crash a
 client_moves l 100
 until_true 20 state_is b vm1 solo
 check "power loss with three members: the standby goes on" state_is b vm1 solo
+"$LAB" exec b mv /etc/hosts.before /etc/hosts
 "$LAB" boot a || die "boot a"
 until_true 10 ftctl a status >/dev/null
 

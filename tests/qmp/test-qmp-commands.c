@@ -27,6 +27,7 @@ exact_json(void **state)
 	assert_json(qmp_announce_self(), "{\"execute\":\"announce-self\",\"arguments\":{\"initial\":10,\"max\":500,\"rounds\":5,\"step\":50}}");
 	assert_json(qmp_set_capabilities(true, false), "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
 		    "{\"capability\":\"return-path\",\"state\":false},{\"capability\":\"x-colo\",\"state\":true}]}}");
+	assert_json(qmp_renew_checkpoint_timer(), "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"x-checkpoint-delay\":1}}");
 	assert_json(qmp_set_migration_parameters(), "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"x-checkpoint-delay\":1,\"max-bandwidth\":10737418240,\"downtime-limit\":20}}");
 	assert_json(qmp_migrate_fd("m"), "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:m\"}}");
 	assert_json(qmp_migrate_incoming_fd("m"), "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:m\"}}");

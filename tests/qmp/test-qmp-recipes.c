@@ -195,6 +195,21 @@ standby_disk(void **state)
 	assert_recipe(qmp_recipe_nbd_server_stop(), LINES("{\"execute\":\"nbd-server-stop\"}"), NULL);
 }
 
+/* What a guard that died in the middle may have done already must not stop the rest: an error to every step, and all of them are said. */
+static void
+standby_release(void **state)
+{
+	static const char not_there[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"it was not found\"}}";
+	g_autoptr(qmp_plan) p = qmp_recipe_standby_release(1, 1, true);
+
+	assert_transcript(p, not_there,
+		LINES("{\"execute\":\"nbd-server-stop\"}", LOST_HEARTBEAT, C("human-monitor-command", "\"command-line\":\"loadvm nosuch\""), "{\"execute\":\"cont\"}",
+		      OBJECT_DEL("cap0"), OBJECT_DEL("shut0"), OBJECT_DEL("inj0"), OBJECT_DEL("rel0"), CHARDEV_REMOVE("cap0"), CHARDEV_REMOVE("shut0"),
+		      CHARDEV_REMOVE("inj0"), CHARDEV_REMOVE("rel0"), C("announce-self", "\"initial\":10,\"max\":500,\"rounds\":5,\"step\":50"),
+		      BLOCKDEV_DEL("ftd-act0"), BLOCKDEV_DEL("ftd-hid0"), CAPABILITIES_OFF,
+		      C("migrate-set-parameters", "\"announce-initial\":50,\"announce-max\":550,\"announce-rounds\":5")));
+}
+
 /* qom-set of the node that is attached already aborts QEMU: neither the recipe nor its undo may do that. */
 static void
 standby_disk_drive(void **state)
@@ -247,7 +262,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(primary_nic), cmocka_unit_test(primary_nic_of_a_former_standby), cmocka_unit_test(standby_nic), cmocka_unit_test(primary_disk),
 		cmocka_unit_test(primary_all),
-		cmocka_unit_test(standby_disk), cmocka_unit_test(standby_disk_drive), cmocka_unit_test(translations),
+		cmocka_unit_test(standby_disk), cmocka_unit_test(standby_disk_drive), cmocka_unit_test(standby_release), cmocka_unit_test(translations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -609,6 +609,7 @@ on_op(struct world *w, struct event *e)
 		break;
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_REFRESH:
+	case GUARD_OP_NUDGE:	/* no wall clocks either */
 	case GUARD_OP_SUSPEND:	/* no administrator in this world */
 	case GUARD_OP_LAST:
 		break;

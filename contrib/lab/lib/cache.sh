@@ -3,7 +3,7 @@
 # What is made once and kept: the hosts' root file system, the guest's kernel and initrd, the compiled helpers.
 
 ROOT_VERSION=1		# raise it when the recipe of the root changes
-GUEST_VERSION=1		# ... of the guest
+GUEST_VERSION=2		# ... of the guest
 ROOT_SUITES='forky sid'	# Debian testing has QEMU >= 11.0, which COLO needs under TCG; unstable when testing's mirror is in trouble
 ROOT_PACKAGES='qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-clients-qemu
 	iproute2 libjson-c5 libglib2.0-0t64 libgnutls30t64 libnbd0 libsystemd0 libxxhash0 libcurl4-gnutls libseccomp2 libcap-ng0 procps'
@@ -169,7 +169,7 @@ build_initrd() {
 	cp "$(command -v busybox)" "$t/bin/busybox"
 	cp "$CACHE/bin/guest-server" "$t/bin/"
 	install -m 0755 "$LAB_DIR/guest-init" "$t/init"
-	for module in virtio_pci virtio_net virtio_blk ext4 button evdev; do
+	for module in virtio_pci virtio_net virtio_blk ext4 button evdev pvpanic-mmio; do
 		modprobe -d "$CACHE/kernel" -S "$kernel" -D "$module" 2>/dev/null || true
 	done | awk '/^insmod/ && !seen[$2]++ { print $2 }' >"$t/modules"
 	while read -r file; do

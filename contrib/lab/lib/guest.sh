@@ -3,7 +3,7 @@
 # Guests: disks, domain XML, start, removal.
 
 guest_options() {
-	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
+	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_DEVICES='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
 	G_NAME=${1:-}
 	[[ $G_NAME =~ ^[a-zA-Z0-9][a-zA-Z0-9._-]*$ ]] || die 'usage: lab guest NAME [OPTION...] (see lab --help)'
 	shift
@@ -16,6 +16,7 @@ guest_options() {
 		--disk) G_DISKS+=("$2") ;;
 		--ip) G_IP=$2 ;;
 		--nic-xml-extra) G_NIC=$2 ;;
+		--devices-xml-extra) G_DEVICES=$2 ;;
 		--image) G_IMAGE=$2 ;;
 		--kernel) G_KERNEL=$2 ;;
 		--initrd) G_INITRD=$2 ;;
@@ -166,7 +167,7 @@ guest_xml() {
 		target=${file%.qcow2}
 		cat <<-XML
 			    <disk type='file' device='disk'>
-			      <driver name='qemu' type='qcow2' cache='$cache'/>
+			      <driver name='qemu' type='qcow2' cache='$cache' error_policy='stop' rerror_policy='stop'/>
 			      <source file='$file'/>
 			      <target dev='${target##*-}' bus='virtio'/>
 			    </disk>
@@ -183,6 +184,7 @@ guest_xml() {
 		    </interface>
 		    <serial type='file'><source path='/var/log/libvirt/qemu/$G_NAME-serial.log' append='on'/></serial>
 		    <memballoon model='none'/>
+		    $G_DEVICES
 		  </devices>
 		</domain>
 	XML

@@ -74,6 +74,7 @@ host_config() {
 		peer-port=7768
 		arbiter=$(arbiter_spec)
 		pki=/etc/pki
+		uplink=lan0
 	CONF
 	mkdir -p "$etc/libvirt/hooks/qemu.d"
 	install -m 0755 "$LAB_DIR/../hooks/qemu" "$etc/libvirt/hooks/qemu.d/ftd"

@@ -135,20 +135,32 @@ link_cut() {
 	done <<<"$ports"
 }
 
+link_unplug() {
+	local net h ports
+	[ $# -eq 1 ] || die 'usage: lab unplug LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		ip -n "$PREFIX$net" link set dev "$h" down
+		touch "$RUN/unplugged-$net-$h"
+	done <<<"$ports"
+}
+
 link_heal() {
 	local net h ports
 	[ $# -eq 1 ] || die 'usage: lab heal LINK'
 	ports=$(link_ports "$1")
 	while read -r net h; do
 		wire_remove "$net" "$h"
+		[ ! -e "$RUN/unplugged-$net-$h" ] || ip -n "$PREFIX$net" link set dev "$h" up
+		rm -f "$RUN/unplugged-$net-$h"
 		port_state "$net" "$h" 3
 		rm -f "$RUN/cut-$net-$h"
 	done <<<"$ports"
 }
 
 link_slow() {
-	local link=${1:-} delay=0 rate=0 loss=0 net h ports
-	[ $# -ge 1 ] || die 'usage: lab slow LINK [--delay MS] [--rate MBIT] [--loss PERCENT]'
+	local link=${1:-} delay=0 rate=0 loss=0 corrupt=0 net h ports
+	[ $# -ge 1 ] || die 'usage: lab slow LINK [--delay MS] [--rate MBIT] [--loss PERCENT] [--corrupt PERCENT]'
 	shift
 	while [ $# -gt 0 ]; do
 		need_value "$@"
@@ -156,6 +168,7 @@ link_slow() {
 		--delay) delay=$2 ;;
 		--rate) rate=$2 ;;
 		--loss) loss=$2 ;;
+		--corrupt) corrupt=$2 ;;
 		*) die "slow: unknown argument '$1' (see lab --help)" ;;
 		esac
 		shift 2
@@ -163,7 +176,17 @@ link_slow() {
 	ports=$(link_ports "$link")
 	while read -r net h; do
 		wire_remove "$net" "$h"
-		wire_insert "$net" "$h" "$link" --delay "$delay" --rate "$rate" --loss "$loss"
+		wire_insert "$net" "$h" "$link" --delay "$delay" --rate "$rate" --loss "$loss" --corrupt "$corrupt"
+	done <<<"$ports"
+}
+
+link_corrupt() {
+	local net h pid ports
+	[ $# -eq 1 ] || die 'usage: lab corrupt LINK'
+	ports=$(link_ports "$1")
+	while read -r net h; do
+		pid=$(pid_read "$RUN/wire-$net-$h.pid") || die "corrupt: make a wire first: lab slow $1 --corrupt PERCENT"
+		kill -USR1 "$pid"
 	done <<<"$ports"
 }
 
@@ -204,5 +227,6 @@ link_status() {
 	local state=up
 	[ ! -e "$RUN/wire-$1" ] || state="slow: $(cat "$RUN/wire-$1")"
 	[ ! -e "$RUN/cut-$1" ] || state='cut'
+	[ ! -e "$RUN/unplugged-$1" ] || state='unplugged'
 	echo "$state"
 }

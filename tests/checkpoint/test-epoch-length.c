@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "checkpoint/epoch-length.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#define MS 1000000ull
+#define S (1000 * MS)
+
+static const struct epoch_length_limits limits = { .min_ns = 100 * MS, .max_ns = 10 * S, .target_ns = 20 * MS };
+
+static struct epoch_length
+fresh(void)
+{
+	struct epoch_length e;
+
+	epoch_length_init(&e, &limits);
+	return e;
+}
+
+static void
+begins_with_a_second(void **state)
+{
+	struct epoch_length e = fresh();
+
+	assert_int_equal(epoch_length_ns(&e), S);
+	epoch_length_init(&e, &(struct epoch_length_limits){ .min_ns = 100 * MS, .max_ns = 40 * MS, .target_ns = MS });
+	assert_int_equal(epoch_length_ns(&e), 40 * MS);	/* the administrator's word counts more than ours */
+}
+
+/* A guest with cost = base + length / per; the last of n checkpoints' cost. */
+static uint64_t
+run(struct epoch_length *e, unsigned n, uint64_t base, uint64_t per, uint64_t (*noise)(unsigned i))
+{
+	uint64_t cost = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t length = epoch_length_ns(e);
+		cost = base + (per ? length / per : 0) + (noise ? noise(i) : 0);
+		epoch_length_checkpoint(e, &(struct epoch_cost){ .epoch_ns = length, .pause_ns = cost });
+	}
+	return cost;
+}
+
+static void
+cheap_checkpoints_become_rare(void **state)
+{
+	struct epoch_length e = fresh();
+
+	run(&e, 8, 10 * MS, 0, NULL);
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+}
+
+/* A busy host: more checkpoints would not be cheaper ones. */
+static void
+a_dear_base_shortens_nothing(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 200; i++) {
+		run(&e, 1, 60 * MS, 0, NULL);
+		assert_true(i < 8 || epoch_length_ns(&e) >= 5 * S);
+	}
+}
+
+static uint64_t
+any(unsigned i)
+{
+	return (i * 7919u + 13) % 97 * MS / 2;
+}
+
+static void
+noise_shortens_little(void **state)
+{
+	struct epoch_length e = fresh();
+
+	run(&e, 300, 10 * MS, 0, any);
+	assert_true(epoch_length_ns(&e) >= 2 * S);
+}
+
+/* 50 MB/s dirtied, 1 GB/s carried. */
+static void
+costs_that_grow_are_kept_to_the_target(void **state)
+{
+	struct epoch_length e = fresh();
+	uint64_t cost = run(&e, 40, 2 * MS, 20, NULL);
+
+	assert_in_range(cost, limits.target_ns * 9 / 10, limits.target_ns * 11 / 10);
+}
+
+/* The target is below what any checkpoint costs: base / rate. */
+static void
+a_target_out_of_reach(void **state)
+{
+	struct epoch_length e = fresh();
+
+	run(&e, 60, 40 * MS, 20, NULL);
+	assert_in_range(epoch_length_ns(&e), 700 * MS, 900 * MS);
+}
+
+/* Each of the costs counts. */
+static void
+every_cost_counts(void **state)
+{
+	for (unsigned which = 0; which < 3; which++) {
+		struct epoch_length e = fresh();
+
+		for (unsigned i = 0; i < 40; i++) {
+			uint64_t n = epoch_length_ns(&e), c = 2 * MS + n / 20;
+			epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .pause_ns = which == 0 ? c : MS, .commit_ns = which == 1 ? c : 0,
+									   .stop_ns = which == 2 ? c : MS });
+		}
+		assert_in_range(epoch_length_ns(&e), 300 * MS, 400 * MS);
+	}
+}
+
+/* Epochs that somebody ended early tell the base. */
+static void
+early_ends_are_read_too(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 60; i++) {
+		uint64_t n = i % 3 ? 10 * MS : epoch_length_ns(&e);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .pause_ns = 4 * MS + n / 40 });
+	}
+	assert_in_range(epoch_length_ns(&e), 600 * MS, 680 * MS);
+}
+
+static void
+follows_a_guest_that_changes(void **state)
+{
+	struct epoch_length e = fresh();
+	uint64_t cost;
+
+	run(&e, 20, 5 * MS, 0, NULL);
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+	cost = run(&e, 80, 2 * MS, 20, NULL);
+	assert_true(cost <= 2 * limits.target_ns);
+	run(&e, 80, 5 * MS, 0, NULL);
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(begins_with_a_second),
+		cmocka_unit_test(cheap_checkpoints_become_rare),
+		cmocka_unit_test(a_dear_base_shortens_nothing),
+		cmocka_unit_test(noise_shortens_little),
+		cmocka_unit_test(costs_that_grow_are_kept_to_the_target),
+		cmocka_unit_test(a_target_out_of_reach),
+		cmocka_unit_test(every_cost_counts),
+		cmocka_unit_test(early_ends_are_read_too),
+		cmocka_unit_test(follows_a_guest_that_changes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
