@@ -19,6 +19,7 @@
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
+#define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
 #define GUARD_STOPS_KEPT 256
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
@@ -89,6 +90,8 @@ struct guard_standby {
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
+	bool refreshing;		/* GUARD_OP_STANDBY_REFRESH is under way, for load_wanted */
+	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
