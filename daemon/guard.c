@@ -300,10 +300,10 @@ guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 }
 
 void
-guard_guest_resumed(struct guard *g, uint64_t now)
+guard_guest_resumed(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (guard_is_primary(g))
-		primary_resume(g, now);
+		primary_started(g, now, when);
 }
 
 bool
