@@ -2,6 +2,7 @@
 /* What guard.c, guard-primary.c, guard-standby.c and guard-status.c share. */
 #pragma once
 
+#include "checkpoint/epoch-length.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
 #include "daemon/base/byte-reader.h"
@@ -30,6 +31,7 @@
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
+#define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
@@ -63,7 +65,9 @@ struct guard_primary {
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
-	uint64_t last_epoch_ns, last_load_ns, last_stop_ns;
+	struct epoch_length epoch_length;
+	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
+	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
 	uint64_t sealed_at;		/* when the last checkpoint was sealed */
