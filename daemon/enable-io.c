@@ -354,7 +354,7 @@ fill_nics(struct guard_config *c, const struct attempt *a)
 		const struct domain_nic *nic = g_ptr_array_index(a->domain->nics, i);
 		const struct qemu_nic *q = g_ptr_array_index(a->qemu->nics, i);
 
-		c->nics[c->n_nics++] = (struct guard_nic){ g_strconcat("host", nic->alias, NULL), q->has_rewriter };
+		c->nics[c->n_nics++] = (struct guard_nic){ g_strconcat("host", nic->alias, NULL), q->has_rewriter, nic->tap && *nic->tap ? g_strdup(nic->tap) : NULL };
 	}
 }
 

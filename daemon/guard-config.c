@@ -59,6 +59,7 @@ static const struct field config_fields[] = {
 static const struct field nic_fields[] = {
 	FIELD(guard_nic, netdev, KIND_TEXT, NEEDED),
 	FIELD(guard_nic, has_rewriter, KIND_BOOL, NEEDED),
+	FIELD(guard_nic, tap, KIND_TEXT, OPTIONAL),
 };
 
 static const struct field disk_fields[] = {

@@ -14,7 +14,11 @@
 #define GUARD_MAX_NICS 8
 #define GUARD_MAX_DISKS 16
 
-struct guard_nic { char *netdev; bool has_rewriter; };
+struct guard_nic {
+	char *netdev;
+	bool has_rewriter;
+	char *tap;		/* primary: the host's device; NULL: not known */
+};
 struct guard_disk {
 	char *device;		/* QOM path that has the `drive` property: "/machine/peripheral/virtio-disk0/virtio-backend" or without the last part */
 	char *qdev;		/* qdev id: "virtio-disk0" */

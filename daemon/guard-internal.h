@@ -143,6 +143,7 @@ void primary_op_done(struct guard *g, uint64_t now, enum guard_op op);
 void primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
 void primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void primary_freeze(struct guard *g);
+void primary_hand_over(struct guard *g);
 void primary_go_solo(struct guard *g, uint64_t now);
 void primary_undo(struct guard *g, uint64_t now);
 void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error);

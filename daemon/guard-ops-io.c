@@ -105,6 +105,8 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
+	if (!error)
+		taps_open(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -376,6 +378,7 @@ on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 static void
 op_detach(struct guard_io *io)
 {
+	taps_close(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
@@ -514,9 +517,12 @@ op_standby_live(struct guard_io *io)
 	disks_close(io);
 	if (io->config->n_disks)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
-	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	/* Nothing is loaded any more. Before the overlays' commit begins, which would make the stop that this is wait. */
 	if (io->tcg)
 		qmp_plan_append(plan, qmp_recipe_drop_translations());
+	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	run(io, plan, on_live);
 }
 
@@ -531,8 +537,6 @@ op_standby_open(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("open");
 
-	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	qmp_plan_add(plan, qmp_announce_self(), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_open);
 }

@@ -334,9 +334,47 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
 }
 
+/* A frame for the guest that its dead QEMU has not read. The standby has seen nothing of it, and its sender waits for an answer. */
+static void
+pass_on_stray(struct guard *g, unsigned nic, GBytes *frame)
+{
+	uint8_t head[2];
+
+	if (!g->p.live || failover_may_speak_alone(&g->failover))
+		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be16(head, (uint16_t)nic);
+	guard_send(g, PEER_STRAY, head, sizeof head, frame);
+}
+
+static void
+pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	uint8_t head[10];
+
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be64(head, epoch);
+	put_be16(head + 8, (uint16_t)nic);
+	guard_send(g, PEER_UNSENT, head, sizeof head, frame);
+}
+
 void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
+	if (port == GUARD_PORT_TAP) {
+		pass_on_stray(g, nic, frame);
+		return;
+	}
+	if (port == GUARD_PORT_REL) {
+		pass_on_unsent(g, 0, nic, frame);	/* it was free to leave: whoever goes on has sent it too */
+		return;
+	}
 	if (port == GUARD_PORT_MIR) {
 		mirror_inbound(g, nic, frame);
 		return;
@@ -633,6 +671,24 @@ primary_freeze(struct guard *g)
 {
 	relay_suspend(g->p.relay, true);
 	comparator_freeze(g->p.comparator);
+}
+
+/*
+ * Before this side gives up: what its QEMU has read is with the standby already; what it has not, and what it was not let say, follows. The standby has, or will
+ * load, the state in which the latter was sent, so no copy would send it again before its retransmission time-outs.
+ */
+void
+primary_hand_over(struct guard *g)
+{
+	uint64_t epoch;
+	unsigned nic;
+	GBytes *frame;
+
+	g->env.frames_take_back(g->ctx);
+	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
+		pass_on_unsent(g, epoch, nic, frame);
+		g_bytes_unref(frame);
+	}
 }
 
 static void

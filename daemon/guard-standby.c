@@ -217,20 +217,27 @@ standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned
 	proxy_pump(g);
 }
 
+/* A frame of the primary's, for the guest or (UNSENT) from it. A stray has no epoch: the primary's guest has not got it. */
 static void
-inbound(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
 	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
-	uint64_t epoch = byte_reader_be64(&r);
+	bool stray = frame->type == PEER_STRAY;
+	uint64_t epoch = stray ? 0 : byte_reader_be64(&r);
 	uint16_t nic = byte_reader_be16(&r);
 	g_autoptr(GBytes) wire = NULL;
 
 	if (r.bad || nic >= g->config->n_nics || !wire_frame_valid(r.p, r.left)) {
-		guard_data_failed(g, now, "the primary sent an inbound frame of %u bytes that is none", frame->length);
+		guard_data_failed(g, now, "the primary sent %s of %u bytes that holds no frame", peer_type_name(frame->type), frame->length);
 		return;
 	}
 	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
-	standby_proxy_inbound(g->s.proxy, epoch, nic, wire);
+	if (stray)
+		standby_proxy_stray(g->s.proxy, nic, wire);
+	else if (frame->type == PEER_UNSENT)
+		standby_proxy_unsent(g->s.proxy, epoch, nic, wire);
+	else
+		standby_proxy_inbound(g->s.proxy, epoch, nic, wire);
 	proxy_pump(g);
 }
 
@@ -456,6 +463,10 @@ disk_mark(struct guard *g, uint64_t now, const struct peer_frame *frame)
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
+	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT) {
+		primarys_frame(g, now, frame, payload);	/* their time is just now: while this side decides, and after */
+		return;
+	}
 	if (g->s.going_live || g->failover.state == FAILOVER_DECIDING || g->failover.state == FAILOVER_YIELDED)
 		return;		/* the pair is being dissolved: nothing more is taken from the other side */
 	switch ((int)frame->type) {
@@ -470,7 +481,7 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		on_arm(g, now, frame);
 		break;
 	case PEER_INBOUND:
-		inbound(g, now, frame, payload);
+		primarys_frame(g, now, frame, payload);
 		return;
 	case PEER_TWIN_LEFT:
 		twin_left(g, now, frame);

@@ -229,8 +229,11 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		guard_persist(g);
 	if (actions & FAILOVER_ACT_CLAIM)
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
-	if (actions & FAILOVER_ACT_ABDICATE)
+	if (actions & FAILOVER_ACT_ABDICATE) {
+		if (guard_is_primary(g) && g->p.live)
+			primary_hand_over(g);
 		act_tell(g, PEER_ABDICATE);
+	}
 	if (actions & FAILOVER_ACT_TELL_GOODBYE)
 		act_tell(g, PEER_GOODBYE);
 	if (actions & FAILOVER_ACT_GO_SOLO)

@@ -192,7 +192,7 @@ note_end(struct comparator *c, struct flow *flow, const struct packet *p)
 }
 
 static void
-release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
+unhold(struct comparator *c, struct frame *f)
 {
 	g_queue_unlink(&c->held, &f->order);
 	c->held_bytes -= f->size;
@@ -202,6 +202,12 @@ release(struct comparator *c, struct frame *f, const struct release_evidence *ev
 		g_queue_unlink(&f->flow->held, &f->in_flow);
 		note_end(c, f->flow, &f->packet);
 	}
+}
+
+static void
+release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
+{
+	unhold(c, f);
 	output_gate_release(&c->gate, f, evidence);
 }
 
@@ -222,15 +228,21 @@ release_same(struct comparator *c, struct frame *f, struct release_evidence *evi
 
 /* Its place in the comparison goes; the position that the PVM has reached with it stays. */
 static void
+leave_comparison(struct frame *f)
+{
+	if (!f->flow || f->packet.class != PACKET_TCP)
+		return;
+	if (!f->compared)
+		tcp_absorb(&f->flow->tcp, &f->segment);
+	tcp_forget(&f->flow->tcp, &f->segment);
+}
+
+static void
 release_committed(struct comparator *c, struct frame *f)
 {
 	const struct release_evidence evidence = { .reason = RELEASE_COMMITTED };
 
-	if (f->flow && f->packet.class == PACKET_TCP) {
-		if (!f->compared)
-			tcp_absorb(&f->flow->tcp, &f->segment);
-		tcp_forget(&f->flow->tcp, &f->segment);
-	}
+	leave_comparison(f);
 	release(c, f, &evidence);
 }
 
@@ -590,6 +602,30 @@ comparator_next_release(struct comparator *c, unsigned *nic)
 	if (!f)
 		return NULL;
 	GBytes *bytes = g_steal_pointer(&f->bytes);
+	*nic = f->nic;
+	frame_free(&c->pool, f);
+	return bytes;
+}
+
+/* Released frames first: they are the older ones. What the current epoch sent is in no checkpoint, so nobody may ever send it. */
+GBytes *
+comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic)
+{
+	struct frame *f = output_gate_next(&c->gate);
+	GBytes *bytes;
+
+	g_assert(c->frozen);
+	if (!f && c->held.head) {
+		f = c->held.head->data;
+		if (f->epoch >= c->epoch)
+			return NULL;
+		leave_comparison(f);
+		unhold(c, f);
+	}
+	if (!f)
+		return NULL;
+	bytes = g_steal_pointer(&f->bytes);
+	*epoch = f->epoch;
 	*nic = f->nic;
 	frame_free(&c->pool, f);
 	return bytes;

@@ -65,6 +65,9 @@ uint64_t comparator_deadline(const struct comparator *c);
 
 /* Output: the next frame to be written to f_rel of `nic`, in the order the PVM sent them per flow. The caller owns it. NULL when there is none. */
 GBytes *comparator_next_release(struct comparator *c, unsigned *nic);
+/* When this side gives up, frozen: frames of finished epochs that have not left. The other side may send those whose epoch's checkpoint it has loaded: no copy will
+ * send them again. The caller owns it; NULL when there are no more. */
+GBytes *comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic);
 /* Ids of SVM frames whose twins have left (the standby may forget them); the array is emptied by the call that returns it. NULL when there are none. */
 GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
 /* Why a checkpoint is wanted, once per epoch; reset by the call. */

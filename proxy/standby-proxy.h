@@ -36,6 +36,10 @@ typedef struct standby_proxy standby_proxy;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(standby_proxy, standby_proxy_free)
 
 void standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);	/* frame the PVM received in `epoch` */
+/* A frame that the PVM died without having read: the SVM gets it when it is the VM, and by then nobody else has. */
+void standby_proxy_stray(struct standby_proxy *p, unsigned nic, GBytes *frame);
+/* What the PVM sent in `epoch` and its side, which gives up, did not let go: to the LAN at the take-over if the state that takes over has sent it. */
+void standby_proxy_unsent(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);
 void standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame);			/* frame from f_cap */
 void standby_proxy_stopped(struct standby_proxy *p);			/* the SVM stands for a load; f_cap is drained: what comes from it now is of the epoch after the load */
 void standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch);	/* the SVM runs epoch + 1: older kept output is forgotten, older inbound dropped */

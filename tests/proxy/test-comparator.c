@@ -448,6 +448,48 @@ test_commits_that_are_none(void **state)
 }
 
 static void
+expect_unsent(struct comparator *c, uint64_t epoch, const char *want)
+{
+	uint64_t got;
+	unsigned nic;
+	g_autoptr(GBytes) frame = comparator_next_unsent(c, &got, &nic);
+	struct packet packet;
+
+	assert_non_null(frame);
+	packet_parse(&packet, frame);
+	assert_int_equal(got, epoch);
+	assert_int_equal(packet.payload_length, strlen(want));
+	assert_memory_equal(packet.payload, want, strlen(want));
+}
+
+/* A side that gives up hands over what is free to leave and what a checkpoint may have behind it, and nothing of the epoch that nobody will ever finish. */
+static void
+test_unsent(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+	uint64_t epoch;
+	unsigned nic;
+
+	p(c, udp_frame(1, "committed"));
+	p(c, tcp_frame(&(struct seg){ .seq = 100, .ack = 1, .flags = PACKET_TCP_ACK, .text = "stream" }));
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "finished"));
+	p(c, tcp_frame(&(struct seg){ .seq = 106, .ack = 1, .flags = PACKET_TCP_ACK, .text = "more" }));
+	comparator_boundary(c, 0, 2);
+	p(c, udp_frame(1, "open"));
+	comparator_committed(c, 0, 1);
+	comparator_freeze(c);
+	expect_unsent(c, 1, "committed");
+	expect_unsent(c, 1, "stream");
+	expect_unsent(c, 2, "finished");
+	expect_unsent(c, 2, "more");
+	assert_null(comparator_next_unsent(c, &epoch, &nic));
+	assert_int_equal(stats(c).held_frames, 1);
+	comparator_committed(c, 0, 2);	/* late: the flows are whole all the same, and an open epoch is none that a commit ends */
+	assert_null(comparator_next_release(c, &nic));
+}
+
+static void
 test_freeze_and_unprotect(void **state)
 {
 	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
@@ -929,6 +971,7 @@ main(void)
 		cmocka_unit_test(test_commit_and_acks),
 		cmocka_unit_test(test_commits_that_are_none),
 		cmocka_unit_test(test_freeze_and_unprotect),
+		cmocka_unit_test(test_unsent),
 		cmocka_unit_test(test_secondary_limit),
 		cmocka_unit_test(test_flow_limit),
 		cmocka_unit_test(test_ended_connections_make_room),

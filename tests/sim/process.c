@@ -643,11 +643,18 @@ env_op_start(void *ctx, enum guard_op op)
 	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
 }
 
+/* A frame that QEMU is given is on the LAN at once here, and what the LAN brings is with QEMU: nothing lies between. */
+static void
+env_take_back(void *ctx)
+{
+}
+
 static const struct guard_env env = {
 	.peer_send = env_peer_send,
 	.peer_queued = env_peer_queued,
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
+	.frames_take_back = env_take_back,
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,
