@@ -6,6 +6,7 @@
 #pragma once
 
 #include "policy/failover.h"
+#include "policy/mode.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -45,6 +46,7 @@ struct guard_config {
 	/* standby */
 	char *listen_address;	/* NULL: all */
 	char *qmp_path;		/* the standby QEMU's second monitor */
+	enum mode mode;		/* setting */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;

@@ -108,6 +108,48 @@ filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **e
 	return theirs;
 }
 
+/* -- what must not be injected now ----------------------------------------------------------------------------------------- */
+
+struct held_injection {
+	unsigned nic;
+	GBytes *frame;
+};
+
+static void
+held_injection_free(gpointer data)
+{
+	struct held_injection *h = data;
+
+	g_bytes_unref(h->frame);
+	g_free(h);
+}
+
+static void
+hold_injection(struct guard_io *io, unsigned nic, GBytes *frame)
+{
+	struct held_injection *h;
+
+	if (g_queue_get_length(&io->held_injections) >= GUARD_HELD_INJECTIONS_MAX) {
+		io->frames_dropped++;
+		return;
+	}
+	h = g_new(struct held_injection, 1);
+	*h = (struct held_injection){ nic, g_bytes_ref(frame) };
+	g_queue_push_tail(&io->held_injections, h);
+}
+
+/* While the guest stands, filter-rewriter keeps TCP packets to itself, and lets them go only behind the next one (net/filter-rewriter.c, its incoming_queue):
+ * a request would lie there until its client sends it again. */
+void
+filters_hold_injection(struct guard_io *io, bool held)
+{
+	io->injection_held = held;
+	for (struct held_injection *h; !held && (h = g_queue_pop_head(&io->held_injections));) {
+		filters_env_write(io, GUARD_PORT_INJ, h->nic, h->frame);
+		held_injection_free(h);
+	}
+}
+
 /* -- what QEMU has not read --------------------------------------------------------------------------------------------------
  *
  * A frame that is written to rel has left only when QEMU has read it, and a QEMU that is killed reads nothing for the 10 ms and more that the kernel needs to
@@ -183,6 +225,7 @@ filters_env_take_back(void *ctx)
 void
 filters_close(struct guard_io *io)
 {
+	g_queue_clear_full(&io->held_injections, held_injection_free);
 	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
 		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
 			struct port_io *p = &io->ports[port][nic];
@@ -204,6 +247,10 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 
 	if (!s || fd_stream_queued(s) > GUARD_FRAME_QUEUE_MAX) {
 		io->frames_dropped++;
+		return;
+	}
+	if (port == GUARD_PORT_INJ && io->injection_held) {
+		hold_injection(io, nic, frame);
 		return;
 	}
 	fd_stream_write(s, frame);

@@ -15,6 +15,7 @@
 #define GUARD_EVENTS_KEPT 1000
 #define GUARD_SUBSCRIBERS_MAX 16
 #define GUARD_FRAME_QUEUE_MAX (64u << 20)	/* bytes QEMU has not read from rel/inj; beyond it frames are dropped and counted */
+#define GUARD_HELD_INJECTIONS_MAX 4096	/* frames; beyond it they are dropped and counted */
 #define GUARD_QMP_TIMEOUT_MS 10000
 #define GUARD_CLAIM_TIMEOUT_MS 3000
 #define GUARD_PERSIST_WAIT_MS 100	/* less than any suspicion time that makes sense: a dead disk must not look like a dead guard */
@@ -77,6 +78,8 @@ struct guard_io {
 	bool dead;		/* QEMU is gone for sure */
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
+	bool injection_held;	/* standby: the SVM stands for a moment by our own doing */
+	GQueue held_injections;	/* of struct held_injection */
 	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
 	guint taps_timer;
 
@@ -116,6 +119,7 @@ void filters_close(struct guard_io *io);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
 void filters_env_take_back(void *ctx);
+void filters_hold_injection(struct guard_io *io, bool held);
 int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);
 void migration_env_write(void *ctx, GBytes *bytes);

@@ -498,6 +498,20 @@ op_standby_attach(struct guard_io *io)
 	query(io, "query-kvm", on_kvm);
 }
 
+/* -- standby: passive mode ------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_standing(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_STANDBY_PAUSE, error);
+}
+
+static void
+op_standby_pause(struct guard_io *io)
+{
+	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_standing, io);
+}
+
 /* -- standby: before a load ------------------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -527,20 +541,36 @@ on_live(struct qmp_plan *plan, const GError *error, gpointer user_data)
 }
 
 static void
-op_standby_live(struct guard_io *io)
+leave_colo(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("go-live");
 
-	disks_close(io);
 	if (io->config->n_disks)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
-	/* Nothing is loaded any more. Before the overlays' commit begins, which would make the stop that this is wait. */
-	if (io->tcg)
-		qmp_plan_append(plan, qmp_recipe_drop_translations());
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	run(io, plan, on_live);
+}
+
+static void
+on_fresh(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	filters_hold_injection(user_data, false);
+	leave_colo(user_data);
+}
+
+/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait. */
+static void
+op_standby_live(struct guard_io *io)
+{
+	disks_close(io);
+	if (!io->tcg) {
+		leave_colo(io);
+		return;
+	}
+	filters_hold_injection(io, true);
+	run(io, qmp_recipe_drop_translations(), on_fresh);
 }
 
 static void
@@ -651,6 +681,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_SUSPEND] = op_suspend,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
+		[GUARD_OP_STANDBY_PAUSE] = op_standby_pause,
 		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,

@@ -33,6 +33,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_SUSPEND] = "suspend",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
+		[GUARD_OP_STANDBY_PAUSE] = "standby-pause",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
@@ -449,6 +450,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_SUSPEND:
 		primary_suspend_done(g, now, error);
 		return;
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
 	case GUARD_OP_DETACH:

@@ -31,6 +31,7 @@ enum guard_op {
 	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
 	/* standby */
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
+	GUARD_OP_STANDBY_PAUSE,		/* passive mode, after a load: the copy stands */
 	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
 	GUARD_OP_STANDBY_LIVE,		/* drop stale translations, leave COLO, remove the isolating filters: the SVM is the VM */
 	GUARD_OP_STANDBY_OPEN,		/* announce, again and again for a while */
@@ -70,6 +71,7 @@ void guard_free(struct guard *g);
 void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
+void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */

@@ -37,6 +37,8 @@
 #include "proxy/compare-udp.h"
 #include "proxy/flow-table.h"
 #include "proxy/frame.h"
+#include "proxy/sequence.h"
+#include "proxy/tcp-timestamp.h"
 
 struct comparator {
 	struct comparator_limits limits;
@@ -55,7 +57,8 @@ struct comparator {
 	struct flow_patterns patterns;
 	GQueue keeping;			/* flows that keep SVM frames */
 	size_t secondary_bytes;		/* kept and early */
-	uint64_t blind_until;		/* early frames up to this epoch were lost: nothing is compared */
+	bool passive;
+	uint64_t blind_until;		/* passive, or early frames up to this epoch were lost: nothing is compared */
 	uint64_t refused_until;		/* newest epoch of a frame that is held without a flow */
 
 	bool asked;			/* in the PVM's current epoch */
@@ -136,7 +139,7 @@ hold_deadline(const struct comparator *c)
 {
 	const struct frame *f = c->held.head ? c->held.head->data : NULL;
 
-	if (!f || !comparing(c) || c->asked || f->epoch != c->epoch)
+	if (!f || !comparing(c) || c->asked || c->passive || f->epoch != c->epoch)
 		return UINT64_MAX;
 	if (!c->svm_runs || c->svm_epoch != f->epoch)
 		return later(f->time, c->limits.absent_ns);
@@ -264,6 +267,16 @@ release(struct comparator *c, struct frame *f, const struct release_evidence *ev
 	output_gate_release(&c->gate, f, evidence);
 }
 
+/* A client must not see a later time than the copy that may take over will tell it (tcp-timestamp.c). The frame is ours alone from here on. */
+static void
+set_clock_back(const struct flow *flow, const struct frame *f)
+{
+	uint32_t clock;
+
+	if (flow->svm_clock_known && tcp_timestamp(&f->packet, &clock) && seq_after(clock, flow->svm_clock) > 0)
+		tcp_timestamp_set(&f->packet, flow->svm_clock);
+}
+
 static void
 release_same(struct comparator *c, struct frame *f, struct release_evidence *evidence)
 {
@@ -271,6 +284,7 @@ release_same(struct comparator *c, struct frame *f, struct release_evidence *evi
 
 	evidence->epoch = compared_epoch(c);
 	if (f->packet.class == PACKET_TCP) {
+		set_clock_back(flow, f);
 		tcp_released(&flow->tcp, &f->segment);
 		tcp_forget(&flow->tcp, &f->segment);
 	} else {
@@ -326,6 +340,7 @@ sync_epoch(struct comparator *c, struct flow *flow)
 		return;
 	g_assert(flow->kept.length == 0);
 	flow->epoch = epoch;
+	flow->svm_clock_known = false;
 	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || epoch <= MAX(flow->blind_until, c->blind_until);
 	if (flow->key.class == PACKET_TCP)
 		tcp_boundary(&flow->tcp);
@@ -500,6 +515,7 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 		secondary_free(c, f);
 		return;
 	}
+	flow->svm_clock_known |= tcp_timestamp(&f->packet, &flow->svm_clock);
 	charge(c, f, f->size);
 	keep(c, flow, f);
 	if (c->secondary_bytes > c->limits.max_secondary_bytes)
@@ -704,9 +720,20 @@ comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch)
 {
 	g_assert(!c->gate.protecting || epoch >= c->epoch);
 	c->epoch = epoch + 1;
+	if (c->passive)
+		c->blind_until = c->epoch;
 	c->held_bytes_now = 0;
 	c->asked = false;
 	c->want = COMPARATOR_WANT_NONE;
+}
+
+void
+comparator_set_passive(struct comparator *c, bool passive)
+{
+	g_assert(!c->held.tail || ((struct frame *)c->held.tail->data)->epoch < c->epoch);
+	c->passive = passive;
+	if (passive)
+		c->blind_until = MAX(c->blind_until, c->epoch);
 }
 
 void

@@ -75,6 +75,9 @@ void comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, 
 void comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *frame);
 /* The PVM stopped and its filter sockets are drained: epoch n is over, later PVM frames are of epoch n + 1. */
 void comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch);
+/* Passive: from the current epoch on, which must have no frame yet (call it right after comparator_boundary()), frames leave by commit only and nothing is asked for
+ * but by their amount. Off: from the current epoch on they are compared again. So an epoch is wholly the one or the other. */
+void comparator_set_passive(struct comparator *c, bool passive);
 /* An epoch that is not over, or that was committed before, is not a commit of anything: ignored. */
 void comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch);
 /* The SVM runs epoch + 1 / has been stopped for a load (hold clocks rest). */

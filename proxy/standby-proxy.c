@@ -43,6 +43,7 @@ struct standby_proxy {
 	struct standby_proxy_limits limits;
 	uint64_t epoch;			/* that the SVM runs, or ran before it stopped for the load */
 	bool running, taken_over;
+	bool passive, passive_wanted;	/* now; from the next load on */
 	uint64_t last_id, dropped;
 	GQueue waiting, kept, unsent;	/* of struct entry, in the order they came */
 	size_t waiting_bytes, kept_bytes, unsent_bytes;
@@ -142,7 +143,7 @@ standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBy
 	if (p->taken_over || epoch < p->epoch)
 		return;	/* it hears the LAN itself now / it is in the loaded state */
 	struct entry *e = entry_new(0, epoch, nic, frame);
-	if (!p->running || epoch > p->epoch) {
+	if (!p->running || p->passive || epoch > p->epoch) {
 		wait_for_load(p, e);
 		return;
 	}
@@ -211,7 +212,7 @@ standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame)
 		entry_free(e);
 		return;
 	}
-	if (p->running)
+	if (p->running && !p->passive)
 		act(p, STANDBY_PROXY_TO_PEER, e);
 	keep(p, e);
 }
@@ -230,7 +231,7 @@ inject_due(struct standby_proxy *p)
 		struct entry *e = l->data;
 
 		next = l->next;
-		if (e->epoch > p->epoch)
+		if (e->epoch > p->epoch || (e->epoch == p->epoch && p->passive))
 			continue;
 		if (e->epoch == p->epoch)
 			act(p, STANDBY_PROXY_INJECT, e);
@@ -250,7 +251,8 @@ renew_kept(struct standby_proxy *p)
 		if (e->epoch != EPOCH_OF_NEXT_LOAD)
 			continue;
 		e->epoch = p->epoch;
-		act(p, STANDBY_PROXY_TO_PEER, e);
+		if (!p->passive)
+			act(p, STANDBY_PROXY_TO_PEER, e);
 	}
 }
 
@@ -261,8 +263,27 @@ standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch)
 		return;
 	p->epoch = epoch + 1;
 	p->running = true;
+	p->passive = p->passive_wanted;
 	renew_kept(p);
 	inject_due(p);
+}
+
+void
+standby_proxy_set_passive(struct standby_proxy *p, bool passive)
+{
+	p->passive_wanted = passive;
+}
+
+void
+standby_proxy_committed(struct standby_proxy *p, uint64_t epoch)
+{
+	for (GList *l = p->waiting.head, *next; l && !p->taken_over; l = next) {
+		struct entry *e = l->data;
+
+		next = l->next;
+		if (e->epoch <= epoch)
+			unwait(p, e);
+	}
 }
 
 void
