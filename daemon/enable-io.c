@@ -35,6 +35,7 @@
 
 typedef struct attempt {
 	struct host *host;
+	enum mode mode;
 	const char *peer;		/* as the caller named it */
 	struct job *job;
 	virConnectPtr conn;
@@ -374,7 +375,6 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 	c->max_checkpoint_bytes = config->max_checkpoint_bytes;
 	c->max_disk_bytes = config->max_disk_bytes;
 	c->tcg_flush_load = config->tcg_flush_load;
-	mode_from_name(config->mode, &c->mode);	/* ftd_config_parse() has checked it */
 }
 
 static struct guard_config *
@@ -394,6 +394,7 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->peer_address = g_strdup(address);
 	c->peer_port = port;
 	fill_settings(c, a->host->config);
+	c->mode = a->mode;
 	fill_disks(c, a);
 	fill_nics(c, a);
 	return c;
@@ -480,12 +481,16 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 }
 
 struct json_object *
-enable_domain(struct host *h, const char *domain, const char *peer, struct job *job, GError **error)
+enable_domain(struct host *h, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
 	g_autoptr(GPtrArray) findings = findings_new();
 	g_autoptr(pair_record) record = NULL;
 
+	if (!mode_from_name(mode ? mode : h->config->mode, &a.mode)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not a mode: auto, colo or passive", mode);
+		return NULL;
+	}
 	if (!look(&a, domain, error))
 		return NULL;
 	report(&a, "check");

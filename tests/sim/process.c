@@ -687,6 +687,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->generation = generation;
 	c->n_nics = c->n_disks = 1;
 	c->max_epoch_ms = w->max_epoch_ms;
+	c->mode = (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[w->max_epoch_ms % 3];	/* drawn by what is drawn already: seeds keep their stories */
 	c->compare_timeout_ms = w->compare_ms;
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
