@@ -52,7 +52,7 @@ ftd_config_new(void)
 	c->run_dir = g_strdup("/run/ftd");
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
-	c->mode = g_strdup("colo");
+	c->mode = g_strdup("auto");
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;

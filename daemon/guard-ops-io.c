@@ -537,6 +537,7 @@ on_live(struct qmp_plan *plan, const GError *error, gpointer user_data)
 	struct guard_io *io = user_data;
 
 	migration_close(io);
+	filters_hold_injection(io, false);
 	op_done(io, GUARD_OP_STANDBY_LIVE, error);
 }
 
@@ -556,21 +557,20 @@ leave_colo(struct guard_io *io)
 static void
 on_fresh(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
-	filters_hold_injection(user_data, false);
 	leave_colo(user_data);
 }
 
-/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait. */
+/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait.
+ * x-colo-lost-heartbeat stops the guest for a moment too (migration/colo.c, colo_do_failover()). */
 static void
 op_standby_live(struct guard_io *io)
 {
 	disks_close(io);
-	if (!io->tcg) {
-		leave_colo(io);
-		return;
-	}
 	filters_hold_injection(io, true);
-	run(io, qmp_recipe_drop_translations(), on_fresh);
+	if (io->tcg)
+		run(io, qmp_recipe_drop_translations(), on_fresh);
+	else
+		leave_colo(io);
 }
 
 static void
