@@ -9,6 +9,10 @@ fresh
 bridge=$(lan ip -o -4 addr show to 10.99.0.1 | awk '{ print $2 }')
 lan ip addr replace 10.99.1.1/24 dev "$bridge" || die "an address in the second NIC's network"
 
+for address in fd99::a 10.99.1.10; do
+	"$LAB" client wait --guest "$address" --duration 20 || die "the guest does not answer at $address"
+done
+
 client l ledger
 client echo6 echo --guest fd99::a
 client http http --path /100k
