@@ -58,7 +58,8 @@ struct comparator {
 	GQueue keeping;			/* flows that keep SVM frames */
 	size_t secondary_bytes;		/* kept and early */
 	bool passive;
-	uint64_t blind_until;		/* passive, or early frames up to this epoch were lost: nothing is compared */
+	uint64_t passive_from, passive_until;	/* the epochs that are passive now, the last one that was */
+	uint64_t blind_until;		/* early frames up to this epoch were lost: nothing is compared */
 	uint64_t refused_until;		/* newest epoch of a frame that is held without a flow */
 
 	bool asked;			/* in the PVM's current epoch */
@@ -112,6 +113,15 @@ comparator_set_patterns(struct comparator *c, const struct flow_patterns *patter
 {
 	g_assert(!c->gate.protecting);
 	c->patterns = *patterns;
+}
+
+/* Nothing of this epoch is compared: it is a passive one, or not all of its frames are where they would be compared. */
+static bool
+is_blind(const struct comparator *c, const struct flow *flow, uint64_t epoch)
+{
+	if (epoch <= c->passive_until || (c->passive && epoch >= c->passive_from))
+		return true;
+	return epoch <= MAX(flow->blind_until, c->blind_until);
 }
 
 /* -- asking ---------------------------------------------------------------------------------------------------------------------------- */
@@ -302,7 +312,7 @@ cause_of(const struct comparator *c, const struct frame *f)
 		return COMMIT_NEVER_COMPARE;
 	if (!f->compared)
 		return COMMIT_NOT_COMPARED;
-	if (f->epoch <= MAX(f->flow->blind_until, c->blind_until))
+	if (is_blind(c, f->flow, f->epoch))
 		return COMMIT_NO_ROOM;
 	return f->flow->differs ? COMMIT_DIFFERS : COMMIT_WAITED;
 }
@@ -341,7 +351,7 @@ sync_epoch(struct comparator *c, struct flow *flow)
 	g_assert(flow->kept.length == 0);
 	flow->epoch = epoch;
 	flow->svm_clock_known = false;
-	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || epoch <= MAX(flow->blind_until, c->blind_until);
+	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || is_blind(c, flow, epoch);
 	if (flow->key.class == PACKET_TCP)
 		tcp_boundary(&flow->tcp);
 }
@@ -679,6 +689,8 @@ comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch)
 	c->frozen = c->asked = false;
 	c->want = COMPARATOR_WANT_NONE;
 	c->blind_until = c->refused_until = 0;
+	c->passive = false;
+	c->passive_until = 0;
 }
 
 static void
@@ -720,8 +732,6 @@ comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch)
 {
 	g_assert(!c->gate.protecting || epoch >= c->epoch);
 	c->epoch = epoch + 1;
-	if (c->passive)
-		c->blind_until = c->epoch;
 	c->held_bytes_now = 0;
 	c->asked = false;
 	c->want = COMPARATOR_WANT_NONE;
@@ -731,9 +741,11 @@ void
 comparator_set_passive(struct comparator *c, bool passive)
 {
 	g_assert(!c->held.tail || ((struct frame *)c->held.tail->data)->epoch < c->epoch);
+	if (passive && !c->passive)
+		c->passive_from = c->epoch;
+	if (!passive && c->passive)
+		c->passive_until = c->epoch - 1;
 	c->passive = passive;
-	if (passive)
-		c->blind_until = MAX(c->blind_until, c->epoch);
 }
 
 void

@@ -165,6 +165,48 @@ test_take_over_while_stopped(void **state)
 	expect(p, "lan y");
 }
 
+/* It stands: what it receives waits for the load that has it in its state, or for the take-over, and nobody compares what it says between load and stop. */
+static void
+test_passive(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_set_passive(p, true);
+	in(p, 1, "until the load as before");
+	out(p, "x");
+	expect(p, "inject until the load as before; peer 1@1 x");
+	in(p, 2, "a");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 1);
+	in(p, 2, "b");
+	in(p, 3, "c");
+	out(p, "y");
+	expect(p, "");
+	standby_proxy_committed(p, 2);	/* a and b are in the state that will be loaded */
+	standby_proxy_set_passive(p, false);
+	in(p, 3, "d");
+	expect(p, "");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 2);
+	expect(p, "inject c; inject d");
+	out(p, "z");
+	expect(p, "peer 3@3 z");
+}
+
+static void
+test_take_over_in_passive_mode(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_set_passive(p, true);
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 4);
+	in(p, 5, "a");
+	out(p, "y");
+	standby_proxy_take_over(p);
+	expect(p, "lan y; inject a");
+}
+
 static GBytes *
 ethernet(uint8_t first)
 {
@@ -313,6 +355,8 @@ main(void)
 		cmocka_unit_test(test_load_forgets_output),
 		cmocka_unit_test(test_output_before_loaded_is_of_the_new_epoch),
 		cmocka_unit_test(test_take_over_while_stopped),
+		cmocka_unit_test(test_passive),
+		cmocka_unit_test(test_take_over_in_passive_mode),
 		cmocka_unit_test(test_strays_wait_for_the_take_over),
 		cmocka_unit_test(test_strays_after_the_take_over),
 		cmocka_unit_test(test_what_the_primary_could_not_send),
