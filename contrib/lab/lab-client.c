@@ -581,7 +581,7 @@ run_kind(const struct options *opt, const struct kind *kind)
 
 /* -- udp: datagrams may be lost, and then the next one is sent; those that are answered must come once, in order, and whole -- */
 
-#define UDP_PATIENCE (50 * MS)
+#define UDP_PATIENCE (300 * MS)	/* one at a time: what comes later than that is lost for whoever asked */
 
 struct udp_count {
 	uint64_t sent, answered, doubled, out_of_order, wrong, last;
