@@ -18,6 +18,7 @@ int ftctl_enable(struct ftctl *f, int argc, char **argv);
 int ftctl_status(struct ftctl *f, int argc, char **argv);
 int ftctl_disable(struct ftctl *f, int argc, char **argv);
 int ftctl_forget(struct ftctl *f, int argc, char **argv);
+int ftctl_set(struct ftctl *f, int argc, char **argv);
 int ftctl_failover(struct ftctl *f, int argc, char **argv);
 int ftctl_events(struct ftctl *f, int argc, char **argv);
 

@@ -150,6 +150,27 @@ call_failover(struct varlink_request *r, struct json_object *parameters, gpointe
 }
 
 static void
+call_set_mode(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	const char *name = json_object_get_string(json_object_object_get(parameters, "mode"));
+	g_autoptr(GError) error = NULL;
+	enum mode mode;
+
+	if (!name || !mode_from_name(name, &mode))
+		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not auto, colo or passive", name ? name : "");
+	else if (io->config->role != FAILOVER_PRIMARY)
+		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the mode is set on the primary's host, %s", io->config->peer);
+	if (error) {
+		varlink_request_fail(r, error);
+		return;
+	}
+	guard_set_mode(io->guard, guard_io_now(), mode);
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
 call_guest_ended(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -295,6 +316,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "Start", call_start, true },
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
+		{ "SetMode", call_set_mode, true },
 		{ "GuestEnded", call_guest_ended, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },

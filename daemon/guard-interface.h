@@ -23,6 +23,9 @@
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
 "\n" \
+"# Primary: auto, colo or passive, from the next epoch on.\n" \
+"method SetMode(mode: string) -> ()\n" \
+"\n" \
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \
 "\n" \

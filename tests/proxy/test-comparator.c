@@ -2,6 +2,7 @@
 #include "tests/proxy/cmocka-setup.h"
 
 #include "proxy/comparator.h"
+#include "proxy/tcp-timestamp.h"
 #include "tests/proxy/frame-builder.h"
 
 #define MS 1000000ull
@@ -445,6 +446,118 @@ test_commits_that_are_none(void **state)
 	comparator_committed(c, 0, 3);
 	comparator_committed(c, 0, 3);
 	expect(c, "a");
+}
+
+/* By commit only, and nobody is asked for; a boundary ends it as it began it. */
+static void
+test_passive(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	s(c, 1, udp_frame(1, "a"));
+	expect(c, "a");
+	comparator_boundary(c, 0, 1);
+	comparator_set_passive(c, true);
+	p(c, udp_frame(1, "b"));
+	p(c, TCP(.seq = 100, .ack = 1, .flags = PACKET_TCP_ACK, .text = "s"));
+	comparator_committed(c, 0, 1);
+	s(c, 2, udp_frame(1, "b"));
+	s(c, 2, udp_frame(2, "difference"));
+	p(c, udp_frame(2, "Difference"));
+	expect(c, "");
+	comparator_tick(c, 10 * SECOND);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_boundary(c, 0, 2);
+	p(c, udp_frame(1, "c"));		/* still passive */
+	comparator_committed(c, 0, 2);
+	expect(c, "b s Difference");
+	s(c, 3, udp_frame(1, "c"));
+	expect(c, "");
+	comparator_boundary(c, 0, 3);
+	comparator_set_passive(c, false);
+	comparator_committed(c, 0, 3);
+	expect(c, "c");
+	p(c, udp_frame(1, "d"));
+	s(c, 4, udp_frame(1, "d"));
+	expect(c, "d");
+}
+
+/* What leaves by comparison has the copy's time if that is behind, what leaves by commit its own. */
+static void
+expect_clock(struct comparator *c, uint32_t want)
+{
+	unsigned nic;
+	uint32_t clock;
+	g_autoptr(GBytes) frame = comparator_next_release(c, &nic);
+	struct packet packet;
+
+	assert_non_null(frame);
+	packet_parse(&packet, frame);
+	assert_true(tcp_timestamp(&packet, &clock));
+	assert_int_equal(clock, want);
+}
+
+#define AT_TIME(n, from, content) \
+	TCP(.seq = from, .ack = 1, .flags = PACKET_TCP_ACK, .text = content, .options = "\1\1\10\12\0\0\0" n "\0\0\0\1", .options_length = 12)
+
+static void
+test_clock_of_the_twin(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, AT_TIME("\11", 100, "a"));
+	s(c, 1, AT_TIME("\5", 100, "a"));
+	expect_clock(c, 5);
+	p(c, AT_TIME("\12", 101, "b"));
+	s(c, 1, AT_TIME("\20", 101, "b"));
+	expect_clock(c, 10);
+	p(c, AT_TIME("\13", 102, "c"));
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect_clock(c, 11);
+}
+
+static void
+expect_unsent(struct comparator *c, uint64_t epoch, const char *want)
+{
+	uint64_t got;
+	unsigned nic;
+	g_autoptr(GBytes) frame = comparator_next_unsent(c, &got, &nic);
+	struct packet packet;
+
+	assert_non_null(frame);
+	packet_parse(&packet, frame);
+	assert_int_equal(got, epoch);
+	assert_int_equal(packet.payload_length, strlen(want));
+	assert_memory_equal(packet.payload, want, strlen(want));
+}
+
+/* A side that gives up hands over what is free to leave and what a checkpoint may have behind it, and nothing of the epoch that nobody will ever finish. */
+static void
+test_unsent(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+	uint64_t epoch;
+	unsigned nic;
+
+	p(c, udp_frame(1, "committed"));
+	p(c, tcp_frame(&(struct seg){ .seq = 100, .ack = 1, .flags = PACKET_TCP_ACK, .text = "stream" }));
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "finished"));
+	p(c, tcp_frame(&(struct seg){ .seq = 106, .ack = 1, .flags = PACKET_TCP_ACK, .text = "more" }));
+	comparator_boundary(c, 0, 2);
+	p(c, udp_frame(1, "open"));
+	comparator_committed(c, 0, 1);
+	comparator_freeze(c);
+	expect_unsent(c, 1, "committed");
+	expect_unsent(c, 1, "stream");
+	expect_unsent(c, 2, "finished");
+	expect_unsent(c, 2, "more");
+	assert_null(comparator_next_unsent(c, &epoch, &nic));
+	assert_int_equal(stats(c).held_frames, 1);
+	comparator_committed(c, 0, 2);	/* late: the flows are whole all the same, and an open epoch is none that a commit ends */
+	assert_null(comparator_next_release(c, &nic));
 }
 
 static void
@@ -1178,6 +1291,9 @@ main(void)
 		cmocka_unit_test(test_commit_and_acks),
 		cmocka_unit_test(test_commits_that_are_none),
 		cmocka_unit_test(test_freeze_and_unprotect),
+		cmocka_unit_test(test_unsent),
+		cmocka_unit_test(test_passive),
+		cmocka_unit_test(test_clock_of_the_twin),
 		cmocka_unit_test(test_secondary_limit),
 		cmocka_unit_test(test_flow_limit),
 		cmocka_unit_test(test_ended_connections_make_room),

@@ -3,7 +3,7 @@
 # Guests: disks, domain XML, start, removal.
 
 guest_options() {
-	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_DEVICES='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
+	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_DEVICES='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60 G_SECOND=''
 	G_NAME=${1:-}
 	[[ $G_NAME =~ ^[a-zA-Z0-9][a-zA-Z0-9._-]*$ ]] || die 'usage: lab guest NAME [OPTION...] (see lab --help)'
 	shift
@@ -15,6 +15,7 @@ guest_options() {
 		--vcpus) G_VCPUS=$2 ;;
 		--disk) G_DISKS+=("$2") ;;
 		--ip) G_IP=$2 ;;
+		--second-nic) G_SECOND=$2 ;;
 		--nic-xml-extra) G_NIC=$2 ;;
 		--devices-xml-extra) G_DEVICES=$2 ;;
 		--image) G_IMAGE=$2 ;;
@@ -143,7 +144,7 @@ guest_xml() {
 	cache=$(guest_cache_mode)
 	append="console=ttyS0 panic=-1 quiet tsc=unstable random.trust_cpu=1 ftd.ip=$G_IP ftd.ip6=$LAN_NET6:$(printf %x "$last")"
 	[ -z "$G_IMAGE" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
-	append+="${G_APPEND:+ $G_APPEND}"
+	append+="${G_SECOND:+ ftd.second-ip=$G_SECOND}${G_APPEND:+ $G_APPEND}"
 	cat <<-XML
 		<domain type='qemu'>
 		  <name>$G_NAME</name>
@@ -182,6 +183,16 @@ guest_xml() {
 		      <driver name='qemu'/>
 		      $G_NIC
 		    </interface>
+	XML
+	[ -z "$G_SECOND" ] || cat <<-XML
+		    <interface type='bridge'>
+		      <mac address='52:54:00:99:01:$(printf %02x "$last")'/>
+		      <source bridge='br0'/>
+		      <model type='virtio'/>
+		      <driver name='qemu'/>
+		    </interface>
+	XML
+	cat <<-XML
 		    <serial type='file'><source path='/var/log/libvirt/qemu/$G_NAME-serial.log' append='on'/></serial>
 		    <memballoon model='none'/>
 		    $G_DEVICES
