@@ -508,8 +508,10 @@ test_secondary_limit(void **state)
 	expect(c, "b");
 	/* early frames: beyond the limit their epoch is not compared, the one after it is */
 	comparator_boundary(c, 0, 2);
+	uint64_t unused = stats(c).secondary_unused;
 	for (int i = 0; i < 3; i++)
 		s(c, 3, udp_frame(1, "c"));
+	assert_int_equal(stats(c).secondary_unused, unused + 1);
 	p(c, udp_frame(1, "c"));
 	comparator_committed(c, 0, 2);
 	expect(c, "");
