@@ -616,13 +616,24 @@ test_bypass_without_room(void **state)
 	struct comparator_limits l = limits;
 
 	l.max_flows = 1;
+	l.flow_idle_ns = 10;
 	g_autoptr(comparator) c = comparator_with_pattern(&l, FLOW_BYPASS, "udp:1");
 	p(c, udp_frame(2, "x"));
+	s(c, 1, udp_frame(2, "x"));
 	p(c, udp_frame(1, "a"));
+	expect(c, "x");
+	/* there is room now, but the flow must not overtake its own frame */
+	p_at(c, 20, udp_frame(1, "b"));
 	expect(c, "");
 	comparator_boundary(c, 0, 1);
+	p_at(c, 20, udp_frame(1, "c"));
+	expect(c, "");
 	comparator_committed(c, 0, 1);
-	expect(c, "x a");
+	expect(c, "a b");
+	comparator_boundary(c, 0, 2);
+	comparator_committed(c, 0, 2);
+	p_at(c, 20, udp_frame(1, "d"));
+	expect(c, "c d");
 	assert_int_equal(stats(c).committed_by[COMMIT_NO_ROOM], 1);
 }
 
