@@ -19,6 +19,22 @@ inside(const struct packet *p, const uint8_t *at, size_t length)
 	g_assert(at >= p->ethernet && at + length <= p->ethernet + p->ethernet_length);
 }
 
+/* They are the payload, cut into pieces. */
+static void
+try_datagrams(const struct packet *p)
+{
+	const uint8_t *at = p->payload;
+	struct packet view;
+
+	for (unsigned i = 0; i < udp_datagrams(p); i++) {
+		const struct packet *d = udp_datagram(p, i, &view);
+		g_assert(d->payload == at && (d->payload_length > 0 || udp_datagrams(p) == 1));
+		g_assert(compare_udp(d, d) == VERDICT_SAME);
+		at += d->payload_length;
+	}
+	g_assert(at == p->payload + p->payload_length);
+}
+
 static void
 try_frame(GBytes *frame)
 {
@@ -29,14 +45,20 @@ try_frame(GBytes *frame)
 	flow_key_make(&key, 0, &p);
 	flow_key_hash(&key);
 	g_assert(compare_other(&p, &p) == VERDICT_SAME);
-	if (p.class == PACKET_OTHER)
+	if (p.address_length) {
+		inside(&p, p.source, p.address_length);
+		inside(&p, p.destination, p.address_length);
+	}
+	if (p.class >= PACKET_FRAGMENT)
 		return;
 	inside(&p, p.l4, p.l4_length);
 	inside(&p, p.payload, p.payload_length);
+	if (p.extensions)
+		inside(&p, p.extensions, p.extensions_length);
 	if (p.class == PACKET_TCP)
 		inside(&p, p.options, p.options_length);
 	else
-		g_assert(compare_udp(&p, &p) == VERDICT_SAME);
+		try_datagrams(&p);
 }
 
 /* Once as it is, and once with wire lengths that are right, so that the rest is reached. */
