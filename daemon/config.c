@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_SHOW };
 
 struct key {
 	const char *group, *name;
@@ -37,6 +37,7 @@ static const struct key keys[] = {
 	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
 	{ "guard", "disk-buffer-mib", KEY_MIB, AT(max_disk_bytes), 33, 65536 },
+	{ "guard", "show-differences", KEY_SHOW, AT(show_differences) },
 	{ "guard", "tcg-flush", KEY_TCG_FLUSH, AT(tcg_flush_load) },
 };
 
@@ -145,6 +146,8 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_choice(value, "live", "load", field, error);
 	case KEY_FOLLOW:
 		return set_choice(value, "failover", "follow", field, error);
+	case KEY_SHOW:
+		return set_choice(value, "no", "yes", field, error);
 	default:
 		g_assert_not_reached();
 	}
