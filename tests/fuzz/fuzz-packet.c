@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The view of a frame: whatever the bytes, every pointer is into them, and a frame is the same as itself. */
 #include "daemon/base/byte-reader.h"
+#include "proxy/announce.h"
 #include "proxy/compare-other.h"
 #include "proxy/compare-udp.h"
 #include "proxy/flow-key.h"
@@ -61,6 +62,20 @@ try_frame(GBytes *frame)
 		try_datagrams(&p);
 }
 
+/* What it teaches the announcer makes announcements that are frames. */
+static void
+try_announcer(GBytes *frame)
+{
+	struct announcer a = { 0 };
+	GBytes *said;
+
+	announcer_learn(&a, frame);
+	for (unsigned n = 0; (said = announcer_frame(&a, n)); n++) {
+		g_assert(wire_frame_valid(g_bytes_get_data(said, NULL), g_bytes_get_size(said)));
+		g_bytes_unref(said);
+	}
+}
+
 /* Once as it is, and once with wire lengths that are right, so that the rest is reached. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -76,5 +91,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(framed + WIRE_FRAME_HEADER, data, size);
 	g_autoptr(GBytes) frame = g_bytes_new(framed, WIRE_FRAME_HEADER + size);
 	try_frame(frame);
+	try_announcer(frame);
 	return 0;
 }
