@@ -14,7 +14,8 @@ ftctl_flows(struct ftctl *f, int argc, char **argv)
 	g_autofree char *text = NULL;
 	int status;
 
-	if (!ftctl_parse(f, "flows", "DOMAIN", "Shows what the domain sends, and how it was released: the flows with the most bytes first.", NULL, 1, 1, &argc, &argv, &status))
+	if (!ftctl_parse(f, "flows", "DOMAIN", "Shows what the domain sends, and how it was released: the flows with the most bytes first.",
+			 NULL, 1, 1, &argc, &argv, &status))
 		return status;
 	json_put_str(parameters, "domain", argv[1]);
 	reply = ftctl_call(f, "flows", argv[1], "Flows", parameters, TIMEOUT_S, NULL, NULL, &status);

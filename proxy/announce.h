@@ -22,8 +22,8 @@ struct announcer {
 };
 
 /*
- * A whole wire frame (wire-frame.h) that the guest sent. Group addresses and frames too short to have one teach nothing. An IP address is the guest's own when it
- * asks for a neighbour from it; what it answers, or forwards, may be for others.
+ * A whole wire frame (wire-frame.h) that the guest sent. Group addresses and frames too short to have one teach nothing. An IP address is the guest's
+ * own when it asks for a neighbour from it; what it answers, or forwards, may be for others.
  */
 void announcer_learn(struct announcer *a, GBytes *frame);
 /* The nth announcement as a wire frame; NULL when there are no more. */

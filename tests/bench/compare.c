@@ -228,7 +228,12 @@ run(struct run *r, const struct kind *k, double seconds)
 int
 main(int argc, char **argv)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { "only", required_argument, NULL, 'o' }, { "seconds", required_argument, NULL, 's' }, { 0 } };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ 0 },
+	};
 	double seconds = 2, small = 0, gbit = 0;
 	const char *only = NULL;
 	bool json = false;
