@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW };
 
 struct key {
 	const char *group, *name;
@@ -41,6 +41,7 @@ static const struct key keys[] = {
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
 	{ "guard", "disk-buffer-mib", KEY_MIB, AT(max_disk_bytes), 33, 65536 },
 	{ "guard", "mode", KEY_MODE, AT(mode) },
+	{ "guard", "show-differences", KEY_SHOW, AT(show_differences) },
 	{ "guard", "tcg-flush", KEY_TCG_FLUSH, AT(tcg_flush_load) },
 };
 
@@ -187,6 +188,8 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_mode(value, field, error);
 	case KEY_FOLLOW:
 		return set_choice(value, "failover", "follow", field, error);
+	case KEY_SHOW:
+		return set_choice(value, "no", "yes", field, error);
 	default:
 		g_assert_not_reached();
 	}

@@ -24,6 +24,7 @@ struct ftd_config {
 	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
 	char *mode;		/* "auto", "colo", "passive" */
 	bool tcg_flush_load;
+	bool show_differences;
 };
 
 struct ftd_config *ftd_config_new(void);	/* the defaults */

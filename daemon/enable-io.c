@@ -375,6 +375,7 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 	c->max_checkpoint_bytes = config->max_checkpoint_bytes;
 	c->max_disk_bytes = config->max_disk_bytes;
 	c->tcg_flush_load = config->tcg_flush_load;
+	c->show_differences = config->show_differences;
 }
 
 static struct guard_config *

@@ -32,6 +32,9 @@
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
 "\n" \
+"# What the domain sends and how it was released, on its primary's host: see ftctl(1), FLOWS, for the members.\n" \
+"method Flows(domain: string) -> (flows: []object)\n" \
+"\n" \
 "# The last events {time, domain, type, text, ...}, one reply each; with follow: and every one from now on. Needs more.\n" \
 "method Events(domain: ?string, follow: ?bool) -> (event: ?object)\n" \
 "\n" \

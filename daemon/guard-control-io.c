@@ -81,6 +81,14 @@ call_status(struct varlink_request *r, struct json_object *parameters, gpointer 
 }
 
 static void
+call_flows(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	varlink_request_finish(r, wrap("flows", guard_flows(io->guard)));
+}
+
+static void
 on_request_gone(struct varlink_request *r, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -313,6 +321,7 @@ control_init(struct guard_io *io, GError **error)
 {
 	static const struct varlink_method_entry methods[] = {
 		{ "Status", call_status, false },
+		{ "Flows", call_flows, false },
 		{ "Start", call_start, true },
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },

@@ -337,10 +337,13 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 static void
 announce(struct guard *g)
 {
+	GBytes *frame;
+
 	for (unsigned nic = 0; nic < g->config->n_nics; nic++) {
-		g_autoptr(GBytes) frame = announcer_frame(&g->s.announcers[nic]);
-		if (frame)
+		for (unsigned n = 0; (frame = announcer_frame(&g->s.announcers[nic], n)); n++) {
 			g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+			g_bytes_unref(frame);
+		}
 	}
 }
 

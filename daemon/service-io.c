@@ -258,9 +258,25 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+/* -- flows */
+
+static struct json_object *
+flows_of(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(pair_info) info = find_pair(h, domain, error);
+
+	if (!info)
+		return NULL;
+	if (info->record->role != FAILOVER_PRIMARY) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s has its standby here; what its primary sends is known on %s", info->record->domain, info->record->peer);
+		return NULL;
+	}
+	return guard_call(h, info->record->uuid, "Flows", false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+}
+
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
 
 struct work {
 	struct host *host;
@@ -302,6 +318,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return set_mode(w->host, w->domain, w->mode, error);
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
+	case DO_FLOWS:
+		return flows_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -400,6 +418,12 @@ static void
 on_status(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_STATUS, false, false);
+}
+
+static void
+on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_FLOWS, true, false);
 }
 
 /* -- Events */
@@ -656,7 +680,7 @@ service_uplink_lost(struct service *s)
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {

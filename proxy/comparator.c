@@ -624,11 +624,11 @@ hold(struct comparator *c, struct frame *f)
 	c->stats.held_peak_bytes = MAX(c->stats.held_peak_bytes, c->held_bytes);
 }
 
-/* Not past frames of its flow that were held while the peer was lost. */
+/* Not past frames of its flow that are held: since the peer was lost, or since there was no room for the flow. */
 static bool
-may_bypass(const struct comparator *c, const struct frame *f)
+may_bypass(const struct comparator *c, const struct flow *flow)
 {
-	return f->flow && f->flow->treatment == FLOW_BYPASS && comparing(c) && f->flow->held.length == 0;
+	return flow && flow->treatment == FLOW_BYPASS && comparing(c) && flow->held.length == 0 && flow->blind_until <= c->gate.committed;
 }
 
 void
@@ -644,7 +644,7 @@ comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GByte
 	f->time = now;
 	frame_parse(f);
 	f->flow = flow_of(c, now, f);
-	if (may_bypass(c, f)) {
+	if (may_bypass(c, f->flow)) {
 		count_release(c, f->flow, f, RELEASE_BYPASS);
 		output_gate_release(&c->gate, f, &bypass);
 		return;
