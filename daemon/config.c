@@ -32,6 +32,7 @@ static const struct key keys[] = {
 	{ "guard", "heartbeat-ms", KEY_UINT, AT(heartbeat_ms), 5, 1000 },
 	{ "guard", "suspect-ms", KEY_UINT, AT(suspect_ms), 20, 60000 },
 	{ "guard", "max-epoch-ms", KEY_UINT, AT(max_epoch_ms), 5, 60000 },
+	{ "guard", "target-latency-ms", KEY_UINT, AT(target_latency_ms), 1, 10000 },
 	{ "guard", "compare-timeout-ms", KEY_UINT, AT(compare_timeout_ms), 1, 10000 },
 	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
@@ -53,7 +54,8 @@ ftd_config_new(void)
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
-	c->max_epoch_ms = 1000;
+	c->max_epoch_ms = 10000;
+	c->target_latency_ms = 20;
 	c->compare_timeout_ms = 20;
 	c->max_held_bytes = 16u << 20;
 	c->max_checkpoint_bytes = 512u << 20;

@@ -18,7 +18,7 @@ struct ftd_config {
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
 	bool panic_follow, disk_error_follow;	/* false: fail over */
 	guint watchdog_ms;	/* 0: off */
-	guint heartbeat_ms, suspect_ms, max_epoch_ms, compare_timeout_ms;
+	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
 	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
 	bool tcg_flush_load;
 };

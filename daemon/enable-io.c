@@ -314,7 +314,8 @@ settings_of(const struct ftd_config *c)
 	struct json_object *s = json_object_new_object();
 
 	json_put_u64(json_put_u64(s, "heartbeat_ms", c->heartbeat_ms), "suspect_ms", c->suspect_ms);
-	json_put_u64(json_put_u64(s, "max_epoch_ms", c->max_epoch_ms), "compare_timeout_ms", c->compare_timeout_ms);
+	json_put_u64(json_put_u64(s, "max_epoch_ms", c->max_epoch_ms), "target_latency_ms", c->target_latency_ms);
+	json_put_u64(s, "compare_timeout_ms", c->compare_timeout_ms);
 	json_put_u64(json_put_u64(s, "max_held_bytes", c->max_held_bytes), "max_checkpoint_bytes", c->max_checkpoint_bytes);
 	return json_put_bool(json_put_u64(s, "max_disk_bytes", c->max_disk_bytes), "tcg_flush_load", c->tcg_flush_load);
 }
@@ -367,6 +368,7 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 	c->heartbeat_ms = config->heartbeat_ms;
 	c->suspect_ms = config->suspect_ms;
 	c->max_epoch_ms = config->max_epoch_ms;
+	c->target_latency_ms = config->target_latency_ms;
 	c->compare_timeout_ms = config->compare_timeout_ms;
 	c->max_held_bytes = config->max_held_bytes;
 	c->max_checkpoint_bytes = config->max_checkpoint_bytes;

@@ -50,6 +50,7 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, heartbeat_ms, KIND_UINT, NEEDED, 1, 10000),
 	FIELD(guard_config, suspect_ms, KIND_UINT, NEEDED, 2, 60000),
 	FIELD(guard_config, max_epoch_ms, KIND_UINT, NEEDED, 1, 60000),
+	FIELD(guard_config, target_latency_ms, KIND_UINT, NEEDED, 1, 60000),
 	FIELD(guard_config, compare_timeout_ms, KIND_UINT, NEEDED, 1, 60000),
 	FIELD(guard_config, max_held_bytes, KIND_U64, NEEDED, 128 * KIB, TIB),
 	FIELD(guard_config, max_checkpoint_bytes, KIND_U64, NEEDED, KIB * KIB, TIB),
@@ -92,7 +93,8 @@ guard_config_new(void)
 
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
-	c->max_epoch_ms = 1000;
+	c->max_epoch_ms = 10000;
+	c->target_latency_ms = 20;
 	c->compare_timeout_ms = 20;
 	c->max_held_bytes = 16 * KIB * KIB;
 	c->max_checkpoint_bytes = 512 * KIB * KIB;

@@ -2,6 +2,7 @@
 /* What guard.c, guard-primary.c, guard-standby.c and guard-status.c share. */
 #pragma once
 
+#include "checkpoint/epoch-length.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
 #include "daemon/base/byte-reader.h"
@@ -19,6 +20,7 @@
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
+#define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
 #define GUARD_STOPS_KEPT 256
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
@@ -27,6 +29,7 @@
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
@@ -59,7 +62,9 @@ struct guard_primary {
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
-	uint64_t last_epoch_ns, last_load_ns, last_stop_ns;
+	struct epoch_length epoch_length;
+	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
+	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
 	uint64_t sealed_at;		/* when the last checkpoint was sealed */
@@ -89,6 +94,8 @@ struct guard_standby {
 	bool going_live;		/* GO_SOLO was asked for */
 	bool live_started;		/* ... and GUARD_OP_STANDBY_LIVE is under way */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
+	bool refreshing;		/* GUARD_OP_STANDBY_REFRESH is under way, for load_wanted */
+	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */

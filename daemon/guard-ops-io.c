@@ -495,6 +495,23 @@ op_standby_attach(struct guard_io *io)
 	query(io, "query-kvm", on_kvm);
 }
 
+/* -- standby: before a load ------------------------------------------------------------------------------------------------------------------ */
+
+static void
+on_refreshed(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_STANDBY_REFRESH, error);
+}
+
+static void
+op_standby_refresh(struct guard_io *io)
+{
+	if (io->tcg)
+		run(io, qmp_recipe_drop_translations(), on_refreshed);
+	else
+		op_done(io, GUARD_OP_STANDBY_REFRESH, NULL);
+}
+
 /* -- standby: going live --------------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -630,6 +647,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_SUSPEND] = op_suspend,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
+		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,
 		[GUARD_OP_STOP_COPY] = op_stop_copy,

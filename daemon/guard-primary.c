@@ -36,6 +36,12 @@ primary_init(struct guard *g, uint64_t now)
 		.flow_idle_ns = 300 * 1000000000ull,
 	};
 
+	epoch_length_init(&g->p.epoch_length, &(struct epoch_length_limits){
+		.min_ns = GUARD_EPOCH_MIN_NS,
+		.max_ns = rl.max_epoch_ns,
+		.target_ns = c->target_latency_ms * 1000000ull,
+	});
+	rl.max_epoch_ns = epoch_length_ns(&g->p.epoch_length);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
 	g_queue_init(&g->p.disk_pending);
@@ -445,7 +451,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
-		g->p.last_epoch_ns = a->epoch_ns;
+		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .full = a->want == RELAY_WANT_EPOCH_LIMIT, .pause_ns = a->pause_ns };
 		g->p.wants[a->want]++;
 		break;
 	case RELAY_FAILED:
@@ -502,8 +508,10 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 		return;
 	}
 	g->p.committed = epoch;
-	if (g->p.sealed_at)
-		histogram_record(&g->p.commit_lag, now - g->p.sealed_at);
+	if (g->p.sealed_at) {
+		g->p.cost.commit_ns = now - g->p.sealed_at;
+		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
+	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);
 	if (g->p.boundary_held && g->p.boundary_held <= epoch)
@@ -567,7 +575,9 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 {
 	g->p.loaded = v[0];
 	g->p.last_load_ns = v[1];
-	g->p.last_stop_ns = v[2];
+	g->p.cost.stop_ns = v[2];
+	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
+	relay_set_max_epoch(g->p.relay, epoch_length_ns(&g->p.epoch_length));
 	histogram_record(&g->p.load, v[1]);
 	histogram_record(&g->p.svm_stop, v[2]);
 	comparator_loaded(g->p.comparator, now, v[0]);

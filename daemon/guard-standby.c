@@ -7,6 +7,11 @@
  * LOADED. Between the two nothing is written (QEMU empties the overlays then and aborts on a racing write). Writes of epoch 0 (the initial copy) are applied
  * as they come.
  *
+ * Stale translations. Without KVM a load does not make QEMU drop what it has translated of the code that the load replaces (migration/colo.c,
+ * colo_flush_ram_cache()), and a copy that runs old code resets itself sooner or later. While code rarely moves that hardly happens and the take-over drops them
+ * all; while the guest boots it happens with every load. So for a while after a reset, or always with tcg-flush=load, the copy is refreshed before REQUEST:
+ * after it QEMU would abort.
+ *
  * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, send the SVM's unsent output, leave COLO, open the
  * SVM's own path. The announcement and the output go out first: they need nothing but the grant, and a client is waiting.
  */
@@ -342,6 +347,23 @@ try_take_over(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
 }
 
+static bool
+wants_refresh(const struct guard *g, uint64_t now)
+{
+	return g->s.load_wanted && !g->s.refreshing && (g->config->tcg_flush_load || now < g->s.refresh_until);
+}
+
+/* The disks are where the load needs them. */
+static void
+load(struct guard *g, uint64_t now)
+{
+	uint64_t epoch = g->s.load_wanted;
+
+	g->s.load_wanted = 0;
+	g->s.refreshing = false;
+	standby_disk_applied(g->s.standby, now, epoch);
+}
+
 /* Moves what the cores have to say until they are quiet. */
 void
 standby_side_pump(struct guard *g, uint64_t now)
@@ -357,10 +379,13 @@ standby_side_pump(struct guard *g, uint64_t now)
 		}
 		disks_pump(g);
 		if (g->s.load_wanted && disk_queue_applied(g->s.disks, g->s.load_wanted)) {
-			uint64_t epoch = g->s.load_wanted;
-			g->s.load_wanted = 0;
-			standby_disk_applied(g->s.standby, now, epoch);
-			again = true;
+			if (wants_refresh(g, now)) {
+				g->s.refreshing = true;
+				g->env.op_start(g->ctx, GUARD_OP_STANDBY_REFRESH);
+			} else if (!g->s.refreshing) {
+				load(g, now);
+				again = true;
+			}
 		}
 	} while (again);
 	try_take_over(g, now);
@@ -517,6 +542,11 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 	switch ((int)op) {
 	case GUARD_OP_STANDBY_ATTACH:
 		guard_started(g, NULL);
+		break;
+	case GUARD_OP_STANDBY_REFRESH:
+		if (g->s.refreshing)
+			load(g, now);
+		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_OPEN);

@@ -33,6 +33,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_SUSPEND] = "suspend",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
+		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
 		[GUARD_OP_STANDBY_FINISH] = "standby-finish",
@@ -378,6 +379,7 @@ guard_copy_reset(struct guard *g, uint64_t now)
 		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
 	}
 	g->s.reset_in_load = standby_loading(g->s.standby);
+	g->s.refresh_until = now + GUARD_REFRESH_NS;
 	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 }
 
@@ -444,6 +446,8 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_SUSPEND:
 		primary_suspend_done(g, now, error);
 		return;
+	case GUARD_OP_STANDBY_REFRESH:
+		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_LIVE:
 	case GUARD_OP_STANDBY_OPEN:

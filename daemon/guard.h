@@ -31,6 +31,7 @@ enum guard_op {
 	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
 	/* standby */
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
+	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
 	GUARD_OP_STANDBY_LIVE,		/* leave COLO, drop stale translations: the SVM is the VM */
 	GUARD_OP_STANDBY_OPEN,		/* remove the isolating filters, announce */
 	GUARD_OP_STANDBY_FINISH,	/* wait for the overlays to be committed, remove them and the rest */

@@ -210,6 +210,7 @@ apply_settings(struct guard_config *c, struct json_object *s)
 	c->heartbeat_ms = (guint)json_get_u64(s, "heartbeat_ms");
 	c->suspect_ms = (guint)json_get_u64(s, "suspect_ms");
 	c->max_epoch_ms = (guint)json_get_u64(s, "max_epoch_ms");
+	c->target_latency_ms = (guint)json_get_u64(s, "target_latency_ms");
 	c->compare_timeout_ms = (guint)json_get_u64(s, "compare_timeout_ms");
 	c->max_held_bytes = json_get_u64(s, "max_held_bytes");
 	c->max_checkpoint_bytes = json_get_u64(s, "max_checkpoint_bytes");

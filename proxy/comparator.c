@@ -23,9 +23,15 @@
  * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
  * because its frames would overtake those that are held without a flow. Early SVM frames beyond the limit: their epoch is not compared at all.
  *
+ * Patterns. A bypassed flow's frames leave at once while both copies are there; its SVM frames count as matched when they come, because nobody waits for
+ * them. A flow that is never compared differs in every epoch, and its frames ask for the checkpoint that releases them. Both are decided when the flow
+ * becomes known; without room for the flow it is released by commit.
+ *
  * Failure modes: wrong or missing SVM output never releases anything, it only costs checkpoints; a commit of an epoch that is not over is ignored.
  */
 #include "proxy/comparator.h"
+
+#include <string.h>
 
 #include "proxy/compare-other.h"
 #include "proxy/compare-udp.h"
@@ -46,6 +52,7 @@ struct comparator {
 	bool svm_runs;
 	uint64_t svm_epoch, svm_since;
 	GQueue early;			/* SVM frames of epochs after the compared one */
+	struct flow_patterns patterns;
 	GQueue keeping;			/* flows that keep SVM frames */
 	size_t secondary_bytes;		/* kept and early */
 	uint64_t blind_until;		/* early frames up to this epoch were lost: nothing is compared */
@@ -56,6 +63,22 @@ struct comparator {
 	GArray *matched;		/* of uint64_t */
 	struct comparator_stats stats;	/* counters; the rest is filled in by comparator_stats() */
 };
+
+static const char *const cause_names[] = {
+	[COMMIT_DIFFERS] = "differs",
+	[COMMIT_WAITED] = "waited",
+	[COMMIT_NOT_COMPARED] = "not-compared",
+	[COMMIT_NEVER_COMPARE] = "never-compare",
+	[COMMIT_NO_ROOM] = "no-room",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(cause_names) == COMMIT_LAST);
+
+const char *
+commit_cause_name(enum commit_cause cause)
+{
+	g_assert(cause < COMMIT_LAST);
+	return cause_names[cause];
+}
 
 static uint64_t
 compared_epoch(const struct comparator *c)
@@ -77,7 +100,15 @@ comparator_new(const struct comparator_limits *limits)
 	c->limits = *limits;
 	c->flows = flow_table_new(limits->max_flows, limits->flow_idle_ns);
 	c->matched = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+	c->gate.patterns = &c->patterns;
 	return c;
+}
+
+void
+comparator_set_patterns(struct comparator *c, const struct flow_patterns *patterns)
+{
+	g_assert(!c->gate.protecting);
+	c->patterns = *patterns;
 }
 
 /* -- asking ---------------------------------------------------------------------------------------------------------------------------- */
@@ -134,14 +165,19 @@ keep(struct comparator *c, struct flow *flow, struct frame *f)
 	if (flow->kept.length == 0)
 		g_queue_push_tail_link(&c->keeping, &flow->keeping);
 	g_queue_push_tail_link(&flow->kept, &f->in_flow);
+	if (!flow->next_kept)
+		flow->next_kept = &f->in_flow;
 	f->flow = flow;
 }
 
 static void
 unkeep_head(struct comparator *c, struct flow *flow)
 {
-	struct frame *f = g_queue_pop_head_link(&flow->kept)->data;
+	struct frame *f = flow->kept.head->data;
 
+	if (flow->next_kept == &f->in_flow)
+		flow->next_kept = f->in_flow.next;
+	g_queue_unlink(&flow->kept, &f->in_flow);
 	if (f->packet.class == PACKET_TCP)
 		tcp_forget(&flow->tcp, &f->segment);
 	secondary_free(c, f);
@@ -152,6 +188,7 @@ unkeep_head(struct comparator *c, struct flow *flow)
 static void
 unkeep_all(struct comparator *c, struct flow *flow)
 {
+	c->stats.secondary_unused += flow->kept.length;
 	while (flow->kept.length)
 		unkeep_head(c, flow);
 }
@@ -164,6 +201,14 @@ match_head(struct comparator *c, struct flow *flow)
 
 	g_array_append_val(c->matched, f->id);
 	unkeep_head(c, flow);
+}
+
+/* All SVM frames before next_kept are of datagrams that have left. */
+static void
+match_datagrams(struct comparator *c, struct flow *flow)
+{
+	while (flow->kept.head && flow->kept.head != flow->next_kept)
+		match_head(c, flow);
 }
 
 static void
@@ -192,6 +237,14 @@ note_end(struct comparator *c, struct flow *flow, const struct packet *p)
 }
 
 static void
+count_release(struct comparator *c, struct flow *flow, const struct frame *f, enum release_reason reason)
+{
+	flow->frames[reason]++;
+	flow->bytes[reason] += f->size;
+	note_end(c, flow, &f->packet);
+}
+
+static void
 release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
 {
 	g_queue_unlink(&c->held, &f->order);
@@ -200,7 +253,7 @@ release(struct comparator *c, struct frame *f, const struct release_evidence *ev
 		c->held_bytes_now -= f->size;
 	if (f->flow) {
 		g_queue_unlink(&f->flow->held, &f->in_flow);
-		note_end(c, f->flow, &f->packet);
+		count_release(c, f->flow, f, evidence->reason);
 	}
 	output_gate_release(&c->gate, f, evidence);
 }
@@ -215,9 +268,23 @@ release_same(struct comparator *c, struct frame *f, struct release_evidence *evi
 		tcp_released(&flow->tcp, &f->segment);
 		tcp_forget(&flow->tcp, &f->segment);
 	} else {
-		match_head(c, flow);
+		match_datagrams(c, flow);
 	}
 	release(c, f, evidence);
+}
+
+static enum commit_cause
+cause_of(const struct comparator *c, const struct frame *f)
+{
+	if (!f->flow)
+		return COMMIT_NO_ROOM;
+	if (f->flow->treatment != FLOW_COMPARE)
+		return COMMIT_NEVER_COMPARE;
+	if (!f->compared)
+		return COMMIT_NOT_COMPARED;
+	if (f->epoch <= MAX(f->flow->blind_until, c->blind_until))
+		return COMMIT_NO_ROOM;
+	return f->flow->differs ? COMMIT_DIFFERS : COMMIT_WAITED;
 }
 
 /* Its place in the comparison goes; the position that the PVM has reached with it stays. */
@@ -226,6 +293,7 @@ release_committed(struct comparator *c, struct frame *f)
 {
 	const struct release_evidence evidence = { .reason = RELEASE_COMMITTED };
 
+	c->stats.committed_by[cause_of(c, f)]++;
 	if (f->flow && f->packet.class == PACKET_TCP) {
 		if (!f->compared)
 			tcp_absorb(&f->flow->tcp, &f->segment);
@@ -246,40 +314,100 @@ sync_epoch(struct comparator *c, struct flow *flow)
 		return;
 	g_assert(flow->kept.length == 0);
 	flow->epoch = epoch;
-	flow->differs = epoch <= MAX(flow->blind_until, c->blind_until);
+	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || epoch <= MAX(flow->blind_until, c->blind_until);
 	if (flow->key.class == PACKET_TCP)
 		tcp_boundary(&flow->tcp);
 }
 
 static void
-found_difference(struct comparator *c, struct flow *flow)
+found_difference(struct comparator *c, struct flow *flow, const struct difference *d)
 {
 	flow->differs = true;
 	unkeep_all(c, flow);
 	c->stats.differences++;
+	c->stats.differences_by[d->reason]++;
+	if (flow->differences++ == 0) {
+		flow->first = g_memdup2(d, sizeof *d);
+		if (!c->limits.show_differences)
+			*flow->first = (struct difference){ .reason = d->reason, .at = d->at };
+	}
 	ask(c, flow->epoch, COMPARATOR_WANT_DIFFERENCE);
+}
+
+static struct difference
+difference_of(const struct packet *p, const struct packet *s)
+{
+	struct difference d;
+
+	if (p->class >= PACKET_FRAGMENT)
+		d = difference_find(p->ethernet, p->ethernet_length, s->ethernet, s->ethernet_length);
+	else
+		d = difference_find(p->payload, p->payload_length, s->payload, s->payload_length);
+	if (d.reason == DIFFERENCE_NONE)
+		d.reason = DIFFERENCE_HEADER;
+	return d;
+}
+
+static bool
+is_datagrams(const struct packet *p)
+{
+	return p->class == PACKET_UDP || p->class == PACKET_ICMP;
+}
+
+/* The next datagram of both (or the whole frame, when it is not one), and moves on in both when they are the same. */
+static enum verdict
+compare_next(struct comparator *c, struct flow *flow, struct frame *p, struct frame *s)
+{
+	struct packet p_view, s_view;
+	const struct packet *a = &p->packet, *b = &s->packet;
+	enum verdict v;
+
+	if (is_datagrams(a)) {
+		a = udp_datagram(a, p->datagram, &p_view);
+		b = udp_datagram(b, s->datagram, &s_view);
+		v = compare_udp(a, b);
+	} else {
+		v = compare_other(a, b);
+	}
+	if (v == VERDICT_DIFFER) {
+		const struct difference d = difference_of(a, b);
+		found_difference(c, flow, &d);
+	}
+	return v;
+}
+
+static unsigned
+datagrams_in(const struct frame *f)
+{
+	return is_datagrams(&f->packet) ? udp_datagrams(&f->packet) : 1;
 }
 
 /* Datagrams and whole frames: the oldest of one copy against the oldest of the other. */
 static enum verdict
-compare_heads(const struct flow *flow, const struct frame *p, struct release_evidence *evidence)
+compare_heads(struct comparator *c, struct flow *flow, struct frame *p, struct release_evidence *evidence)
 {
-	const struct frame *s = flow->kept.head ? flow->kept.head->data : NULL;
-	enum verdict v;
+	while (flow->next_kept) {
+		struct frame *s = flow->next_kept->data;
+		enum verdict v = compare_next(c, flow, p, s);
 
-	if (!s)
-		return VERDICT_WAIT;
-	v = flow->key.class == PACKET_OTHER ? compare_other(&p->packet, &s->packet) : compare_udp(&p->packet, &s->packet);
-	*evidence = (struct release_evidence){ .reason = RELEASE_SAME, .same = v == VERDICT_SAME };
-	return v;
+		if (v != VERDICT_SAME)
+			return v;
+		if (++s->datagram == datagrams_in(s))
+			flow->next_kept = flow->next_kept->next;
+		if (++p->datagram < datagrams_in(p))
+			continue;
+		*evidence = (struct release_evidence){ .reason = RELEASE_SAME, .same = true };
+		return VERDICT_SAME;
+	}
+	return VERDICT_WAIT;
 }
 
 static enum verdict
-verdict_on(const struct flow *flow, const struct frame *p, struct release_evidence *evidence)
+verdict_on(struct comparator *c, struct flow *flow, struct frame *p, struct release_evidence *evidence)
 {
 	if (p->packet.class == PACKET_TCP)
 		return tcp_verdict(&flow->tcp, &p->segment, evidence);
-	return compare_heads(flow, p, evidence);
+	return compare_heads(c, flow, p, evidence);
 }
 
 /* Releases from the head of the flow what may leave by comparison. */
@@ -290,12 +418,7 @@ run(struct comparator *c, struct flow *flow)
 
 	while (comparing(c) && !flow->differs && flow->held.head) {
 		struct frame *f = flow->held.head->data;
-		if (!f->compared)
-			break;
-		enum verdict v = verdict_on(flow, f, &evidence);
-		if (v == VERDICT_DIFFER)
-			found_difference(c, flow);
-		if (v != VERDICT_SAME)
+		if (!f->compared || verdict_on(c, flow, f, &evidence) != VERDICT_SAME)
 			break;
 		release_same(c, f, &evidence);
 	}
@@ -315,8 +438,10 @@ compare_primary(struct comparator *c, struct frame *f)
 		if (flow->differs)
 			tcp_absorb(&flow->tcp, &f->segment);
 		else if (tcp_primary(&flow->tcp, &f->segment) == VERDICT_DIFFER)
-			found_difference(c, flow);
+			found_difference(c, flow, &flow->tcp.difference);
 	}
+	if (flow->treatment == FLOW_NEVER_COMPARE)
+		ask(c, f->epoch, COMPARATOR_WANT_DIFFERENCE);
 	run(c, flow);
 }
 
@@ -340,8 +465,10 @@ flow_of(struct comparator *c, uint64_t now, const struct frame *f)
 	struct flow *flow = flow_table_get(c->flows, &key, now, &added);
 	if (!flow)
 		c->stats.flows_refused++;
-	else if (added)
+	else if (added) {
 		flow->blind_until = c->refused_until;
+		flow->treatment = flow_patterns_treat(&c->patterns, &key);
+	}
 	return flow;
 }
 
@@ -354,16 +481,19 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 
 	if (flow)
 		sync_epoch(c, flow);
-	if (!flow || flow->differs) {
+	if (!flow || flow->differs || flow->treatment == FLOW_BYPASS) {
+		if (flow && flow->treatment == FLOW_BYPASS)
+			g_array_append_val(c->matched, f->id);
+		c->stats.secondary_unused++;
 		secondary_free(c, f);
 		return;
 	}
 	charge(c, f, f->size);
 	keep(c, flow, f);
 	if (c->secondary_bytes > c->limits.max_secondary_bytes)
-		found_difference(c, flow);
+		found_difference(c, flow, &(const struct difference){ .reason = DIFFERENCE_LIMIT });
 	else if (f->packet.class == PACKET_TCP && tcp_secondary(&flow->tcp, &f->segment) == VERDICT_DIFFER)
-		found_difference(c, flow);
+		found_difference(c, flow, &flow->tcp.difference);
 	else
 		lighten(c, f);
 	run(c, flow);
@@ -374,6 +504,7 @@ keep_early(struct comparator *c, struct frame *f)
 {
 	if (c->secondary_bytes + f->size > c->limits.max_secondary_bytes) {
 		c->blind_until = MAX(c->blind_until, f->epoch);
+		c->stats.secondary_unused++;
 		secondary_free(c, f);
 		return;
 	}
@@ -455,10 +586,17 @@ hold(struct comparator *c, struct frame *f)
 	c->stats.held_peak_bytes = MAX(c->stats.held_peak_bytes, c->held_bytes);
 }
 
+/* Not past frames of its flow that were held while the peer was lost. */
+static bool
+may_bypass(const struct comparator *c, const struct frame *f)
+{
+	return f->flow && f->flow->treatment == FLOW_BYPASS && comparing(c) && f->flow->held.length == 0;
+}
+
 void
 comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GBytes *bytes)
 {
-	const struct release_evidence unprotected = { .reason = RELEASE_UNPROTECTED };
+	const struct release_evidence unprotected = { .reason = RELEASE_UNPROTECTED }, bypass = { .reason = RELEASE_BYPASS };
 	struct frame *f = frame_new(&c->pool, nic, c->epoch, bytes);
 
 	if (!c->gate.protecting) {
@@ -468,6 +606,11 @@ comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GByte
 	f->time = now;
 	frame_parse(f);
 	f->flow = flow_of(c, now, f);
+	if (may_bypass(c, f)) {
+		count_release(c, f->flow, f, RELEASE_BYPASS);
+		output_gate_release(&c->gate, f, &bypass);
+		return;
+	}
 	hold(c, f);
 	if (f->flow && f->epoch == compared_epoch(c))
 		compare_primary(c, f);
@@ -479,8 +622,10 @@ void
 comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *bytes)
 {
 	c->stats.secondary_frames++;
-	if (!comparing(c))
+	if (!comparing(c)) {
+		c->stats.secondary_unused++;
 		return;
+	}
 	if (epoch < compared_epoch(c)) {
 		c->stats.secondary_stale++;
 		return;
@@ -618,6 +763,53 @@ bool
 comparator_full(const struct comparator *c)
 {
 	return c->held_bytes >= 2 * (uint64_t)c->limits.max_held_bytes;
+}
+
+/* -- what is shown --------------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t
+bytes_of(const uint64_t bytes[RELEASE_LAST])
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < RELEASE_LAST; i++)
+		sum += bytes[i];
+	return sum;
+}
+
+struct top {
+	GArray *rows;		/* of struct comparator_flow, most bytes first */
+	unsigned max;
+};
+
+static void
+visit(const struct flow *flow, void *data)
+{
+	struct top *top = data;
+	struct comparator_flow row = { .key = flow->key, .treatment = flow->treatment, .held_frames = flow->held.length, .differences = flow->differences };
+	uint64_t bytes = bytes_of(flow->bytes);
+	guint at = top->rows->len;
+
+	while (at > 0 && bytes_of(g_array_index(top->rows, struct comparator_flow, at - 1).released_bytes) < bytes)
+		at--;
+	if (at >= top->max)
+		return;
+	memcpy(row.released_frames, flow->frames, sizeof row.released_frames);
+	memcpy(row.released_bytes, flow->bytes, sizeof row.released_bytes);
+	if (flow->first)
+		row.first = *flow->first;
+	g_array_insert_val(top->rows, at, row);
+	if (top->rows->len > top->max)
+		g_array_set_size(top->rows, top->max);
+}
+
+GArray *
+comparator_flows(const struct comparator *c, unsigned max)
+{
+	struct top top = { .rows = g_array_new(FALSE, FALSE, sizeof(struct comparator_flow)), .max = MIN(max, COMPARATOR_FLOWS_MAX) };
+
+	flow_table_foreach(c->flows, visit, &top);
+	return top.rows;
 }
 
 void

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/difference.h"
+#include "proxy/flow-pattern.h"
 #include "proxy/output-gate.h"
 
 struct comparator;
@@ -23,23 +25,42 @@ struct comparator_limits {
 	size_t max_secondary_bytes;	/* SVM bytes waiting for their twin; beyond it the flow is marked differing until the next load */
 	unsigned max_flows;		/* beyond it new flows are released by commit only */
 	uint64_t flow_idle_ns;
+	bool show_differences;		/* remember some of the bytes that differed (comparator_flows); they are the guest's, so not without being asked for */
 };
 
 enum comparator_want { COMPARATOR_WANT_NONE, COMPARATOR_WANT_DIFFERENCE, COMPARATOR_WANT_TIMEOUT, COMPARATOR_WANT_QUEUE_FULL };
 
+/* Why a frame left by commit and not by comparison. */
+enum commit_cause {
+	COMMIT_DIFFERS,		/* its flow was found differing in its epoch */
+	COMMIT_WAITED,		/* the SVM had not sent the same yet */
+	COMMIT_NOT_COMPARED,	/* its epoch was committed before it became the compared one */
+	COMMIT_NEVER_COMPARE,	/* by the administrator's word */
+	COMMIT_NO_ROOM,		/* the flow table was full, or a limit had been passed earlier in its epoch */
+	COMMIT_LAST
+};
+const char *commit_cause_name(enum commit_cause cause);
+
 struct comparator_stats {
 	uint64_t released_frames[RELEASE_LAST], released_bytes[RELEASE_LAST];	/* bytes of wire frames, header and vnet header included */
 	uint64_t differences;			/* flows found differing, once per flow and epoch, whether or not they asked for a checkpoint */
+	uint64_t differences_by[DIFFERENCE_LAST];
+	uint64_t committed_by[COMMIT_LAST];	/* frames */
 	uint64_t timeouts, queue_full;		/* checkpoints asked for because of them */
 	uint64_t held_frames, held_bytes, held_peak_bytes;
 	uint64_t flows, flows_refused;		/* flows known now; frames of either copy that came when there was no room for their flow */
 	uint64_t secondary_frames, secondary_stale;	/* SVM frames, and those of them that were of an epoch that is committed */
+	uint64_t secondary_unused;		/* SVM frames that released nothing: their twin had not left when their epoch was committed or their flow found differing; their
+						   flow is not compared, or has no room; too many were early; the peer is lost */
 };
 
 struct comparator *comparator_new(const struct comparator_limits *limits);
 void comparator_free(struct comparator *c);
 typedef struct comparator comparator;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(comparator, comparator_free)
+
+/* Which flows are not compared. Copied. Not while protecting. */
+void comparator_set_patterns(struct comparator *c, const struct flow_patterns *patterns);
 
 /* Starts protecting: from now on frames are held until they may go. The current epochs of both copies are `epoch`, and the SVM runs. Not while protecting. */
 void comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch);
@@ -70,4 +91,15 @@ GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
 /* Why a checkpoint is wanted, once per epoch; reset by the call. */
 enum comparator_want comparator_take_want(struct comparator *c);
 bool comparator_full(const struct comparator *c);	/* held bytes at 2 x max_held_bytes: stop reading f_out */
+/* One flow, as far as it is known now. */
+struct comparator_flow {
+	struct flow_key key;
+	enum flow_treatment treatment;
+	uint64_t released_frames[RELEASE_LAST], released_bytes[RELEASE_LAST];
+	uint64_t held_frames, differences;
+	struct difference first;	/* difference; its windows are empty without show_differences */
+};
+#define COMPARATOR_FLOWS_MAX 256
+/* At most `max` (and COMPARATOR_FLOWS_MAX) of the flows, those with the most bytes released, most first. */
+GArray *comparator_flows(const struct comparator *c, unsigned max);	/* of struct comparator_flow */
 void comparator_stats(const struct comparator *c, struct comparator_stats *out);

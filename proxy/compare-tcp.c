@@ -2,9 +2,14 @@
 /*
  * Goal: a PVM segment may leave when the SVM has sent the same content, whatever the segments it was cut into.
  *
- * What counts: payload, SYN, FIN and RST, and that no ACK goes further than the SVM's own. SYN and FIN take one sequence number each (RFC 9293, 3.4).
- * What does not: segmentation, window, timestamps, SACK blocks, urgent pointer, ECN bits, IP header, checksums: two copies of one guest differ in them
- * all the time, and no receiver depends on them for what it gets.
+ * What counts: payload, SYN, FIN and RST, that no ACK goes further than the SVM's own, and that no urgent mark is one that the SVM has not made.
+ * SYN and FIN take one sequence number each (RFC 9293, 3.4).
+ * What does not: segmentation, window, timestamps, SACK blocks, ECN bits, IP header, checksums: two copies of one guest differ in them
+ * all the time, and no receiver depends on them for what it gets. A SACK block in particular promises nothing: the sender keeps what it covers until
+ * the ACK (RFC 2018, 8). A window that is wider than the SVM's may cost the client a retransmission.
+ * Window probes and keep-alives have no content beyond what was sent before: they leave when their ACK may.
+ * A segment with any option but those of RFC 9293, 7323, 2018, 5482, 2385 and 5925 is not compared, its flow differs: Multipath TCP (RFC 8684), for one, tells in an option
+ * which bytes of the whole the segment's are, and equal bytes in other places are no equal output.
  *
  *   content that has left <= compared <= content of both copies, in two queues ordered by sequence number
  *
@@ -24,12 +29,18 @@
  * and what follows is already in the PVM's numbers. For one that the guest opens nobody maps: different numbers differ.
  * An SVM segment in numbers that were not mapped is far from `compared` with all likelihood, and its content would have to be equal at that place to do
  * harm; it is either refused by the window or lies unmatched until the boundary.
- * SYN options are compared, apart from the timestamp's value: window scale and the like are for the whole connection.
+ * filter-rewriter knows IPv4 without VLAN tags only (net/colo.c, parse_packet_early). Over IPv6 or with a tag a SYN-ACK with another initial number is a difference
+ * like that of a SYN: the client would talk to numbers that the SVM does not know. One checkpoint, and both copies have the PVM's numbers. To map numbers here, or
+ * on the standby, would save that checkpoint and lose the connection after a failover, when nobody is left in the path to map them.
+ * SYN options are compared, apart from the timestamp's value, and so are the ECN bits of a SYN: window scale and the like are for the whole connection.
  *
  * A new SYN on an old flow (ports used again) starts over. While only one copy has sent it, the two are in different connections: nothing leaves.
  *
  * RST. One RST of the SVM lets one RST of the PVM go. The numbers do not count: whatever they are, both copies have no such connection.
  * The ACK of a RST can be anything (RFC 9293, 3.10.7.1), so it vouches for the twin's ACK only.
+ *
+ * Urgent data (RFC 9293, 3.8.5; RFC 6093) is in the stream and compared there. The mark, the sequence number behind the last urgent byte, decides how the receiver
+ * reads that byte, and is treated like an ACK: it leaves when the SVM has made one as far or a commit covers it.
  */
 #include "proxy/compare-tcp.h"
 
@@ -39,7 +50,14 @@
 
 #define OPTION_END 0
 #define OPTION_NOP 1
+#define OPTION_MSS 2
+#define OPTION_WINDOW_SCALE 3
+#define OPTION_SACK_PERMITTED 4
+#define OPTION_SACK 5
 #define OPTION_TIMESTAMP 8
+#define OPTION_MD5 19
+#define OPTION_USER_TIMEOUT 28
+#define OPTION_AO 29
 
 static bool
 has(const struct tcp_segment *s, uint8_t flag)
@@ -57,6 +75,21 @@ static bool
 has_content(const struct tcp_segment *s)
 {
 	return s->end != s->packet->seq;
+}
+
+/* The sequence number behind the last urgent byte; false: there is no mark. */
+static bool
+urgent_mark(const struct tcp_segment *s, uint32_t *at)
+{
+	*at = s->packet->seq + s->packet->urgent;
+	return has(s, PACKET_TCP_URG);
+}
+
+static enum verdict
+differ(struct tcp_compare *t, enum difference_reason reason)
+{
+	t->difference = (struct difference){ .reason = reason };
+	return VERDICT_DIFFER;
 }
 
 void
@@ -132,6 +165,16 @@ stream_at(GQueue *stream, uint32_t at)
 	return (struct span){ NULL, 0, false };
 }
 
+static enum verdict
+differ_in(struct tcp_compare *t, const struct span *p, const struct span *s)
+{
+	if (p->fin != s->fin)
+		return differ(t, DIFFERENCE_FIN);
+	t->difference = difference_find(p->data, p->length, s->data, s->length);
+	t->difference.at += t->isn.known ? t->compared.at - (t->isn.at + 1) : t->compared.at;
+	return VERDICT_DIFFER;
+}
+
 /* Moves `compared` as far as both streams go together. */
 static enum verdict
 advance(struct tcp_compare *t)
@@ -142,14 +185,68 @@ advance(struct tcp_compare *t)
 
 		if ((!p.length && !p.fin) || (!s.length && !s.fin))
 			break;
-		if (p.fin != s.fin)
-			return VERDICT_DIFFER;
 		uint32_t n = p.fin ? 1 : MIN(p.length, s.length);
-		if (!p.fin && memcmp(p.data, s.data, n) != 0)
-			return VERDICT_DIFFER;
+		if (p.fin != s.fin || (!p.fin && memcmp(p.data, s.data, n) != 0))
+			return differ_in(t, &p, &s);
 		t->compared.at += n;
 	}
 	return VERDICT_WAIT;
+}
+
+/* -- options --------------------------------------------------------------------------------------------------------------------------- */
+
+/* The next option, *at moves behind it; 0 at the end. False: its length is none. */
+static bool
+next_option(const struct packet *p, size_t *at, uint8_t *kind, size_t *length)
+{
+	struct byte_reader r = byte_reader_init(p->options + *at, p->options_length - *at);
+
+	*kind = r.left ? byte_reader_u8(&r) : OPTION_END;
+	*length = 1;
+	if (*kind == OPTION_END)
+		return true;
+	if (*kind != OPTION_NOP)
+		*length = byte_reader_u8(&r);
+	if (r.bad || *length == 0 || *length > p->options_length - *at)
+		return false;
+	*at += *length;
+	return true;
+}
+
+static bool
+is_plain(uint8_t kind)
+{
+	switch (kind) {
+	case OPTION_NOP:
+	case OPTION_MSS:
+	case OPTION_WINDOW_SCALE:
+	case OPTION_SACK_PERMITTED:
+	case OPTION_SACK:
+	case OPTION_TIMESTAMP:
+	case OPTION_MD5:
+	case OPTION_USER_TIMEOUT:
+	case OPTION_AO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Nothing in the options that changes what the stream is. */
+static bool
+plain_options(const struct packet *p)
+{
+	static const uint8_t timestamp_only[4] = { OPTION_NOP, OPTION_NOP, OPTION_TIMESTAMP, 10 };
+	uint8_t kind = OPTION_END;
+	size_t length, at = 0;
+
+	if (p->options_length == 0 || (p->options_length == 12 && memcmp(p->options, timestamp_only, sizeof timestamp_only) == 0))
+		return true;
+	do {
+		if (!next_option(p, &at, &kind, &length) || (kind != OPTION_END && !is_plain(kind)))
+			return false;
+	} while (kind != OPTION_END);
+	return true;
 }
 
 /* -- SYN ------------------------------------------------------------------------------------------------------------------------------- */
@@ -158,34 +255,37 @@ advance(struct tcp_compare *t)
 static bool
 same_syn_options(const struct packet *a, const struct packet *b)
 {
+	uint8_t kind;
+	size_t length, start, at = 0;
+
 	if (a->options_length != b->options_length)
 		return false;
-	for (size_t i = 0, n; i < a->options_length; i += n) {
-		struct byte_reader r = byte_reader_init(a->options + i, a->options_length - i);
-		uint8_t kind = byte_reader_u8(&r);
-
-		if (kind != b->options[i])
+	do {
+		start = at;
+		if (!next_option(a, &at, &kind, &length))
 			return false;
-		if (kind == OPTION_END)
-			return true;
-		n = kind == OPTION_NOP ? 1 : byte_reader_u8(&r);
-		if (r.bad || n == 0 || n > a->options_length - i)
+		size_t compared = kind == OPTION_TIMESTAMP ? MIN(length, 2) : MIN(length, a->options_length - start);
+		if (compared && memcmp(a->options + start, b->options + start, compared) != 0)
 			return false;
-		size_t compared = kind == OPTION_TIMESTAMP ? MIN(n, 2) : n;
-		if (memcmp(a->options + i, b->options + i, compared) != 0)
-			return false;
-	}
+	} while (kind != OPTION_END);
 	return true;
+}
+
+/* Does filter-rewriter give the client's numbers of this connection to the SVM in the SVM's, and back? */
+static bool
+is_mapped(const struct packet *p)
+{
+	return (p->flags & PACKET_TCP_ACK) && p->address_length == 4 && !p->vlan[0];
 }
 
 static bool
 same_syn(const struct packet *a, const struct packet *b)
 {
-	const uint8_t flags = PACKET_TCP_SYN | PACKET_TCP_ACK | PACKET_TCP_FIN;
+	const uint8_t flags = PACKET_TCP_SYN | PACKET_TCP_ACK | PACKET_TCP_FIN | PACKET_TCP_ECE | PACKET_TCP_CWR;
 
 	if ((a->flags & flags) != (b->flags & flags))
 		return false;
-	if (!(a->flags & PACKET_TCP_ACK) && a->seq != b->seq)
+	if (!is_mapped(a) && a->seq != b->seq)
 		return false;
 	if (a->payload_length != b->payload_length || (a->payload_length && memcmp(a->payload, b->payload, a->payload_length) != 0))
 		return false;
@@ -201,7 +301,7 @@ pair_syn(struct tcp_compare *t)
 	if (!p || !s)
 		return VERDICT_WAIT;
 	if (!same_syn(p->packet, s->packet))
-		return VERDICT_DIFFER;
+		return differ(t, DIFFERENCE_SYN);
 	t->primary_syn = t->secondary_syn = NULL;
 	t->syn_same = true;
 	seq_mark_set(&t->compared, p->end);
@@ -218,21 +318,32 @@ static enum verdict
 primary_starts_over(struct tcp_compare *t, const struct tcp_segment *s)
 {
 	if (t->waiting > 1)
-		return VERDICT_DIFFER;	/* segments of the old connection have not left: two connections cannot be compared at once */
+		return differ(t, DIFFERENCE_CONNECTION);	/* segments of the old connection have not left: two connections cannot be compared at once */
 	stream_clear(&t->primary);
-	t->compared = t->floor = t->released = t->released_ack = (struct seq_mark){ .known = false };
+	t->compared = t->floor = t->released = t->released_ack = t->released_urgent = (struct seq_mark){ .known = false };
 	t->syn_same = t->syn_released = false;
 	t->primary_syn = s;
 	return pair_syn(t);
+}
+
+/* What the SVM has said of the other direction and of urgent data. */
+static void
+raise_secondary(struct tcp_compare *t, const struct tcp_segment *s)
+{
+	uint32_t mark;
+
+	if (has(s, PACKET_TCP_ACK))
+		seq_mark_raise(&t->secondary_ack, s->packet->ack);
+	if (urgent_mark(s, &mark))
+		seq_mark_raise(&t->secondary_urgent, mark);
 }
 
 static enum verdict
 secondary_starts_over(struct tcp_compare *t, const struct tcp_segment *s)
 {
 	stream_clear(&t->secondary);
-	t->secondary_ack.known = false;
-	if (has(s, PACKET_TCP_ACK))
-		seq_mark_set(&t->secondary_ack, s->packet->ack);
+	t->secondary_ack.known = t->secondary_urgent.known = false;
+	raise_secondary(t, s);
 	seq_mark_set(&t->secondary_isn, s->packet->seq);
 	t->secondary_syn = s;
 	return pair_syn(t);
@@ -243,17 +354,21 @@ secondary_starts_over(struct tcp_compare *t, const struct tcp_segment *s)
 void
 tcp_absorb(struct tcp_compare *t, const struct tcp_segment *s)
 {
+	uint32_t mark;
+
 	if (has(s, PACKET_TCP_RST))
 		return;
 	if (starts_over(&t->isn, s)) {
 		seq_mark_set(&t->isn, s->packet->seq);
 		seq_mark_set(&t->next, s->end);
-		t->ack.known = false;
+		t->ack.known = t->urgent.known = false;
 	} else if (has_content(s)) {
 		seq_mark_raise(&t->next, s->end);
 	}
 	if (has(s, PACKET_TCP_ACK))
 		seq_mark_raise(&t->ack, s->packet->ack);
+	if (urgent_mark(s, &mark))
+		seq_mark_raise(&t->urgent, mark);
 }
 
 static enum verdict
@@ -266,13 +381,13 @@ primary_content(struct tcp_compare *t, struct tcp_segment *s)
 	if (t->compared.known) {
 		int32_t distance = seq_after(s->packet->seq, t->compared.at);
 		if (distance > TCP_WINDOW_MAX || distance < -TCP_WINDOW_MAX)
-			return VERDICT_DIFFER;
+			return differ(t, DIFFERENCE_PLACE);
 		if (t->floor.known && seq_after(s->packet->seq, t->floor.at) < 0)
-			return VERDICT_DIFFER;
+			return differ(t, DIFFERENCE_PLACE);
 		if (seq_mark_covers(&t->compared, s->end))
 			return VERDICT_WAIT;
 	}
-	return stream_insert(&t->primary, s) ? advance(t) : VERDICT_DIFFER;
+	return stream_insert(&t->primary, s) ? advance(t) : differ(t, DIFFERENCE_PLACE);
 }
 
 enum verdict
@@ -283,7 +398,9 @@ tcp_primary(struct tcp_compare *t, struct tcp_segment *s)
 	tcp_absorb(t, s);
 	t->waiting++;
 	if (has(s, PACKET_TCP_RST))	/* one that carries anything (RFC 9293, 3.5.3 allows text) has nothing to be compared with */
-		return has_content(s) ? VERDICT_DIFFER : VERDICT_WAIT;
+		return has_content(s) ? differ(t, DIFFERENCE_RST) : VERDICT_WAIT;
+	if (!has(s, PACKET_TCP_SYN) && !plain_options(s->packet))
+		return differ(t, DIFFERENCE_OPTION);
 	if (over)
 		return primary_starts_over(t, s);
 	if (has(s, PACKET_TCP_SYN) || !has_content(s))
@@ -298,9 +415,9 @@ secondary_content(struct tcp_compare *t, struct tcp_segment *s)
 		if (seq_mark_covers(&t->compared, s->end))
 			return VERDICT_WAIT;
 		if (seq_after(s->packet->seq, t->compared.at) > TCP_WINDOW_MAX)
-			return VERDICT_DIFFER;
+			return differ(t, DIFFERENCE_PLACE);
 	}
-	return stream_insert(&t->secondary, s) ? advance(t) : VERDICT_DIFFER;
+	return stream_insert(&t->secondary, s) ? advance(t) : differ(t, DIFFERENCE_PLACE);
 }
 
 enum verdict
@@ -313,8 +430,9 @@ tcp_secondary(struct tcp_compare *t, struct tcp_segment *s)
 	}
 	if (starts_over(&t->secondary_isn, s))
 		return secondary_starts_over(t, s);
-	if (has(s, PACKET_TCP_ACK))
-		seq_mark_raise(&t->secondary_ack, s->packet->ack);
+	if (!has(s, PACKET_TCP_SYN) && !plain_options(s->packet))
+		return differ(t, DIFFERENCE_OPTION);
+	raise_secondary(t, s);
 	if (has(s, PACKET_TCP_SYN) || !has_content(s) || t->secondary_syn)
 		return VERDICT_WAIT;
 	return secondary_content(t, s);
@@ -331,6 +449,16 @@ ack_safe(const struct seq_mark *acknowledged, const struct tcp_segment *s, struc
 	e->ack = s->packet->ack;
 	e->acknowledged = acknowledged->at;
 	return seq_mark_covers(acknowledged, s->packet->ack);
+}
+
+static bool
+urgent_safe(const struct tcp_compare *t, const struct tcp_segment *s, struct release_evidence *e)
+{
+	if (!urgent_mark(s, &e->mark))
+		return true;
+	e->marks = true;
+	e->marked = t->secondary_urgent.at;
+	return seq_mark_covers(&t->secondary_urgent, e->mark);
 }
 
 static bool
@@ -368,7 +496,7 @@ tcp_verdict(const struct tcp_compare *t, const struct tcp_segment *s, struct rel
 	if (has(s, PACKET_TCP_RST))
 		same = !has_content(s) && reset_same(t, s, e);
 	else
-		same = content_same(t, s, e) && ack_safe(&t->secondary_ack, s, e);
+		same = content_same(t, s, e) && ack_safe(&t->secondary_ack, s, e) && urgent_safe(t, s, e);
 	e->same = same;
 	return same ? VERDICT_SAME : VERDICT_WAIT;
 }
@@ -376,6 +504,8 @@ tcp_verdict(const struct tcp_compare *t, const struct tcp_segment *s, struct rel
 void
 tcp_released(struct tcp_compare *t, struct tcp_segment *s)
 {
+	uint32_t mark;
+
 	t->waiting--;
 	if (has(s, PACKET_TCP_RST)) {
 		struct tcp_segment *twin = t->resets.head->data;
@@ -389,13 +519,19 @@ tcp_released(struct tcp_compare *t, struct tcp_segment *s)
 		seq_mark_raise(&t->released, s->end);
 	if (has(s, PACKET_TCP_ACK))
 		seq_mark_raise(&t->released_ack, s->packet->ack);
+	if (urgent_mark(s, &mark))
+		seq_mark_raise(&t->released_urgent, mark);
 }
 
 bool
 tcp_matched(const struct tcp_compare *t, const struct tcp_segment *s)
 {
+	uint32_t mark;
+
 	if (has(s, PACKET_TCP_RST))
 		return s->answered;
+	if (urgent_mark(s, &mark) && !seq_mark_covers(&t->released_urgent, mark))
+		return false;
 	if (has(s, PACKET_TCP_SYN)) {
 		if (!t->syn_released || t->secondary_syn || !t->secondary_isn.known || t->secondary_isn.at != s->packet->seq)
 			return false;
@@ -421,6 +557,7 @@ tcp_boundary(struct tcp_compare *t)
 	g_assert(t->primary.length == 0 && t->secondary.length == 0 && t->resets.length == 0 && !t->primary_syn && !t->secondary_syn);
 	t->compared = t->released = t->next;
 	t->secondary_ack = t->released_ack = t->ack;
+	t->secondary_urgent = t->released_urgent = t->urgent;
 	t->secondary_isn = t->isn;
 	t->syn_same = t->syn_released = t->isn.known;
 	t->floor.known = false;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One direction (guest to LAN) of one TCP connection over IPv4, of both copies, compared as byte streams. Theory of operation in compare-tcp.c. Pure. */
+/* One direction (guest to LAN) of one TCP connection, of both copies, compared as byte streams. Theory of operation in compare-tcp.c. Pure. */
 #pragma once
 
 #include <glib.h>
 
+#include "proxy/difference.h"
 #include "proxy/output-gate.h"
 #include "proxy/packet.h"
 #include "proxy/sequence.h"
@@ -23,7 +24,7 @@ struct tcp_segment {
 
 struct tcp_compare {
 	/* The PVM's position, over all its segments that were absorbed. Survives boundaries. */
-	struct seq_mark isn, next, ack;
+	struct seq_mark isn, next, ack, urgent;
 
 	/* The comparison, within one epoch. */
 	struct seq_mark compared;	/* both streams are equal up to here; unknown before the PVM's first content */
@@ -32,12 +33,14 @@ struct tcp_compare {
 	GQueue resets;			/* SVM RSTs that wait for the PVM's */
 	const struct tcp_segment *primary_syn, *secondary_syn;	/* a SYN that waits for the other copy's */
 	bool syn_same;			/* the SYN at `isn` may leave */
-	struct seq_mark secondary_isn, secondary_ack;
+	struct seq_mark secondary_isn, secondary_ack, secondary_urgent;
 	unsigned waiting;		/* PVM segments of this epoch that have not left */
 
 	/* What has left, to tell which SVM segments have nothing new for the LAN. */
 	bool syn_released;
-	struct seq_mark released, released_ack;
+	struct seq_mark released, released_ack, released_urgent;
+
+	struct difference difference;	/* of the last VERDICT_DIFFER */
 };
 
 void tcp_segment_init(struct tcp_segment *s, const struct packet *packet);

@@ -3,35 +3,36 @@
 
 #include <string.h>
 
-#define MAC_PAIR 12
-#define IPV6_ADDRESSES 8	/* offset in the header (RFC 8200, 3) */
-#define IPV6_PAIR 32
-
 static void
-other_addresses(struct flow_key *out, const struct packet *p)
+put_ip_pair(uint8_t *at, const struct packet *p)
 {
-	size_t ipv6 = PACKET_ETHERNET_HEADER + IPV6_ADDRESSES;
-
-	if (p->ethernet_length < PACKET_ETHERNET_HEADER)
+	if (!p->address_length)
 		return;
-	memcpy(out->addresses, p->ethernet, MAC_PAIR);
-	if (p->ethertype == PACKET_TYPE_IPV6 && p->ethernet_length >= ipv6 + IPV6_PAIR)
-		memcpy(out->addresses + MAC_PAIR, p->ethernet + ipv6, IPV6_PAIR);
+	memcpy(at, p->source, p->address_length);
+	memcpy(at + p->address_length, p->destination, p->address_length);
 }
 
 void
 flow_key_make(struct flow_key *out, unsigned nic, const struct packet *p)
 {
-	*out = (struct flow_key){ .nic = nic, .ethertype = p->ethertype, .class = (uint8_t)p->class };
+	*out = (struct flow_key){
+		.nic = nic,
+		.ethertype = p->ethertype,
+		.class = (uint8_t)p->class,
+		.protocol = p->protocol,
+		.vlan = { p->vlan[0], p->vlan[1] },
+	};
 	if (p->class == PACKET_OTHER) {
-		other_addresses(out, p);
+		if (p->ethernet_length >= PACKET_ETHERNET_HEADER)
+			memcpy(out->addresses, p->ethernet, FLOW_KEY_MAC_PAIR);
+		put_ip_pair(out->addresses + FLOW_KEY_MAC_PAIR, p);
 		return;
 	}
-	out->protocol = p->protocol;
+	put_ip_pair(out->addresses, p);
+	if (p->class == PACKET_FRAGMENT)
+		return;
 	out->source_port = p->source_port;
 	out->destination_port = p->destination_port;
-	memcpy(out->addresses, p->source, 4);
-	memcpy(out->addresses + 4, p->destination, 4);
 }
 
 guint

@@ -4,16 +4,18 @@
 
 #include "proxy/packet.h"
 
-#define FLOW_KEY_ADDRESSES 44	/* TCP, UDP, ICMP: 4 + 4; others: the two MAC addresses, and for IPv6 16 + 16 */
+#define FLOW_KEY_MAC_PAIR 12
+#define FLOW_KEY_ADDRESSES 48	/* TCP, UDP, ICMP, fragments: the IP pair, source first; others: the two MAC addresses, then the IP pair if there is one */
 
 struct flow_key {
 	uint32_t nic;
 	uint16_t ethertype;
 	uint8_t class, protocol;
 	uint16_t source_port, destination_port;
+	uint16_t vlan[PACKET_VLAN_TAGS];
 	uint8_t addresses[FLOW_KEY_ADDRESSES];
 };
-G_STATIC_ASSERT(sizeof(struct flow_key) == 56);	/* no padding: hashed and compared as bytes */
+G_STATIC_ASSERT(sizeof(struct flow_key) == 64);	/* no padding: hashed and compared as bytes */
 
 void flow_key_make(struct flow_key *out, unsigned nic, const struct packet *packet);
 guint flow_key_hash(gconstpointer key);

@@ -45,6 +45,7 @@ forget(struct flow_table *t, struct flow *flow)
 	g_assert(!in_use(flow));
 	g_queue_unlink(queue_of(t, flow), &flow->age);
 	g_hash_table_remove(t->by_key, &flow->key);
+	g_free(flow->first);
 	g_free(flow);
 }
 
@@ -101,12 +102,18 @@ add(struct flow_table *t, const struct flow_key *key)
 	return flow;
 }
 
+static struct flow *
+flow_with(struct flow_key *key)
+{
+	return (struct flow *)((char *)key - G_STRUCT_OFFSET(struct flow, key));
+}
+
 struct flow *
 flow_table_find(struct flow_table *t, const struct flow_key *key)
 {
 	struct flow_key *found = g_hash_table_lookup(t->by_key, key);
 
-	return found ? (struct flow *)((char *)found - G_STRUCT_OFFSET(struct flow, key)) : NULL;
+	return found ? flow_with(found) : NULL;
 }
 
 struct flow *
@@ -154,6 +161,17 @@ flow_table_clear(struct flow_table *t)
 		forget(t, oldest(&t->live));
 	while (oldest(&t->spent))
 		forget(t, oldest(&t->spent));
+}
+
+void
+flow_table_foreach(struct flow_table *t, void (*visit)(const struct flow *flow, void *data), void *data)
+{
+	GHashTableIter i;
+	gpointer key;
+
+	g_hash_table_iter_init(&i, t->by_key);
+	while (g_hash_table_iter_next(&i, &key, NULL))
+		visit(flow_with(key), data);
 }
 
 unsigned

@@ -8,6 +8,7 @@
 
 #include "proxy/compare-tcp.h"
 #include "proxy/flow-key.h"
+#include "proxy/flow-pattern.h"
 
 struct flow {
 	struct flow_key key;
@@ -18,11 +19,18 @@ struct flow {
 	/* The comparator's. A flow with held or kept frames does not age. */
 	uint64_t epoch;		/* that the state below is of */
 	uint64_t blind_until;	/* older frames of it may be held outside of the flow up to this epoch: nothing is compared */
+	enum flow_treatment treatment;
 	bool differs;		/* commit only, for this epoch */
 	GQueue held;		/* PVM frames, in the order sent */
 	GQueue kept;		/* SVM frames whose twins have not left, in the order sent */
+	GList *next_kept;	/* in `kept`: the first one that has datagrams which were not compared yet. Not TCP */
 	GList keeping;		/* in the comparator's list of flows that keep SVM frames */
 	struct tcp_compare tcp;
+
+	/* For `ftctl flows` */
+	uint64_t frames[RELEASE_LAST], bytes[RELEASE_LAST];
+	uint64_t differences;
+	struct difference *first;	/* the first difference found, owned; its windows are empty unless they were asked for */
 };
 
 struct flow_table;
@@ -43,4 +51,5 @@ void flow_table_set_spent(struct flow_table *t, struct flow *flow, bool spent);
 void flow_table_age(struct flow_table *t, uint64_t now);
 /* Forgets all flows; none has frames. */
 void flow_table_clear(struct flow_table *t);
+void flow_table_foreach(struct flow_table *t, void (*visit)(const struct flow *flow, void *data), void *data);
 unsigned flow_table_size(const struct flow_table *t);

@@ -24,6 +24,7 @@ struct frame {
 	struct tcp_segment segment;	/* PACKET_TCP */
 	struct flow *flow;		/* NULL: not parsed, or the table had no room */
 	bool compared;			/* PVM: its comparison has begun (its epoch is the compared one) */
+	unsigned datagram;		/* UDP, ICMP: how many of its datagrams were found the same */
 	GList order;			/* held frames, released frames, early SVM frames, spare frames: one of them at a time */
 	GList in_flow;			/* held or kept frames of the flow */
 };

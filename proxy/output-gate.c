@@ -5,7 +5,9 @@
  *   same:        the SVM has sent the same content in the same epoch, and a TCP ACK goes no further than what the SVM has acknowledged itself
  *                (or a commit covers) - otherwise the client frees bytes that only the dying host had;
  *   committed:   the frame's epoch ended in a checkpoint that the standby holds as a whole;
- *   unprotected: there is no other copy.
+ *   unprotected: there is no other copy;
+ *   bypass:      the administrator has named its flow as one whose loss of a byte, or contradiction, at a failover does not matter. Only while the pair is
+ *                whole: when the peer is lost and the arbiter has not spoken, the other copy may be the one that speaks for this address.
  *
  * The gate keeps its own record of what is protected and committed, and checks each frame against it. A frame that fails the check is a bug
  * in the proxy; the guard aborts then, which closes every socket of the VM's filters: no output is better than wrong output.
@@ -19,6 +21,7 @@ static const char *const reason_names[] = {
 	[RELEASE_UNPROTECTED] = "unprotected",
 	[RELEASE_SAME] = "same",
 	[RELEASE_COMMITTED] = "committed",
+	[RELEASE_BYPASS] = "bypass",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(reason_names) == RELEASE_LAST);
 
@@ -63,7 +66,21 @@ same_covers(const struct output_gate *gate, const struct frame *frame, const str
 		return false;
 	if (e->in_stream && seq_after(e->end, e->compared) > 0)
 		return false;
+	if (e->marks && seq_after(e->mark, e->marked) > 0)
+		return false;
 	return !e->acknowledges || seq_after(e->ack, e->acknowledged) <= 0;
+}
+
+/* Asks the patterns again: a flow's remembered treatment is no evidence. */
+static bool
+bypass_covers(const struct output_gate *gate, const struct frame *frame)
+{
+	struct flow_key key;
+
+	if (!gate->protecting || !gate->comparing || !gate->patterns)
+		return false;
+	flow_key_make(&key, frame->nic, &frame->packet);
+	return flow_patterns_treat(gate->patterns, &key) == FLOW_BYPASS;
 }
 
 static bool
@@ -76,6 +93,8 @@ covers(const struct output_gate *gate, const struct frame *frame, const struct r
 		return same_covers(gate, frame, e);
 	case RELEASE_COMMITTED:
 		return gate->protecting && frame->epoch <= gate->committed;
+	case RELEASE_BYPASS:
+		return bypass_covers(gate, frame);
 	case RELEASE_LAST:
 		break;
 	}

@@ -6,12 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/flow-pattern.h"
+
 struct frame;
 
 enum release_reason {
 	RELEASE_UNPROTECTED,	/* no pair (forming, solo) */
 	RELEASE_SAME,		/* the SVM sent the same, and the ACK is safe */
 	RELEASE_COMMITTED,	/* its epoch's checkpoint is committed */
+	RELEASE_BYPASS,		/* its flow need not be compared, by the administrator's word */
 	RELEASE_LAST
 };
 const char *release_reason_name(enum release_reason reason);
@@ -27,12 +30,15 @@ struct release_evidence {
 	uint32_t end, compared;		/* where the segment ends, up to where both streams were found equal */
 	bool acknowledges;		/* TCP with an ACK: */
 	uint32_t ack, acknowledged;	/* its number, and the highest one that the SVM sent or a commit covers */
+	bool marks;			/* TCP with urgent data: */
+	uint32_t mark, marked;		/* likewise */
 };
 
 struct output_gate {
 	bool protecting;	/* set by output_gate_protect, cleared by output_gate_unprotect */
 	bool comparing;		/* evidence of the SVM counts; cleared by output_gate_freeze */
 	uint64_t committed;	/* newest committed epoch */
+	const struct flow_patterns *patterns;	/* which flows are bypassed; NULL: none */
 	GQueue out;		/* of struct frame, released and not fetched yet */
 	uint64_t frames[RELEASE_LAST], bytes[RELEASE_LAST];
 };

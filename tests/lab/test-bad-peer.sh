@@ -54,7 +54,8 @@ until_true 5 ftctl b status >/dev/null 2>&1
 refused "the peer's certificate is a stranger's" PeerCertificate 'certificate of b .* unknown authority.*cacert.pem' a odd b
 "$LAB" pki b none
 VERBS=enable refused "the peer has no certificate" PeerUnreachable 'cannot connect to b .*refused' a odd b
-check "and its ftd says why it is not there" "$LAB" exec b grep -q 'ftd: CA certificate /etc/pki/CA/cacert.pem cannot be read: .*CERTIFICATES' /var/log/ftd.log
+# Refused it is from its first end on; the next start has to come to that point first.
+check "and its ftd says why it is not there" until_true 10 "$LAB" exec b grep -q 'ftd: CA certificate /etc/pki/CA/cacert.pem cannot be read: .*CERTIFICATES' /var/log/ftd.log
 "$LAB" pki b good
 "$LAB" pki a wrong
 until_true 5 ftctl a status >/dev/null 2>&1

@@ -10,6 +10,8 @@
 #include "proxy/wire-frame.h"
 
 #define VNET 12
+#define GUEST6 "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10"
+#define CLIENT6 "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01"
 #define GUEST 0x0a630010u	/* 10.99.0.16 */
 #define CLIENT 0x0a630001u
 
@@ -17,6 +19,7 @@
 #define ACK PACKET_TCP_ACK
 #define FIN PACKET_TCP_FIN
 #define RST PACKET_TCP_RST
+#define URG PACKET_TCP_URG
 
 /* vnet header + Ethernet bytes -> wire frame */
 static inline GBytes *
@@ -43,31 +46,75 @@ struct ip_options {
 	size_t padding;		/* bytes after the packet */
 	uint8_t gso_type;
 	uint16_t gso_size;
+	bool needs_csum;	/* the host is to complete the checksum, where the protocol has it (IPv4) or: */
+	uint16_t csum_start, csum_offset;
+	const char *tags;	/* between the MAC addresses and the type, 4 bytes each */
+	size_t tags_length;
+	bool v6;
+	const char *extensions;	/* IPv6; `protocol` is then the first one's */
+	size_t extensions_length;
+	const char *source6, *destination6;
 };
 
-static inline GBytes *
-ip_frame(const struct ip_options *o, const uint8_t *l4, size_t l4_length)
+static inline void
+fill_ipv4(uint8_t *ip, const struct ip_options *o, size_t header, size_t length)
 {
-	size_t header = o->ihl ? o->ihl * 4u : 20, really = MAX(header, 20), n = 14 + really + l4_length + o->padding;
-	g_autofree uint8_t *e = g_malloc0(n);
-	uint8_t vnet[VNET] = { 0 };
-
-	vnet[1] = o->gso_type;
-	vnet[4] = (uint8_t)o->gso_size;
-	vnet[5] = (uint8_t)(o->gso_size >> 8);
-	memcpy(e, "\x52\x54\0\0\0\1\x52\x54\0\0\0\2", 12);
-	put_be16(e + 12, o->type ? o->type : 0x0800);
-	uint8_t *ip = e + 14;
 	ip[0] = (uint8_t)(0x40 | header / 4);
-	put_be16(ip + 2, (uint16_t)((int)(really + l4_length) + o->total_error));
+	put_be16(ip + 2, (uint16_t)((int)length + o->total_error));
 	put_be16(ip + 4, o->id);
 	put_be16(ip + 6, o->fragment);
 	ip[8] = o->ttl ? o->ttl : 64;
 	ip[9] = o->protocol;
 	put_be32(ip + 12, o->source ? o->source : GUEST);
 	put_be32(ip + 16, o->destination ? o->destination : CLIENT);
+}
+
+static inline void
+fill_ipv6(uint8_t *ip, const struct ip_options *o, size_t length)
+{
+	ip[0] = 0x60;
+	put_be16(ip + 4, (uint16_t)((int)length - 40 + o->total_error));
+	ip[6] = o->protocol;
+	ip[7] = o->ttl ? o->ttl : 64;
+	memcpy(ip + 8, o->source6 ? o->source6 : GUEST6, 16);
+	memcpy(ip + 24, o->destination6 ? o->destination6 : CLIENT6, 16);
+	if (o->extensions_length)
+		memcpy(ip + 40, o->extensions, o->extensions_length);
+}
+
+static inline void
+fill_vnet(uint8_t vnet[VNET], const struct ip_options *o, size_t l4)
+{
+	uint16_t start = (uint16_t)(o->csum_start ? o->csum_start : l4), offset = o->csum_offset ? o->csum_offset : o->protocol == 6 ? 16 : 6;
+
+	vnet[0] = o->needs_csum;
+	vnet[1] = o->gso_type;
+	memcpy(vnet + 4, &o->gso_size, 2);
+	if (!o->needs_csum)
+		return;
+	memcpy(vnet + 6, &start, 2);
+	memcpy(vnet + 8, &offset, 2);
+}
+
+static inline GBytes *
+ip_frame(const struct ip_options *o, const uint8_t *l4, size_t l4_length)
+{
+	size_t header = o->ihl ? o->ihl * 4u : 20, really = o->v6 ? 40 + o->extensions_length : MAX(header, 20);
+	size_t ethernet = 14 + o->tags_length, n = ethernet + really + l4_length + o->padding;
+	g_autofree uint8_t *e = g_malloc0(n);
+	uint8_t vnet[VNET] = { 0 };
+
+	memcpy(e, "\x52\x54\0\0\0\1\x52\x54\0\0\0\2", 12);
+	if (o->tags_length)
+		memcpy(e + 12, o->tags, o->tags_length);
+	put_be16(e + ethernet - 2, o->type ? o->type : o->v6 ? 0x86dd : 0x0800);
+	if (o->v6)
+		fill_ipv6(e + ethernet, o, really + l4_length);
+	else
+		fill_ipv4(e + ethernet, o, header, really + l4_length);
 	if (l4_length)
-		memcpy(ip + really, l4, l4_length);
+		memcpy(e + ethernet + really, l4, l4_length);
+	fill_vnet(vnet, o, ethernet + really);
 	return wire(vnet, VNET, e, n);
 }
 
@@ -84,6 +131,7 @@ struct seg {
 	uint16_t window, checksum, urgent;
 	uint16_t ip_id;
 	uint8_t data_offset;	/* words, 0 for the right one */
+	struct ip_options ip;	/* protocol and id are set from the above */
 };
 
 static inline GBytes *
@@ -106,7 +154,11 @@ tcp_frame(const struct seg *s)
 		memcpy(t + 20, s->options, s->options_length);
 	if (length)
 		memcpy(t + header, data, length);
-	return ip_frame(&(struct ip_options){ .protocol = 6, .id = s->ip_id }, t, header + length);
+	struct ip_options ip = s->ip;
+	ip.id = s->ip_id;
+	if (!ip.protocol && !ip.extensions_length)
+		ip.protocol = 6;
+	return ip_frame(&ip, t, header + length);
 }
 #define TCP(...) tcp_frame(&(struct seg){ __VA_ARGS__ })
 
@@ -122,7 +174,8 @@ udp_frame_full(const struct ip_options *o, uint16_t port, const char *text, int 
 	put_be16(u + 4, (uint16_t)((int)n + length_error));
 	put_be16(u + 6, checksum);
 	memcpy(u + 8, text, n - 8);
-	ip.protocol = 17;
+	if (!ip.extensions_length)
+		ip.protocol = 17;
 	return ip_frame(&ip, u, n);
 }
 

@@ -566,6 +566,255 @@ test_ended_connections_make_room(void **state)
 	assert_int_equal(stats(c).flows_refused, 0);
 }
 
+/* -- patterns -------------------------------------------------------------------------------------------------------------------------- */
+
+static struct comparator *
+comparator_with_pattern(const struct comparator_limits *l, enum flow_treatment treatment, const char *pattern)
+{
+	struct comparator *c = comparator_new(l);
+	struct flow_patterns patterns = { 0 };
+
+	assert_true(flow_patterns_add(&patterns, treatment, pattern, NULL));
+	comparator_set_patterns(c, &patterns);
+	comparator_protect(c, 0, 1);
+	return c;
+}
+
+static void
+test_bypass(void **state)
+{
+	g_autoptr(comparator) c = comparator_with_pattern(&limits, FLOW_BYPASS, "udp:1");
+
+	p(c, udp_frame(2, "x"));
+	p(c, udp_frame(1, "a"));
+	p(c, udp_frame(1, "b"));
+	expect(c, "a b");
+	s_id(c, 5, 1, udp_frame(1, "A"));	/* nobody waits for it */
+	expect_matched(c, "5");
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "c"));		/* of an epoch that is not even compared */
+	expect(c, "c");
+	/* when the peer is lost, it may be the one that speaks: nothing leaves */
+	comparator_freeze(c);
+	p(c, udp_frame(1, "d"));
+	expect(c, "");
+	comparator_unprotect(c, 0);
+	expect(c, "x d");
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.released_frames[RELEASE_BYPASS], 3);
+	assert_int_equal(st.released_frames[RELEASE_UNPROTECTED], 2);
+	assert_int_equal(st.differences, 0);
+}
+
+/* No room for the flow: by commit, like any other. */
+static void
+test_bypass_without_room(void **state)
+{
+	struct comparator_limits l = limits;
+
+	l.max_flows = 1;
+	g_autoptr(comparator) c = comparator_with_pattern(&l, FLOW_BYPASS, "udp:1");
+	p(c, udp_frame(2, "x"));
+	p(c, udp_frame(1, "a"));
+	expect(c, "");
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "x a");
+	assert_int_equal(stats(c).committed_by[COMMIT_NO_ROOM], 1);
+}
+
+static void
+test_never_compare(void **state)
+{
+	g_autoptr(comparator) c = comparator_with_pattern(&limits, FLOW_NEVER_COMPARE, "tcp:80");
+
+	s_id(c, 1, 1, TCP(.seq = 1, .text = "a"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	p(c, TCP(.seq = 1, .text = "a"));
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);	/* only a commit helps: at once */
+	p(c, TCP(.seq = 2, .text = "b"));
+	s_id(c, 2, 1, TCP(.seq = 2, .text = "b"));
+	expect(c, "");
+	expect_matched(c, "");
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "a b");
+	p(c, TCP(.seq = 3, .text = "c"));
+	s_id(c, 3, 2, TCP(.seq = 3, .text = "c"));
+	expect(c, "");				/* in every epoch */
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);
+	assert_int_equal(stats(c).differences, 0);
+	assert_int_equal(stats(c).committed_by[COMMIT_NEVER_COMPARE], 2);
+	p(c, udp_frame(80, "x"));
+	s(c, 2, udp_frame(80, "x"));
+	expect(c, "x");
+}
+
+/* -- datagrams in one frame -------------------------------------------------------------------------------------------------------------- */
+
+#define UDP_GSO(text, size) udp_frame_full(&(struct ip_options){ .gso_type = PACKET_GSO_UDP_L4, .gso_size = size }, 1, text, 0, 0)
+
+static void
+test_udp_segments(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	/* one frame of three against three, in any cut */
+	p(c, UDP_GSO("aabbc", 2));
+	s_id(c, 1, 1, udp_frame(1, "aa"));
+	s_id(c, 2, 1, udp_frame(1, "bb"));
+	expect(c, "");
+	expect_matched(c, "");
+	s_id(c, 3, 1, udp_frame(1, "c"));
+	expect(c, "aabbc");
+	expect_matched(c, "1 2 3");
+	s_id(c, 4, 1, UDP_GSO("aabbc", 2));
+	p(c, udp_frame(1, "aa"));
+	p(c, udp_frame(1, "bb"));
+	expect(c, "aa bb");
+	expect_matched(c, "");		/* one of its datagrams has not left */
+	p(c, UDP_GSO("cd", 1));
+	expect(c, "");
+	expect_matched(c, "");
+	s_id(c, 5, 1, udp_frame(1, "d"));
+	expect(c, "cd");
+	expect_matched(c, "4 5");
+	/* the same bytes in other datagrams are other output */
+	p(c, UDP_GSO("aabb", 2));
+	s_id(c, 6, 1, udp_frame(1, "aa"));
+	s_id(c, 7, 1, udp_frame(1, "b"));
+	expect(c, "");
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);
+	assert_int_equal(stats(c).differences_by[DIFFERENCE_LENGTH], 1);
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "aabb");
+	assert_int_equal(stats(c).committed_by[COMMIT_DIFFERS], 1);
+}
+
+/* -- every kind of frame, both ways -------------------------------------------------------------------------------------------------------- */
+
+#define TAG "\x81\0\0\7"
+#define QINQ "\x88\xa8\0\2\x81\0\0\7"
+#define FRAME(l4, n, ...) ip_frame(&(struct ip_options){ __VA_ARGS__ }, (const uint8_t *)l4, n)
+#define ND "\207\0\0\0\0\0\0\0target"
+
+/* What one copy sends leaves when the other sends the same, and does not when it sends the other thing; whichever is the PVM. */
+static void
+test_kinds(void **state)
+{
+	const struct { const char *what; GBytes *one, *same, *other; } table[] = {
+		{ "tcp", TCP(.seq = 1, .text = "abc"), TCP(.seq = 1, .text = "abc", .window = 9, .ip_id = 5), TCP(.seq = 1, .text = "abX") },
+		{ "tcp6", TCP(.seq = 1, .text = "abc", .ip = { .v6 = true }), TCP(.seq = 1, .text = "abc", .window = 9, .ip = { .v6 = true, .ttl = 9 }),
+		  TCP(.seq = 1, .text = "abX", .ip = { .v6 = true }) },
+		{ "tcp in a VLAN", TCP(.seq = 1, .text = "abc", .ip = { .tags = TAG, .tags_length = 4 }),
+		  TCP(.seq = 1, .text = "abc", .ip_id = 9, .ip = { .tags = TAG, .tags_length = 4 }), TCP(.seq = 1, .text = "abX", .ip = { .tags = TAG, .tags_length = 4 }) },
+		{ "udp in QinQ", FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .tags = QINQ, .tags_length = 8),
+		  FRAME("\0\1\0\2\0\11\0\1a", 9, .protocol = 17, .id = 4, .tags = QINQ, .tags_length = 8),
+		  FRAME("\0\1\0\2\0\11\0\0b", 9, .protocol = 17, .tags = QINQ, .tags_length = 8) },
+		{ "udp6", FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .v6 = true), FRAME("\0\1\0\2\0\11\1\1a", 9, .protocol = 17, .v6 = true),
+		  FRAME("\0\1\0\2\0\11\0\0b", 9, .protocol = 17, .v6 = true) },
+		{ "icmp", icmp_frame(8, 1, 1, "ping", 1), icmp_frame(8, 1, 1, "ping", 2), icmp_frame(8, 1, 1, "pong", 1) },
+		{ "neighbour discovery", FRAME(ND, 14, .protocol = 58, .v6 = true), FRAME(ND, 14, .protocol = 58, .v6 = true, .ttl = 255),
+		  FRAME("\207\0\0\0\0\0\0\0tarGet", 14, .protocol = 58, .v6 = true) },
+		{ "arp", ether_frame(0x0806, "who has"), ether_frame(0x0806, "who has"), ether_frame(0x0806, "who is") },
+		{ "fragment", FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 7), FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 7),
+		  FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 8) },
+		{ "fragment6", FRAME("abc", 3, .protocol = 44, .v6 = true, .extensions = "\21\0\0\1iden", .extensions_length = 8),
+		  FRAME("abc", 3, .protocol = 44, .v6 = true, .extensions = "\21\0\0\1iden", .extensions_length = 8),
+		  FRAME("abc", 3, .protocol = 44, .v6 = true, .extensions = "\21\0\0\1ideX", .extensions_length = 8) },
+		{ "gre", FRAME("abc", 3, .protocol = 47), FRAME("abc", 3, .protocol = 47), FRAME("abd", 3, .protocol = 47) },
+		{ "runt", wire(NULL, 0, (const uint8_t *)"\1\2\3", 3), wire(NULL, 0, (const uint8_t *)"\1\2\3", 3), wire(NULL, 0, (const uint8_t *)"\1\2\4", 3) },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(table); i++) {
+		GBytes *pairs[][2] = {
+			{ table[i].one, table[i].same }, { table[i].same, table[i].one }, { table[i].one, table[i].other }, { table[i].other, table[i].one },
+		};
+		for (unsigned k = 0; k < G_N_ELEMENTS(pairs); k++) {
+			g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+			comparator_primary_frame(c, 0, 0, pairs[k][0]);
+			comparator_secondary_frame(c, 0, 0, 1, 1, pairs[k][1]);
+			struct comparator_stats st = stats(c);
+			if (st.released_frames[RELEASE_SAME] != (k < 2) || st.differences != (k >= 2))
+				fail_msg("%s, %u", table[i].what, k);
+		}
+		g_bytes_unref(table[i].one);
+		g_bytes_unref(table[i].same);
+		g_bytes_unref(table[i].other);
+	}
+}
+
+/* -- what is shown ----------------------------------------------------------------------------------------------------------------------- */
+
+static void
+test_flows(void **state)
+{
+	struct comparator_limits l = limits;
+
+	for (unsigned show = 0; show < 2; show++) {
+		l.show_differences = show;
+		g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+		p(c, udp_frame(1, "a"));
+		s(c, 1, udp_frame(1, "a"));
+		p(c, udp_frame(2, "hello"));
+		s(c, 1, udp_frame(2, "heLlo"));
+		p(c, udp_frame(3, "waits"));
+		comparator_boundary(c, 0, 1);
+		comparator_committed(c, 0, 1);
+		p(c, udp_frame(3, "waits"));
+		expect(c, "a hello waits");
+		g_autoptr(GArray) top = comparator_flows(c, 2);
+		assert_int_equal(top->len, 2);		/* most bytes first, no more than asked for */
+		g_autoptr(GArray) all = comparator_flows(c, 100);
+		assert_int_equal(all->len, 3);
+		const struct comparator_flow *f = &g_array_index(all, struct comparator_flow, 2);
+		assert_int_equal(f->key.source_port, 1);
+		assert_int_equal(f->released_frames[RELEASE_SAME], 1);
+		for (guint i = 0; i < 2; i++) {
+			f = &g_array_index(all, struct comparator_flow, i);
+			assert_int_equal(f->released_frames[RELEASE_COMMITTED], 1);
+			if (f->key.source_port == 3)
+				assert_int_equal(f->held_frames, 1);
+			if (f->key.source_port != 2)
+				continue;
+			assert_int_equal(f->differences, 1);
+			assert_int_equal(f->first.reason, DIFFERENCE_CONTENT);
+			assert_int_equal(f->first.at, 2);
+			assert_int_equal(f->first.primary_length, show ? 3 : 0);	/* the guest's bytes: not without being asked for */
+			assert_int_equal(f->first.primary[0], show ? 'l' : 0);
+			assert_int_equal(f->first.secondary[0], show ? 'L' : 0);
+		}
+	}
+}
+
+/* Every frame that does not leave the ordinary way has a counter. */
+static void
+test_causes(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	s(c, 1, udp_frame(1, "A"));
+	p(c, udp_frame(2, "waits"));
+	s(c, 1, udp_frame(4, "never sent by the PVM"));
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(3, "of the next epoch"));
+	comparator_boundary(c, 0, 2);
+	comparator_committed(c, 0, 2);
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.committed_by[COMMIT_DIFFERS], 1);
+	assert_int_equal(st.committed_by[COMMIT_WAITED], 1);
+	assert_int_equal(st.committed_by[COMMIT_NOT_COMPARED], 1);
+	assert_int_equal(st.secondary_unused, 2);
+	assert_string_equal(commit_cause_name(COMMIT_WAITED), "waited");
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < COMMIT_LAST; i++)
+		sum += st.committed_by[i];
+	assert_int_equal(sum, st.released_frames[RELEASE_COMMITTED]);
+}
+
 /* -- two guests, seeded ---------------------------------------------------------------------------------------------------------------- */
 
 /*
@@ -932,6 +1181,13 @@ main(void)
 		cmocka_unit_test(test_secondary_limit),
 		cmocka_unit_test(test_flow_limit),
 		cmocka_unit_test(test_ended_connections_make_room),
+		cmocka_unit_test(test_bypass),
+		cmocka_unit_test(test_bypass_without_room),
+		cmocka_unit_test(test_never_compare),
+		cmocka_unit_test(test_udp_segments),
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_flows),
+		cmocka_unit_test(test_causes),
 		cmocka_unit_test(test_two_guests),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

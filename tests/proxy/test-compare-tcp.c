@@ -257,6 +257,7 @@ test_rst_acks(void **state)
 	rig_clear(&r);
 }
 
+#define V6 .ip = { .v6 = true }
 #define MSS "\2\4\5\264"
 #define STAMP_A "\1\1\10\12AAAABBBB"
 #define STAMP_B "\1\1\10\12CCCCBBBB"
@@ -310,6 +311,11 @@ static const struct { const char *what; struct seg p, s; bool same; } syns[] = {
 	{ "option too long", { .seq = 1, .flags = SYN, .options = "\2\5\0\0", .options_length = 4 }, { .seq = 1, .flags = SYN, .options = "\2\5\0\0", .options_length = 4 }, false },
 	{ "option cut", { .seq = 1, .flags = SYN, .options = "\1\1\1\2", .options_length = 4 }, { .seq = 1, .flags = SYN, .options = "\1\1\1\2", .options_length = 4 }, false },
 	{ "payload", { .seq = 1, .flags = SYN, .text = "a" }, { .seq = 1, .flags = SYN, .text = "b" }, false },
+	{ "ECN asked for by one", { .seq = 1, .flags = SYN | PACKET_TCP_ECE | PACKET_TCP_CWR }, { .seq = 1, .flags = SYN }, false },
+	{ "ECN asked for by both", { .seq = 1, .flags = SYN | PACKET_TCP_ECE | PACKET_TCP_CWR }, { .seq = 1, .flags = SYN | PACKET_TCP_ECE | PACKET_TCP_CWR }, true },
+	{ "Multipath TCP, same keys", { .seq = 1, .flags = SYN, .options = "\36\4ab", .options_length = 4 }, { .seq = 1, .flags = SYN, .options = "\36\4ab", .options_length = 4 }, true },
+	{ "Multipath TCP, other keys", { .seq = 1, .flags = SYN, .options = "\36\4ab", .options_length = 4 }, { .seq = 1, .flags = SYN, .options = "\36\4ac", .options_length = 4 }, false },
+	{ "IPv6, guest opens, same numbers", { .seq = 1, .flags = SYN, V6 }, { .seq = 1, .flags = SYN, V6 }, true },
 	{ "same payload", { .seq = 1, .flags = SYN, .text = "a" }, { .seq = 1, .flags = SYN, .text = "a" }, true },
 };
 
@@ -324,6 +330,195 @@ test_syn_table(void **state)
 			fail_msg("%s", syns[i].what);
 		rig_clear(&r);
 	}
+}
+
+#define TAGGED .ip = { .tags = "\x81\0\0\7", .tags_length = 4 }
+
+/* Nobody maps the numbers there: a client that has heard the PVM's initial number would be a stranger to the SVM. */
+static void
+test_syn_ack_without_the_rewriter(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 5000, .ack = 7, .flags = SYN | ACK, V6);
+	assert_false(leaves(&r, P(.seq = 1000, .ack = 7, .flags = SYN | ACK, V6)));
+	assert_true(r.differs);
+	assert_int_equal(r.t.difference.reason, DIFFERENCE_SYN);
+	/* one checkpoint, and the SVM is in that connection, with its numbers */
+	boundary(&r);
+	S(.seq = 1001, .ack = 9, .flags = ACK, .text = "hello", V6);
+	assert_true(leaves(&r, P(.seq = 1001, .ack = 8, .flags = ACK, .text = "hello", V6)));
+	rig_clear(&r);
+
+	r = rig_new();
+	S(.seq = 5000, .ack = 7, .flags = SYN | ACK, TAGGED);
+	assert_false(leaves(&r, P(.seq = 1000, .ack = 7, .flags = SYN | ACK, TAGGED)));
+	assert_true(r.differs);
+	rig_clear(&r);
+
+	r = rig_new();
+	S(.seq = 1000, .ack = 7, .flags = SYN | ACK, V6);
+	assert_true(leaves(&r, P(.seq = 1000, .ack = 7, .flags = SYN | ACK, V6)));
+	rig_clear(&r);
+}
+
+/* Both ends open at once: the guest's SYN, then its SYN again with an ACK (RFC 9293, 3.5). */
+static void
+test_simultaneous_open(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 1000, .flags = SYN);
+	assert_true(leaves(&r, P(.seq = 1000, .flags = SYN)));
+	assert_false(leaves(&r, P(.seq = 1000, .ack = 8, .flags = SYN | ACK)));
+	S(.seq = 1000, .ack = 8, .flags = SYN | ACK);
+	assert_true(leaves(&r, P(.seq = 1000, .ack = 8, .flags = SYN | ACK)));
+	S(.seq = 1001, .ack = 8, .flags = ACK, .text = "hi");
+	assert_true(leaves(&r, P(.seq = 1001, .ack = 8, .flags = ACK, .text = "hi")));
+	assert_false(r.differs);
+	rig_clear(&r);
+}
+
+/* Probes carry nothing new: only their ACK counts. */
+static void
+test_probes(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 100, .ack = 7, .flags = ACK, .text = "abc");
+	assert_true(leaves(&r, P(.seq = 100, .ack = 7, .flags = ACK, .text = "abc")));
+	assert_true(leaves(&r, P(.seq = 102, .ack = 7, .flags = ACK)));				/* keep-alive */
+	assert_true(leaves(&r, P(.seq = 102, .ack = 7, .flags = ACK, .text = "?")));		/* with a byte that the peer has (RFC 9293, 3.8.4) */
+	assert_false(leaves(&r, P(.seq = 102, .ack = 8, .flags = ACK)));
+	assert_false(leaves(&r, P(.seq = 103, .ack = 7, .flags = ACK, .text = "d")));		/* zero window probe: new data */
+	S(.seq = 103, .ack = 7, .flags = ACK, .text = "d");
+	assert_true(leaves(&r, P(.seq = 103, .ack = 7, .flags = ACK, .text = "d")));
+	assert_true(leaves(&r, P(.seq = 104, .ack = 7, .flags = ACK, .window = 0)));
+	assert_false(r.differs);
+	rig_clear(&r);
+}
+
+/* A half-closed connection: the guest still acknowledges, and gets no more content out than its FIN. */
+static void
+test_half_close(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 100, .ack = 7, .flags = ACK | FIN, .text = "bye");
+	assert_true(leaves(&r, P(.seq = 100, .ack = 7, .flags = ACK | FIN, .text = "bye")));
+	S(.seq = 104, .ack = 500, .flags = ACK);
+	assert_true(leaves(&r, P(.seq = 104, .ack = 400, .flags = ACK)));
+	assert_true(leaves(&r, P(.seq = 104, .ack = 500, .flags = ACK)));
+	assert_false(leaves(&r, P(.seq = 104, .ack = 501, .flags = ACK)));
+	rig_clear(&r);
+}
+
+/* The mark is absolute, whatever segment it comes in; it goes as far as the SVM's. */
+static void
+test_urgent(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 100, .text = "abcdef");
+	struct tcp_segment *a = P(.seq = 100, .flags = URG, .urgent = 4, .text = "abcdef");
+	assert_false(leaves(&r, a));
+	struct tcp_segment *s = S(.seq = 103, .flags = URG, .urgent = 1, .text = "def");
+	assert_true(leaves(&r, a));
+	assert_true(tcp_matched(&r.t, s));
+	s = S(.seq = 106, .flags = URG, .urgent = 1, .text = "g");
+	assert_true(leaves(&r, P(.seq = 106, .text = "g")));
+	assert_false(tcp_matched(&r.t, s));		/* its mark has not left */
+	assert_false(leaves(&r, P(.seq = 107, .flags = URG, .urgent = 2)));
+	boundary(&r);
+	assert_true(leaves(&r, P(.seq = 107, .flags = URG, .urgent = 2)));	/* committed */
+	rig_clear(&r);
+}
+
+static const struct { const char *what, *options; size_t length; bool compared; } options[] = {
+	{ "timestamp", STAMP_A, 12, true },
+	{ "SACK", "\1\1\5\12aaaabbbb", 12, true },
+	{ "MD5 signature", "\1\1\23\22aaaaaaaaaaaaaaaa", 20, true },
+	{ "end, then anything", "\0\36\36\36", 4, true },
+	{ "Multipath TCP", "\36\14" "aabbbbcccc", 12, false },
+	{ "Multipath TCP behind others", "\1\1\36\4aa\1\1", 8, false },
+	{ "experiment", "\375\4aa", 4, false },
+	{ "length 0", "\10\0aa", 4, false },
+	{ "length 1 behind the end", "\1\1\1\10", 4, false },
+	{ "longer than the header", "\5\12aa", 4, false },
+};
+
+/* Equal bytes under an option that gives them another meaning are no equal output; and that whichever copy has it. */
+static void
+test_options(void **state)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
+		for (unsigned other = 0; other < 2; other++) {
+			struct rig r = rig_new();
+			struct seg with = { .seq = 100, .text = "abc", .options = options[i].options, .options_length = options[i].length };
+			struct seg without = { .seq = 100, .text = "abc" };
+			secondary(&r, tcp_frame(other ? &with : &without));
+			struct tcp_segment *a = primary(&r, tcp_frame(other ? &without : &with));
+			if (leaves(&r, a) != options[i].compared)
+				fail_msg("%s", options[i].what);
+			assert_int_equal(r.t.difference.reason, options[i].compared ? DIFFERENCE_NONE : DIFFERENCE_OPTION);
+			rig_clear(&r);
+		}
+	}
+}
+
+/* One 64 KiB segment that the host cuts up later against 45 that the other copy has cut itself; and the other way round. */
+static void
+test_tso(void **state)
+{
+	g_autofree uint8_t *data = g_malloc(65160);
+	struct seg large = { .seq = 100, .ack = 7, .flags = ACK, .data = data, .length = 65160, .ip = { .gso_type = 1, .gso_size = 1448, .needs_csum = true } };
+
+	for (unsigned i = 0; i < 65160; i++)
+		data[i] = (uint8_t)(i * 7 + i / 251);
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		struct rig r = rig_new();
+		large.ip.v6 = v6;
+		large.ip.gso_type = v6 ? PACKET_GSO_TCPV6 : PACKET_GSO_TCPV4;
+		struct tcp_segment *a = primary(&r, tcp_frame(&large));
+		for (unsigned i = 0; i < 45; i++) {
+			assert_false(leaves(&r, a));
+			S(.seq = 100 + i * 1448, .ack = 7, .flags = ACK, .data = data + i * 1448, .length = 1448, .ip = { .v6 = v6 });
+		}
+		assert_true(leaves(&r, a));
+		boundary(&r);
+		large.seq = 100 + 65160;
+		secondary(&r, tcp_frame(&large));
+		for (unsigned i = 0; i < 45; i++)
+			assert_true(leaves(&r, P(.seq = large.seq + i * 1448, .ack = 7, .flags = ACK, .data = data + i * 1448, .length = 1448, .ip = { .v6 = v6 })));
+		large.seq = 100;
+		rig_clear(&r);
+	}
+}
+
+/* Where the streams differ is counted from the SYN. */
+static void
+test_difference(void **state)
+{
+	struct rig r = rig_new();
+
+	S(.seq = 0xfffffff0u, .flags = SYN);
+	P(.seq = 0xfffffff0u, .flags = SYN);
+	P(.seq = 0xfffffff1u, .text = "0123456789");
+	S(.seq = 0xfffffff1u, .text = "01234");
+	S(.seq = 0xfffffff6u, .text = "56x89");
+	assert_true(r.differs);
+	assert_int_equal(r.t.difference.reason, DIFFERENCE_CONTENT);
+	assert_int_equal(r.t.difference.at, 7);
+	assert_int_equal(r.t.difference.primary_length, 3);
+	assert_memory_equal(r.t.difference.primary, "789", 3);
+	assert_memory_equal(r.t.difference.secondary, "x89", 3);
+	rig_clear(&r);
+
+	r = rig_new();
+	P(.seq = 5, .text = "x");
+	S(.seq = 5, .flags = FIN);
+	assert_int_equal(r.t.difference.reason, DIFFERENCE_FIN);
+	rig_clear(&r);
 }
 
 /* Ports used again: the new SYN may lie anywhere in the old numbers, also where content has left already. */
@@ -571,6 +766,14 @@ main(void)
 		cmocka_unit_test(test_syn_ack),
 		cmocka_unit_test(test_syn_ack_secondary_first),
 		cmocka_unit_test(test_syn_table),
+		cmocka_unit_test(test_syn_ack_without_the_rewriter),
+		cmocka_unit_test(test_simultaneous_open),
+		cmocka_unit_test(test_probes),
+		cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_urgent),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_tso),
+		cmocka_unit_test(test_difference),
 		cmocka_unit_test(test_new_connection_in_old_numbers),
 		cmocka_unit_test(test_ports_used_again),
 		cmocka_unit_test(test_secondary_ahead_in_a_new_connection),

@@ -40,13 +40,49 @@ test_udp(void **state)
 	assert_int_equal(verdict(compare_udp, UDP("data", 0, .ihl = 6), UDP("data", 0)), VERDICT_SAME);
 }
 
-/* One GSO frame is many datagrams: where it will be cut counts. */
+/* IPv6 extension headers count. */
+static void
+test_udp6(void **state)
+{
+#define UDP6(text, ...) UDP(text, 0, .v6 = true, __VA_ARGS__)
+#define OPTIONS(text) .protocol = 60, .extensions = "\21\0" text, .extensions_length = 8
+	assert_int_equal(verdict(compare_udp, UDP6("data", 0), UDP6("data", .ttl = 3)), VERDICT_SAME);
+	assert_int_equal(verdict(compare_udp, UDP6("data", 0), UDP6("dat.", 0)), VERDICT_DIFFER);
+	assert_int_equal(verdict(compare_udp, UDP6("data", OPTIONS("abcdef")), UDP6("data", OPTIONS("abcdef"))), VERDICT_SAME);
+	assert_int_equal(verdict(compare_udp, UDP6("data", OPTIONS("abcdef")), UDP6("data", OPTIONS("abcdeg"))), VERDICT_DIFFER);
+	assert_int_equal(verdict(compare_udp, UDP6("data", OPTIONS("abcdef")), UDP6("data", 0)), VERDICT_DIFFER);
+}
+
+/* As text: each datagram of the frame. */
+static void
+expect_datagrams(GBytes *frame, const char *want)
+{
+	g_autoptr(GString) got = g_string_new(NULL);
+	struct packet p, view;
+
+	packet_parse(&p, frame);
+	for (unsigned i = 0; i < udp_datagrams(&p); i++) {
+		const struct packet *d = udp_datagram(&p, i, &view);
+		g_string_append_printf(got, "%s%.*s", i ? " " : "", (int)d->payload_length, (const char *)d->payload);
+		assert_int_equal(udp_datagrams(d), 1);
+	}
+	assert_string_equal(got->str, want);
+	g_bytes_unref(frame);
+}
+
+/* One GSO frame is many datagrams, or one in fragments: then where it will be cut counts. */
 static void
 test_udp_gso(void **state)
 {
-	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 5, .gso_size = 2), UDP("data", 0, .gso_type = 5, .gso_size = 2)), VERDICT_SAME);
-	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 5, .gso_size = 2), UDP("data", 0, .gso_type = 5, .gso_size = 3)), VERDICT_DIFFER);
-	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 5, .gso_size = 2), UDP("data", 0)), VERDICT_DIFFER);
+	expect_datagrams(UDP("data", 0, .gso_type = 5, .gso_size = 2), "da ta");
+	expect_datagrams(UDP("data", 0, .gso_type = 5, .gso_size = 3), "dat a");
+	expect_datagrams(UDP("data", 0, .gso_type = 5, .gso_size = 9), "data");
+	expect_datagrams(UDP("", 0, .gso_type = 5, .gso_size = 9), "");
+	expect_datagrams(UDP("data", 0, .gso_type = 3, .gso_size = 2), "data");
+	expect_datagrams(UDP("data", 0, .gso_size = 2), "data");
+	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 3, .gso_size = 2), UDP("data", 0, .gso_type = 3, .gso_size = 2)), VERDICT_SAME);
+	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 3, .gso_size = 2), UDP("data", 0, .gso_type = 3, .gso_size = 3)), VERDICT_DIFFER);
+	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_type = 3, .gso_size = 2), UDP("data", 0)), VERDICT_DIFFER);
 	assert_int_equal(verdict(compare_udp, UDP("data", 0, .gso_size = 2), UDP("data", 0, .gso_size = 3)), VERDICT_SAME);	/* no GSO: no meaning */
 }
 
@@ -78,6 +114,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_udp6),
 		cmocka_unit_test(test_udp_gso),
 		cmocka_unit_test(test_icmp),
 		cmocka_unit_test(test_other),

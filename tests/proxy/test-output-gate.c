@@ -11,7 +11,7 @@
 #include "proxy/frame.h"
 #include "tests/proxy/frame-builder.h"
 
-enum mode { UNPROTECTED, PROTECTED, FROZEN };
+enum mode { UNPROTECTED, PROTECTED, FROZEN, BYPASSED, NEVER, BYPASSED_FROZEN };
 
 static const struct {
 	const char *what;
@@ -47,6 +47,17 @@ static const struct {
 	  { .reason = RELEASE_SAME, .epoch = 6, .same = true, .acknowledges = true, .ack = 9, .acknowledged = 9 }, true },
 	{ "ACK beyond the SVM's", PROTECTED, 6,
 	  { .reason = RELEASE_SAME, .epoch = 6, .same = true, .acknowledges = true, .ack = 10, .acknowledged = 9 }, false },
+	{ "urgent as far as the SVM's", PROTECTED, 6,
+	  { .reason = RELEASE_SAME, .epoch = 6, .same = true, .marks = true, .mark = 9, .marked = 9 }, true },
+	{ "urgent beyond the SVM's", PROTECTED, 6,
+	  { .reason = RELEASE_SAME, .epoch = 6, .same = true, .marks = true, .mark = 10, .marked = 9 }, false },
+
+	{ "bypassed", BYPASSED, 6, { .reason = RELEASE_BYPASS }, true },
+	{ "bypassed, but no pattern says so", PROTECTED, 6, { .reason = RELEASE_BYPASS }, false },
+	{ "bypassed, but a pattern says never", NEVER, 6, { .reason = RELEASE_BYPASS }, false },
+	{ "bypassed, peer lost", BYPASSED_FROZEN, 6, { .reason = RELEASE_BYPASS }, false },
+	{ "bypassed without a pair", UNPROTECTED, 6, { .reason = RELEASE_BYPASS }, false },
+
 	{ "no reason", UNPROTECTED, 6, { .reason = RELEASE_LAST }, false },
 };
 
@@ -57,12 +68,19 @@ put_through(unsigned i)
 	struct frame_pool pool = { 0 };
 	g_autoptr(GBytes) bytes = udp_frame(1, "x");
 	struct frame *f = frame_new(&pool, 0, table[i].epoch, bytes);
+	struct flow_patterns patterns = { 0 };
 
+	gate.patterns = &patterns;
+	frame_parse(f);
+	if (table[i].mode == BYPASSED || table[i].mode == BYPASSED_FROZEN || table[i].mode == NEVER)
+		assert_true(flow_patterns_add(&patterns, FLOW_BYPASS, "udp:1", NULL));
+	if (table[i].mode == NEVER)
+		assert_true(flow_patterns_add(&patterns, FLOW_NEVER_COMPARE, "udp", NULL));
 	if (table[i].mode != UNPROTECTED) {
 		output_gate_protect(&gate, 3);
 		output_gate_commit(&gate, 5);
 	}
-	if (table[i].mode == FROZEN)
+	if (table[i].mode == FROZEN || table[i].mode == BYPASSED_FROZEN)
 		output_gate_freeze(&gate);
 	output_gate_release(&gate, f, &table[i].evidence);
 	assert_ptr_equal(output_gate_next(&gate), f);
@@ -111,6 +129,7 @@ test_names(void **state)
 	assert_string_equal(release_reason_name(RELEASE_UNPROTECTED), "unprotected");
 	assert_string_equal(release_reason_name(RELEASE_SAME), "same");
 	assert_string_equal(release_reason_name(RELEASE_COMMITTED), "committed");
+	assert_string_equal(release_reason_name(RELEASE_BYPASS), "bypass");
 }
 
 int

@@ -608,6 +608,7 @@ on_op(struct world *w, struct event *e)
 		stop_copy(p);
 		break;
 	case GUARD_OP_CONNECT:
+	case GUARD_OP_STANDBY_REFRESH:
 	case GUARD_OP_SUSPEND:	/* no administrator in this world */
 	case GUARD_OP_LAST:
 		break;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How long an epoch may last when nothing asks for a checkpoint: see epoch-length.c. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct epoch_length_limits {
+	uint64_t min_ns, max_ns;	/* the answer is never outside of these; max_ns counts more */
+	uint64_t target_ns;		/* what a checkpoint may cost whoever waits for it */
+};
+
+struct epoch_length {
+	struct epoch_length_limits limits;
+	uint64_t length_ns;
+};
+
+/* One checkpoint that was loaded by the standby. */
+struct epoch_cost {
+	uint64_t epoch_ns;		/* length of its epoch */
+	bool full;			/* the epoch ended because its time was up */
+	uint64_t pause_ns;		/* the primary stood */
+	uint64_t commit_ns;		/* from its last byte to the standby's commit: output that waits for it waits so long */
+	uint64_t stop_ns;		/* the copy stood: output that waits to be compared waits so long */
+};
+
+void epoch_length_init(struct epoch_length *e, const struct epoch_length_limits *limits);
+void epoch_length_checkpoint(struct epoch_length *e, const struct epoch_cost *cost);
+uint64_t epoch_length_ns(const struct epoch_length *e);
