@@ -7,6 +7,9 @@
 #   system_down           and nothing of it uses the machine any more
 #   system_pauses FILE    writes the guest's stops into FILE from now on: lines "STOP TIME", "RESUME TIME" (optional)
 #   system_counters       prints "NAME VALUE" lines, counted since whenever; measure() takes differences (optional)
+#   system_pauses_end     ends that
+#   protect               what PROTECT=later leaves to the workload (only systems that protect)
+#   system_missing        prints why this system cannot be measured here, if so (optional)
 #   system_gauges         prints "METRIC VALUE" lines (optional)
 # A workload (workloads/NAME.sh) sets GUEST and defines
 #   load ADDRESS          runs for about $SECONDS_EACH seconds and prints "METRIC VALUE" lines
@@ -48,13 +51,13 @@ host_pids() { lab exec "$1" pgrep -x "$2" | tr '\n' ' '; }
 host_cpu() {
 	local h=$1
 	shift
-	[ $# -gt 0 ] || return 0
+	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
 	lab exec "$h" sh -c 'for p; do cat /proc/$p/stat; done' sh "$@" 2>/dev/null | sed 's/.*) //' | awk '{ s += $12 + $13 } END { printf "%.2f\n", s / 100 }'
 }
 host_rss() { # MiB, resident now
 	local h=$1
 	shift
-	[ $# -gt 0 ] || return 0
+	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
 	lab exec "$h" sh -c 'for p; do cat /proc/$p/status; done' sh "$@" 2>/dev/null | awk '/^VmRSS/ { s += $2 } END { printf "%.1f\n", s / 1024 }'
 }
 ft_bytes() { lab exec a cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { print s }'; }

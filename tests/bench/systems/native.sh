@@ -142,13 +142,13 @@ system_down() {
 
 system_pauses() {
 	# shellcheck disable=SC2016 # expanded in the host
-	lab exec a bash -c 'exec 3<>/dev/tcp/127.0.0.1/4445; printf "%s\n" "{\"execute\":\"qmp_capabilities\"}" >&3; exec cat <&3' >"$1.raw" &
+	setsid "$LAB" exec a bash -c 'exec 3<>/dev/tcp/127.0.0.1/4445; printf "%s\n" "{\"execute\":\"qmp_capabilities\"}" >&3; exec cat <&3' >"$1.raw" &
 	NATIVE_EVENTS=$!
 	PAUSES=$1
 	sleep 0.3
 }
 system_pauses_end() {
-	kill "$NATIVE_EVENTS"
+	kill -- "-$NATIVE_EVENTS"	# with what the lab started in the host
 	wait "$NATIVE_EVENTS" 2>/dev/null
 	jq -r 'select(.event == "STOP" or .event == "RESUME") | "\(.event) \(.timestamp.seconds).\(1000000 + .timestamp.microseconds | tostring | .[1:])"' "$PAUSES.raw" >"$PAUSES"
 	return 0
