@@ -31,8 +31,8 @@ guest_options() {
 	[ -n "$G_IP" ] || G_IP=$(cat "$RUN/guests/$G_NAME.ip" 2>/dev/null || echo "$LAN_NET.10")
 	[ ${#G_DISKS[@]} -gt 0 ] || [ -n "$G_IMAGE" ] || G_DISKS=(1G)
 	[[ $G_IP == "$LAN_NET".* ]] || die "guest: --ip must be in $LAN_NET.0/24, the lab's LAN"
-	if [ -n "$G_IMAGE$G_KERNEL$G_INITRD" ]; then
-		if [ -z "$G_KERNEL" ] || [ -z "$G_INITRD" ]; then die 'guest: --image needs --kernel and --initrd'; fi
+	if [ -n "$G_IMAGE$G_KERNEL$G_INITRD" ] && [ "$G_IMAGE" != "$CACHE/image/guest.raw" ]; then
+		if [ -z "$G_KERNEL" ] || [ -z "$G_INITRD" ]; then die 'guest: --image needs --kernel and --initrd (but for the one "lab image" makes)'; fi
 	fi
 	local file
 	for file in "$G_IMAGE" "$G_KERNEL" "$G_INITRD"; do
@@ -143,7 +143,8 @@ guest_xml() {
 	local last=${G_IP##*.} cache file target append
 	cache=$(guest_cache_mode)
 	append="console=ttyS0 panic=-1 quiet tsc=unstable random.trust_cpu=1 ftd.ip=$G_IP ftd.ip6=$LAN_NET6:$(printf %x "$last")"
-	[ -z "$G_IMAGE" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
+	[ -z "$G_IMAGE" ] || append+=' ftd.image=/dev/vda'
+	[ -z "$G_KERNEL" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
 	append+="${G_SECOND:+ ftd.second-ip=$G_SECOND}${G_APPEND:+ $G_APPEND}"
 	cat <<-XML
 		<domain type='qemu'>
@@ -214,6 +215,19 @@ guest_remove() {
 	done
 	rm -f "$RUN/guests/$name".{xml,ip} "$STATE/guest-boot/$name"-{vmlinuz,initrd}
 	say "guest $name: removed"
+}
+
+# The guest's agent prints the command's output and then "exit N".
+guest_run() {
+	local ip line last=
+	[ $# -eq 2 ] || die 'usage: lab guest-run NAME COMMAND'
+	ip=$(cat "$RUN/guests/$1.ip" 2>/dev/null) || die "there is no guest $1"
+	while IFS= read -r line; do
+		[ -z "$last" ] || echo "${last#+}"
+		last=+$line
+	done < <(in_ns lan bash -c 'exec 3<>"/dev/tcp/$1/2" && printf "%s\n" "$2" >&3 && cat <&3' bash "$ip" "$2")
+	[[ $last == +exit\ * ]] || die "guest $1: its agent does not answer at $ip"
+	return "${last#+exit }"
 }
 
 # The pid file is libvirt's, and a pid in it is the host's own.
