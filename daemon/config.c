@@ -57,7 +57,7 @@ ftd_config_new(void)
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
 	c->uplink_ms = 200;
-	c->mode = g_strdup("auto");
+	c->mode = g_strdup("colo");
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
