@@ -10,6 +10,7 @@
 #include "daemon/base/histogram.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
+#include "policy/mode.h"
 #include "proxy/announce.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
@@ -22,6 +23,10 @@
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
 #define GUARD_STOPS_KEPT 256
+#define GUARD_PASSIVE_EPOCH_NS (10 * 1000000ull)	/* output waits for half of it, and for the commit */
+/* Passive: how much may wait for a load. A take-over waits for it too, so it is what a host loads in some 30 ms. */
+#define GUARD_LAZY_BYTES (32u << 20)
+#define GUARD_LAZY_NS (1000 * 1000000ull)
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
@@ -53,6 +58,9 @@ enum guard_suspend {
 };
 
 struct guard_primary {
+	struct mode_state mode;		/* what it is to be */
+	bool passive;			/* what it is, since the last boundary */
+	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
 	bool live;			/* READY passed: epochs count */
@@ -96,6 +104,9 @@ struct guard_standby {
 	uint64_t disk_prefix;		/* every write up to here is applied */
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
 	bool live;			/* the peer passed READY to its QEMU */
+	bool passive;			/* from the next load on: it stands, and loads are put off */
+	bool pausing;			/* GUARD_OP_STANDBY_PAUSE is under way: no REQUEST, or it would stop what the load has started */
+	uint64_t loaded_at;
 	uint64_t load_wanted;		/* epoch; 0: none */
 	uint64_t disk_moved_at;		/* since load_wanted, or a write's end */
 	bool going_live;		/* GO_SOLO was asked for */
@@ -157,6 +168,7 @@ void primary_op_done(struct guard *g, uint64_t now, enum guard_op op);
 void primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
 void primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void primary_freeze(struct guard *g);
+void primary_hand_over(struct guard *g);
 void primary_go_solo(struct guard *g, uint64_t now);
 void primary_undo(struct guard *g, uint64_t now);
 void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error);

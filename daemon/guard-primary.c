@@ -34,6 +34,7 @@ primary_init(struct guard *g, uint64_t now)
 		.max_secondary_bytes = c->max_held_bytes,
 		.max_flows = 65536,
 		.flow_idle_ns = 300 * 1000000000ull,
+		.show_differences = c->show_differences,
 	};
 
 	epoch_length_init(&g->p.epoch_length, &(struct epoch_length_limits){
@@ -42,6 +43,7 @@ primary_init(struct guard *g, uint64_t now)
 		.target_ns = c->target_latency_ms * 1000000ull,
 	});
 	rl.max_epoch_ns = epoch_length_ns(&g->p.epoch_length);
+	mode_init(&g->p.mode, now, c->mode);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
 	g_queue_init(&g->p.disk_pending);
@@ -342,9 +344,47 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
 }
 
+/* A frame for the guest that its dead QEMU has not read. The standby has seen nothing of it, and its sender waits for an answer. */
+static void
+pass_on_stray(struct guard *g, unsigned nic, GBytes *frame)
+{
+	uint8_t head[2];
+
+	if (!g->p.live || failover_may_speak_alone(&g->failover))
+		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be16(head, (uint16_t)nic);
+	guard_send(g, PEER_STRAY, head, sizeof head, frame);
+}
+
+static void
+pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	uint8_t head[10];
+
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be64(head, epoch);
+	put_be16(head + 8, (uint16_t)nic);
+	guard_send(g, PEER_UNSENT, head, sizeof head, frame);
+}
+
 void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
+	if (port == GUARD_PORT_TAP) {
+		pass_on_stray(g, nic, frame);
+		return;
+	}
+	if (port == GUARD_PORT_REL) {
+		pass_on_unsent(g, 0, nic, frame);	/* it was free to leave: whoever goes on has sent it too */
+		return;
+	}
 	if (port == GUARD_PORT_MIR) {
 		g->p.heard_qemu = now;
 		mirror_inbound(g, nic, frame);
@@ -383,12 +423,39 @@ boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
 	relay_boundary_done(g->p.relay, now, epoch);
 }
 
+static void
+set_pace(struct guard *g)
+{
+	relay_set_max_epoch(g->p.relay, g->p.passive ? GUARD_PASSIVE_EPOCH_NS : epoch_length_ns(&g->p.epoch_length));
+}
+
+/*
+ * Only here, so that no epoch has output that left by comparison and output that did not wait for it. Nothing has to be agreed with the standby: what it does not
+ * send is not compared, what it sends too much is stale.
+ */
+static void
+take_mode(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	uint8_t payload[2];
+	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
+
+	if (passive == g->p.passive)
+		return;
+	g->p.passive = passive;
+	comparator_set_passive(g->p.comparator, passive);
+	set_pace(g);
+	put_be16(payload, passive);
+	guard_send(g, PEER_MODE, payload, sizeof payload, NULL);
+	guard_event(g, "mode", "%s from epoch %" G_GUINT64_FORMAT " on: %s", mode_name(g->p.mode.mode), epoch + 1, mode_reason_text(g->p.mode.reason));
+}
+
 /* The guest stands, QEMU has put all it sent into our sockets: close the epoch everywhere. */
 static void
 on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
+	take_mode(g, now, epoch);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
 	if (comparator_full(g->p.comparator))
@@ -528,6 +595,14 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	primary_pump(g, now);
 }
 
+/* A mode begins with an epoch; the one that is configured with the first that is protected. */
+static void
+want_mode(struct guard *g, uint64_t now)
+{
+	if (g->failover.state == FAILOVER_PROTECTED && (g->p.mode.mode == MODE_PASSIVE) != g->p.passive)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
 /* -- arming -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The pair's own record is written (or not): only now may the standby be told that it counts. */
@@ -548,13 +623,15 @@ primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict,
 }
 
 static void
-on_armed(struct guard *g)
+on_armed(struct guard *g, uint64_t now)
 {
 	if (g->failover.state != FAILOVER_PROTECTED || g->phase == GUARD_PHASE_RUN)
 		return;
 	g->p.arm_deadline = UINT64_MAX;
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_event(g, "protected", "%s protects %s", g->config->peer, g->config->domain);
+	mode_init(&g->p.mode, now, g->p.mode.setting);
+	want_mode(g, now);
 	guard_started(g, NULL);
 }
 
@@ -581,7 +658,8 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 	g->p.last_load_ns = v[1];
 	g->p.cost.stop_ns = v[2];
 	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
-	relay_set_max_epoch(g->p.relay, epoch_length_ns(&g->p.epoch_length));
+	set_pace(g);
+	g->p.stopped_ns += v[2];
 	histogram_record(&g->p.load, v[1]);
 	histogram_record(&g->p.svm_stop, v[2]);
 	comparator_loaded(g->p.comparator, now, v[0]);
@@ -614,7 +692,7 @@ primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame
 		on_standby_ready(g, now);
 		break;
 	case PEER_ARMED:
-		on_armed(g);
+		on_armed(g, now);
 		break;
 	case PEER_COMMITTED:
 		if (read_u64(g, now, frame, 1, v))
@@ -647,6 +725,24 @@ primary_freeze(struct guard *g)
 {
 	relay_suspend(g->p.relay, true);
 	comparator_freeze(g->p.comparator);
+}
+
+/*
+ * Before this side gives up: what its QEMU has read is with the standby already; what it has not, and what it was not let say, follows. The standby has, or will
+ * load, the state in which the latter was sent, so no copy would send it again before its retransmission time-outs.
+ */
+void
+primary_hand_over(struct guard *g)
+{
+	uint64_t epoch;
+	unsigned nic;
+	GBytes *frame;
+
+	g->env.frames_take_back(g->ctx);
+	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
+		pass_on_unsent(g, epoch, nic, frame);
+		g_bytes_unref(frame);
+	}
 }
 
 static void
@@ -734,6 +830,33 @@ nudge_deadline(const struct guard *g)
 }
 
 void
+guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
+{
+	if (!guard_is_primary(g))
+		return;
+	mode_set(&g->p.mode, now, mode);
+	want_mode(g, now);
+	primary_pump(g, now);
+}
+
+static void
+mode_tick(struct guard *g, uint64_t now)
+{
+	struct comparator_stats s;
+
+	if (g->failover.state != FAILOVER_PROTECTED || now < g->p.mode.look_at)
+		return;
+	comparator_stats(g->p.comparator, &s);
+	mode_look(&g->p.mode, now, &(struct mode_counts){
+		.same = s.released_frames[RELEASE_SAME],
+		.committed = s.released_frames[RELEASE_COMMITTED],
+		.forced = g->p.wants[RELAY_WANT_TIMEOUT] + g->p.wants[RELAY_WANT_DIFFERENCE],
+		.stopped_ns = g->p.stopped_ns,
+	});
+	want_mode(g, now);
+}
+
+void
 primary_tick(struct guard *g, uint64_t now)
 {
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
@@ -751,6 +874,7 @@ primary_tick(struct guard *g, uint64_t now)
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
+	mode_tick(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);
@@ -762,6 +886,8 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
+	if (g->failover.state == FAILOVER_PROTECTED)
+		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

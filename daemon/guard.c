@@ -34,6 +34,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_NUDGE] = "nudge",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
+		[GUARD_OP_STANDBY_PAUSE] = "standby-pause",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
@@ -231,8 +232,11 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		guard_persist(g);
 	if (actions & FAILOVER_ACT_CLAIM)
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
-	if (actions & FAILOVER_ACT_ABDICATE)
+	if (actions & FAILOVER_ACT_ABDICATE) {
+		if (guard_is_primary(g) && g->p.live)
+			primary_hand_over(g);
 		act_tell(g, PEER_ABDICATE);
+	}
 	if (actions & FAILOVER_ACT_TELL_GOODBYE)
 		act_tell(g, PEER_GOODBYE);
 	if (actions & FAILOVER_ACT_GO_SOLO)
@@ -447,6 +451,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_SUSPEND:
 		primary_suspend_done(g, now, error);
 		return;
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
 	case GUARD_OP_NUDGE:

@@ -608,6 +608,7 @@ on_op(struct world *w, struct event *e)
 		stop_copy(p);
 		break;
 	case GUARD_OP_CONNECT:
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
 	case GUARD_OP_SUSPEND:	/* no administrator in this world */
@@ -645,11 +646,18 @@ env_op_start(void *ctx, enum guard_op op)
 	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
 }
 
+/* A frame that QEMU is given is on the LAN at once here, and what the LAN brings is with QEMU: nothing lies between. */
+static void
+env_take_back(void *ctx)
+{
+}
+
 static const struct guard_env env = {
 	.peer_send = env_peer_send,
 	.peer_queued = env_peer_queued,
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
+	.frames_take_back = env_take_back,
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,
@@ -680,6 +688,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->generation = generation;
 	c->n_nics = c->n_disks = 1;
 	c->max_epoch_ms = w->max_epoch_ms;
+	c->mode = (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[w->max_epoch_ms % 3];	/* drawn by what is drawn already: seeds keep their stories */
 	c->compare_timeout_ms = w->compare_ms;
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
