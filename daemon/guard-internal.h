@@ -19,6 +19,7 @@
 #define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
+#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY: the guest stands */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
@@ -28,6 +29,7 @@
 #define GUARD_LAZY_BYTES (32u << 20)
 #define GUARD_LAZY_NS (1000 * 1000000ull)
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
+#define GUARD_START_SLACK_NS (50 * 1000000ull)		/* from LOADED to QEMU's start of the guest */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
@@ -37,7 +39,7 @@
 #define GUARD_NUDGE_NS (300 * 1000000ull)
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
-#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
@@ -71,6 +73,7 @@ struct guard_primary {
 	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */
+	uint64_t disk_moved_at;		/* since the first of disk_pending came, or the last credit */
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
@@ -84,9 +87,13 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
-	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
+	struct { uint64_t from, to, loaded; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, and let it go; a ring */
 	unsigned next_stop;
-	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
+	uint64_t unexplained_stop;	/* came while a checkpoint, or our own stop, was being made; 0: none */
+	uint64_t suspended_at;		/* when an administrator stopped the guest */
+	uint64_t own_stop;		/* when our own stop for it was done; 0: not yet, or never */
+	bool own_stop_runs;		/* GUARD_OP_SUSPEND is under way */
+	uint64_t started_at;		/* when an administrator last started the guest, as far as we were told */
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
 	uint64_t nudged;		/* the epoch in which it was tried */
@@ -177,7 +184,7 @@ void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
-void primary_resume(struct guard *g, uint64_t now);
+void primary_started(struct guard *g, uint64_t now, uint64_t when);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-standby.c */

@@ -69,6 +69,9 @@ primary_start(struct guard *g, uint64_t now)
  * QEMU starts the guest after every checkpoint, whoever stopped it (migration/colo.c, colo_do_checkpoint_transaction(): vm_start()). So while an administrator
  * wants the guest to stand no checkpoint is made. A guest that stands sends nothing, so nothing is held for lack of one; and a guest that sends something
  * runs again, whether ftd was there to tell or not.
+ *
+ * Told are times, late and in any order: QEMU's stops and starts of the guest. A stop at no checkpoint's time is a suspension; a later start that no checkpoint
+ * made ends it, be the guest stopped again by us or not yet.
  */
 
 static void
@@ -78,15 +81,18 @@ suspend_pump(struct guard *g)
 	if (g->p.suspend != SUSPEND_WANTED || !relay_waiting(g->p.relay) || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_STOPPING;
+	g->p.own_stop_runs = true;
 	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
 }
 
 static void
-suspend(struct guard *g)
+suspend(struct guard *g, uint64_t when)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
+	g->p.suspended_at = when;
+	guard_event(g, "suspending", "%s was stopped, and not for a checkpoint", g->config->domain);
 	relay_suspend(g->p.relay, true);
 	suspend_pump(g);
 }
@@ -106,27 +112,38 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (!g->p.live || when < g->p.live_at)
 		return;		/* the end of the initial migration stops the guest too */
-	if (relay_stopping(g->p.relay))
+	if (when <= MAX(g->p.own_stop + GUARD_STOP_SLACK_NS, g->p.started_at))
+		return;		/* our own, or over */
+	if (relay_stopping(g->p.relay) || g->p.own_stop_runs)
 		g->p.unexplained_stop = when;
 	else if (!checkpoint_stopped_at(g, when))
-		suspend(g);
+		suspend(g, when);
 }
 
 static void
-note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
+judge_stop(struct guard *g, uint64_t now)
 {
-	uint64_t to = now - resumed->pause_ns, when = g->p.unexplained_stop;
-	unsigned i = g->p.next_stop++ % GUARD_STOPS_KEPT;
+	uint64_t when = g->p.unexplained_stop;
 
-	g->p.stops[i].from = to - resumed->drain_ns;
-	g->p.stops[i].to = to;
 	g->p.unexplained_stop = 0;
 	if (when)
 		primary_stopped(g, now, when);
 }
 
-void
-primary_resume(struct guard *g, uint64_t now)
+static void
+note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
+{
+	uint64_t to = now - resumed->pause_ns;
+	unsigned i = g->p.next_stop++ % GUARD_STOPS_KEPT;
+
+	g->p.stops[i].from = to - resumed->drain_ns;
+	g->p.stops[i].to = to;
+	g->p.stops[i].loaded = now;
+	judge_stop(g, now);
+}
+
+static void
+resume(struct guard *g, uint64_t now)
 {
 	if (g->p.suspend == SUSPEND_NONE)
 		return;
@@ -139,18 +156,50 @@ primary_resume(struct guard *g, uint64_t now)
 	primary_pump(g, now);
 }
 
-void
-primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
+/* QEMU starts the guest after LOADED, whoever wants it to stand: a checkpoint that was under way when the guest was stopped. After our own stop there is none. */
+static bool
+checkpoint_started_at(const struct guard *g, uint64_t when)
 {
-	if (g->p.suspend != SUSPEND_STOPPING)
-		return;		/* resumed meanwhile */
+	if (g->p.own_stop >= g->p.suspended_at && when > g->p.own_stop)
+		return false;
+	for (unsigned i = 0; i < GUARD_STOPS_KEPT; i++) {
+		uint64_t loaded = g->p.stops[i].loaded;
+		if (loaded > g->p.suspended_at && when + GUARD_STOP_SLACK_NS >= loaded && when <= loaded + GUARD_START_SLACK_NS)
+			return true;
+	}
+	return false;
+}
+
+void
+primary_started(struct guard *g, uint64_t now, uint64_t when)
+{
+	if (g->p.suspend == SUSPEND_NONE || when <= g->p.suspended_at || checkpoint_started_at(g, when))
+		return;
+	g->p.started_at = MAX(g->p.started_at, when);
+	resume(g, now);
+}
+
+static void
+stands(struct guard *g, uint64_t now, const GError *error)
+{
 	g->env.filters_drain(g->ctx);
 	if (error) {
-		primary_resume(g, now);
+		resume(g, now);
 		return;
 	}
 	g->p.suspend = SUSPEND_DONE;
 	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
+}
+
+void
+primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
+{
+	g->p.own_stop_runs = false;
+	if (!error)
+		g->p.own_stop = now;
+	if (g->p.suspend == SUSPEND_STOPPING)
+		stands(g, now, error);
+	judge_stop(g, now);
 }
 
 /* QEMU has sent something that it sends only while the guest runs. */
@@ -159,7 +208,7 @@ heard_guest(struct guard *g, uint64_t now)
 {
 	g->p.heard_qemu = now;
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
-		primary_resume(g, now);
+		resume(g, now);
 }
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
@@ -202,11 +251,12 @@ disk_credit(struct guard *g, uint64_t now, uint64_t applied)
 		return;
 	}
 	g->p.disk_applied = applied;
+	g->p.disk_moved_at = now;
 	disk_answer(g);
 }
 
 static void
-disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
+disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request *r)
 {
 	uint8_t head[32];
 	size_t n = 24;
@@ -226,6 +276,8 @@ disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
 	w->cookie = r->cookie;
 	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
+	if (g_queue_is_empty(&g->p.disk_pending))
+		g->p.disk_moved_at = now;
 	g_queue_push_tail(&g->p.disk_pending, w);
 	guard_send(g, type, head, n, r->data);
 }
@@ -238,7 +290,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
 		heard_guest(g, now);
-		disk_ship(g, disk, r);
+		disk_ship(g, now, disk, r);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
@@ -829,6 +881,32 @@ nudge_deadline(const struct guard *g)
 	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
 }
 
+/* While the pair forms the guest's writes wait for the standby's disk, and at the end the guest itself for the standby's QEMU: neither for ever. */
+static uint64_t
+forming_deadline(const struct guard *g)
+{
+	uint64_t ready = relay_peer_due_since(g->p.relay), t = UINT64_MAX;
+
+	if (g->failover.state != FAILOVER_FORMING)
+		return UINT64_MAX;
+	if (ready != UINT64_MAX)
+		t = MAX(ready, g->awake_since) + GUARD_READY_TIMEOUT_NS;
+	if (!g->p.live && !g_queue_is_empty((GQueue *)&g->p.disk_pending))
+		t = MIN(t, MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS);
+	return t;
+}
+
+static void
+check_forming(struct guard *g, uint64_t now)
+{
+	if (now < forming_deadline(g))
+		return;
+	if (relay_peer_due_since(g->p.relay) != UINT64_MAX)
+		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
+	else
+		guard_data_failed(g, now, "the disk of the copy on %s took no write for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
+}
+
 void
 guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
 {
@@ -859,6 +937,7 @@ mode_tick(struct guard *g, uint64_t now)
 void
 primary_tick(struct guard *g, uint64_t now)
 {
+	check_forming(g, now);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
@@ -886,6 +965,7 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
+	t = MIN(t, forming_deadline(g));
 	if (g->failover.state == FAILOVER_PROTECTED)
 		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)

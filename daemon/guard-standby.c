@@ -487,12 +487,8 @@ checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 }
 
 static void
-on_arm(struct guard *g, uint64_t now, const struct peer_frame *frame)
+on_arm(struct guard *g, uint64_t now)
 {
-	if (frame->generation != g->failover.generation) {
-		guard_data_failed(g, now, "armed for generation %" G_GUINT64_FORMAT ", expected %" G_GUINT64_FORMAT, frame->generation, g->failover.generation);
-		return;
-	}
 	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_send(g, PEER_ARMED, NULL, 0, NULL);
@@ -545,7 +541,7 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		went_live(g, now);
 		break;
 	case PEER_ARM:
-		on_arm(g, now, frame);
+		on_arm(g, now);
 		break;
 	case PEER_MODE:
 		on_mode(g, now, frame);

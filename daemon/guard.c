@@ -208,7 +208,6 @@ static void
 act_go_solo(struct guard *g, uint64_t now)
 {
 	g_assert(failover_may_speak_alone(&g->failover));
-	g->env.generation_changed(g->ctx, g->failover.generation);
 	if (guard_is_primary(g))
 		primary_go_solo(g, now);
 	else
@@ -230,6 +229,8 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		act_freeze(g, now);
 	if (actions & FAILOVER_ACT_PERSIST)
 		guard_persist(g);
+	if (event == FAILOVER_EV_GRANTED)
+		g->env.generation_changed(g->ctx, g->failover.generation);
 	if (actions & FAILOVER_ACT_CLAIM)
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
 	if (actions & FAILOVER_ACT_ABDICATE) {
@@ -304,10 +305,10 @@ guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 }
 
 void
-guard_guest_resumed(struct guard *g, uint64_t now)
+guard_guest_resumed(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (guard_is_primary(g))
-		primary_resume(g, now);
+		primary_started(g, now, when);
 }
 
 bool
@@ -515,9 +516,32 @@ reason_of(const struct peer_frame *frame)
 	return byte_reader_done(&r) && v < FAILOVER_REASON_LAST ? (enum failover_reason)v : FAILOVER_REASON_NONE;
 }
 
+/*
+ * Each frame tells the generation of its sender. They differ when one side was granted the next: an older frame was sent before the peer heard of it, and a
+ * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair.
+ */
+static bool
+of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	uint64_t ours = g->failover.generation, made = g->config->generation;
+
+	bool won = frame->generation == made + 1 && ours == made && g->failover.state != FAILOVER_FORMING;
+
+	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE))
+		return true;
+	if (won)
+		guard_policy(g, now, FAILOVER_EV_PEER_GOODBYE, FAILOVER_REASON_PEER_GOODBYE);
+	else if (frame->generation != made)
+		guard_data_failed(g, now, "%s of generation %" G_GUINT64_FORMAT " in a pair of generation %" G_GUINT64_FORMAT, peer_type_name(frame->type),
+				  frame->generation, made);
+	return false;
+}
+
 void
 guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
+	if (!of_this_generation(g, now, frame))
+		return;
 	liveness_heard(&g->liveness, now);
 	switch ((int)frame->type) {
 	case PEER_HEARTBEAT:

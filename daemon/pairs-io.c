@@ -49,7 +49,8 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
-	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
+	bool suspended;			/* from its events: the primary's guard makes no further checkpoint until the domain is resumed */
+	guint64 resumed_us;		/* when QEMU last started the guest, by the wall clock */
 };
 
 struct pairs {
@@ -300,15 +301,6 @@ pairs_activate(struct pairs *p, const char *uuid)
 
 /* -- the end of a pair */
 
-static bool
-domain_runs(const struct host *h, const char *uuid)
-{
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
-
-	return !conn || (dom && libvirt_is_running(dom));
-}
-
 struct arbiter *
 pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error)
 {
@@ -327,15 +319,14 @@ pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **erro
 
 /* A manual register is this host's alone: of a pair that was armed it knows nothing until it was told who goes on. */
 static int
-ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, struct arbiter_record *newest)
+ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, bool *armed, struct arbiter_record *newest)
 {
 	g_autoptr(GError) error = NULL;
-	bool armed;
 	int known;
 
-	*asked = pairs_arbiter(p->host, r->uuid, &armed, &error);
+	*asked = pairs_arbiter(p->host, r->uuid, armed, &error);
 	known = *asked ? arbiter_read(*asked, r->uuid, newest, &error) : -1;
-	if (known >= 0 && arbiter_is_manual(*asked) && armed && (known == 0 || newest->generation <= r->generation))
+	if (known >= 0 && arbiter_is_manual(*asked) && *armed && (known == 0 || newest->generation <= r->generation))
 		return -1;
 	return known;
 }
@@ -389,6 +380,15 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 	return PAIR_END_STOP;
 }
 
+static bool
+domain_runs(const struct host *h, const char *uuid)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
+
+	return !conn || (dom && libvirt_is_running(dom));
+}
+
 static enum pair_end
 judge(struct pairs *p, const struct pair_info *info, const char *finished)
 {
@@ -401,7 +401,7 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	enum pair_end end;
 
 	if (!finished) {
-		facts.register_known = ask_register(p, r, &asked, &newest);
+		facts.register_known = ask_register(p, r, &asked, &facts.armed, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
 		facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
 		facts.waited = orphan_for(info, CLAIM_AFTER_MS);
@@ -583,6 +583,31 @@ retry_end(gpointer data)
 
 /* -- watching a guard */
 
+/* A guard that is gone, or hangs, is somebody else's business. */
+static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+}
+
+static void
+tell_guard(struct pair *pair, const char *method, struct json_object *parameters)
+{
+	g_autofree char *socket = host_pair_file(pair->pairs->host, pair->record->uuid, "guard.sock");
+	g_autofree char *name = g_strconcat(GUARD_INTERFACE ".", method, NULL);
+
+	varlink_call_async(socket, name, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+}
+
+/* Every checkpoint stops the guest and starts it again. The guard is told of each stop, for only it can tell a suspension from a checkpoint's; of starts when it
+ * has found one: then from the last on, since the domain may have been resumed meanwhile. */
+static void
+begin_suspension(struct pair *pair)
+{
+	pair->suspended = true;
+	if (pair->resumed_us)
+		tell_guard(pair, "GuestResumed", json_put_u64(json_object_new_object(), "time_us", pair->resumed_us));
+}
+
 static void
 on_guard_event(struct json_object *parameters, gpointer user_data)
 {
@@ -600,8 +625,10 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
-	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
-		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
+	if (g_strcmp0(json_get_str(event, "type"), "suspending") == 0)
+		begin_suspension(pair);
+	else if (g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
+		pair->suspended = false;
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -691,38 +718,33 @@ pairs_is_primary(struct pairs *p, const char *uuid)
 	return find_primary(p, uuid) != NULL;
 }
 
-static void
-news_told(struct json_object *parameters, const GError *error, gpointer user_data)
-{
-	/* A guard that is gone, or hangs, is somebody else's business. */
-}
-
 void
 pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
 	static const struct { const char *method, *event, *text; } known[] = {
 		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
 		[DOMAIN_STOPPED] = { "GuestStopped", NULL, NULL },
-		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
+		[DOMAIN_RESUMED] = { "GuestResumed", NULL, NULL },
 		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
 	};
-	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
+	bool run_state = news == DOMAIN_STOPPED || news == DOMAIN_RESUMED;
 	struct pair *pair = find_primary(p, uuid);
-	g_autoptr(json_object_ptr) parameters = NULL;
+	struct json_object *parameters = NULL;
 
 	if (!pair)
 		return;
+	if (news == DOMAIN_RESUMED)
+		pair->resumed_us = g_ascii_strtoull(detail, NULL, 10);
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
 	if (known[news].event)
 		host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
 	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
 		return;
-	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
-	if (news == DOMAIN_STOPPED)
+	if (run_state)
 		parameters = json_put_u64(json_object_new_object(), "time_us", g_ascii_strtoull(detail, NULL, 10));
-	varlink_call_async(socket, method, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+	tell_guard(pair, known[news].method, parameters);
 }
 
 /* -- a new daemon */

@@ -19,15 +19,22 @@
 static bool
 speaks(const struct host *h)
 {
-	return proc_may_speak(&h->p) || (h->power && h->q.alive && h->q.net == NET_DIRECT);
+	return proc_may_speak(&h->p) || (h->power && h->q.alive && h->q.net == NET_DIRECT) || h->startable;
+}
+
+static const char *
+standing(const struct host *h)
+{
+	if (h->startable)
+		return "may be started";
+	return proc_live(&h->p) ? failover_state_name(guard_state(h->p.g)) : h->q.alive ? "without a guard" : "off";
 }
 
 void
 check_step(struct world *w)
 {
 	if (speaks(&w->host[0]) && speaks(&w->host[1]))
-		violated(w, "two", "both sides may reach the LAN (a %s, b %s)", w->host[0].p.g ? failover_state_name(guard_state(w->host[0].p.g)) : "-",
-			 w->host[1].p.g ? failover_state_name(guard_state(w->host[1].p.g)) : "-");
+		violated(w, "two", "both sides may reach the LAN (a %s, b %s)", standing(&w->host[0]), standing(&w->host[1]));
 }
 
 static bool
@@ -193,6 +200,18 @@ check_takeover(struct world *w, unsigned host)
 		if (w->lan.udp_known[k] && (k > c->udp_sent || w->lan.udp[k] != guest_value_of(s, 4 * k)))
 			violated(w, "survivor", "the LAN has seen datagram %u; %c goes live and does not know it", k, NAME(host));
 	check_disk(w, host, s);
+}
+
+/* Whoever starts the domain from this disk finds every number that was answered, unless a later one has its place. */
+void
+check_startable(struct world *w, unsigned host)
+{
+	uint32_t n = w->client.n_acked;
+	struct byte_reader r = byte_reader_init(w->host[host].q.disk + n % SECTORS * SECTOR, 4);
+	uint32_t there = byte_reader_be32(&r);
+
+	if (n > 0 && (there < n || (there - n) % SECTORS != 0))
+		violated(w, "disk", "number %u was answered, and the disk that %c may be started from has %u in its place", n, NAME(host), there);
 }
 
 void

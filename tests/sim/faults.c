@@ -14,6 +14,8 @@ enum fault {
 	FAULT_ARBITER_GONE, FAULT_ARBITER_SLOW, FAULT_ARBITER_BACK,
 	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
 	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
+	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
+	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_STALE_FRAME,
 	FAULT_LAST
 };
 
@@ -43,30 +45,33 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_DISABLE] = { "the operator disables protection", 4 },
 	[FAULT_FAILOVER] = { "the operator asks for a failover", 4 },
 	[FAULT_GUEST_ENDS] = { "the guest is shut down", 1 },
+	[FAULT_HANG_QEMU] = { "QEMU hangs", 3 },
+	[FAULT_HICCUP_QEMU] = { "QEMU stands still for a while", 3 },
+	[FAULT_STALL_HOST] = { "the host stands still for a while", 3 },
+	[FAULT_STALL_GUARDS] = { "both guards sleep", 2 },
+	[FAULT_POWER_BACK] = { "the host has power again", 6 },
+	[FAULT_ARBITER_EMPTY] = { "the arbiter's share is not mounted", 2 },
+	[FAULT_PANIC] = { "the guest panics", 2 },
+	[FAULT_PRIMARY_DISK] = { "the primary's disk reports an error", 2 },
+	[FAULT_SUSPEND] = { "an administrator suspends the guest", 3 },
+	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
+	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
+	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
 
 /* -- one fault ------------------------------------------------------------------------------------------------------------------------ */
 
 static void
-on_word(struct world *w, struct event *e)
-{
-	struct proc *p = &w->host[e->host].p;
-
-	if (e->life == p->life)
-		proc_push(p, SRC_QMP, (enum item_kind)e->a, NULL, 0, 0);
-}
-
-static void
 tell(struct world *w, unsigned host, enum item_kind what, uint64_t delay)
 {
-	later(w, delay, &(struct event){ .fn = on_word, .host = host, .life = w->host[host].p.life, .a = what });
+	proc_tell(&w->host[host].p, what, delay, 0);
 }
 
 static void
 kill_qemu(struct world *w, unsigned host)
 {
-	w->host[host].damaged = true;
+	w->host[host].damaged = w->host[host].copy_lost = true;
 	qemu_kill(&w->host[host].q);
 	tell(w, host, ITEM_QEMU_GONE, rnd(w, 2 * MS));
 }
@@ -110,6 +115,81 @@ end_guest(struct world *w)
 	kill_qemu(w, w->primary);
 }
 
+/* For good: what a signal stopped stays stopped until somebody kills it. */
+static void
+hang_qemu(struct world *w, unsigned host, uint64_t for_ns)
+{
+	struct qemu *q = &w->host[host].q;
+
+	if (!q->alive || q->suspended)	/* nobody waits for a guest that is to stand */
+		return;
+	if (for_ns == UINT64_MAX)
+		w->host[host].damaged = w->host[host].copy_lost = true;
+	q->hung_until = for_ns == UINT64_MAX ? UINT64_MAX : MAX(q->hung_until, w->now + for_ns);
+}
+
+static void
+lose_power(struct world *w, unsigned host)
+{
+	struct host *h = &w->host[host];
+
+	h->power = h->p.alive = false;
+	h->damaged = true;
+	qemu_kill(&h->q);
+}
+
+static void
+power_back(struct world *w, unsigned host)
+{
+	struct host *h = &w->host[host];
+
+	if (h->power)
+		return;
+	h->power = true;
+	link_finish(w, host);	/* what is sent to connections of before is answered with a reset */
+	ftd_guard_gone(w, host);
+}
+
+/* The guest on the primary stops for good, and QEMU says why. */
+static void
+fail_guest(struct world *w, enum item_kind why)
+{
+	struct host *h = &w->host[w->primary];
+
+	if (!h->q.alive || !proc_live(&h->p) || guard_state(h->p.g) != FAILOVER_PROTECTED)
+		return;
+	h->damaged = h->copy_lost = true;
+	h->q.hung_until = UINT64_MAX;
+	tell(w, w->primary, why, between(w, 0, 50 * MS));
+}
+
+/* Both copies, each in its time. The primary's comes up with what it had; the copy's does not. */
+static void
+reboot_guest(struct world *w)
+{
+	struct qemu *q = &w->host[w->primary].q;
+
+	if (!q->alive)
+		return;
+	for (unsigned p = RAM_BLOCK0; p < RAM_PAGES; p++)
+		memset(q->guest.page[p], (int)rnd(w, 256), 64);
+	hang_qemu(w, w->primary, between(w, MS, 20 * MS));
+	reset_copy(w, STANDBY(w));
+}
+
+/* COMMITTED of the pair that was, for an epoch of this one. */
+static void
+send_stale(struct world *w)
+{
+	struct proc *p = &w->host[w->primary].p;
+	uint8_t epoch[8];
+
+	if (!proc_live(p) || p->generation == 0)
+		return;
+	put_be64(epoch, relay_epoch(p->g->p.relay) - 1);
+	proc_push(p, SRC_FAST, ITEM_DATA, g_bytes_new(epoch, sizeof epoch), PEER_COMMITTED, w->generation - 1);
+}
+
 static void
 heal(struct world *w)
 {
@@ -123,13 +203,15 @@ happen(struct world *w, enum fault f, unsigned host)
 {
 	struct host *h = &w->host[host];
 	bool of_copy = f == FAULT_DISK_ERROR || f == FAULT_COPY_RESET || f == FAULT_COPY_STREAM || f == FAULT_FAILOVER;
-	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK;
+	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK || f == FAULT_STALL_GUARDS;
+	bool of_primary = f == FAULT_DISABLE || f == FAULT_GUEST_ENDS || (f >= FAULT_PANIC && f <= FAULT_STALE_FRAME);
+	uint64_t while_ns;
 
 	if (of_copy)
 		h = &w->host[host = STANDBY(w)];
-	if (f == FAULT_DISABLE || f == FAULT_GUEST_ENDS)
+	if (of_primary)
 		h = &w->host[host = w->primary];
-	if (!h->power)
+	if (h->power == (f == FAULT_POWER_BACK))
 		return;
 	say(w, of_pair ? -1 : (int)host, "*** %s", faults[f].text);
 	switch (f) {
@@ -156,14 +238,12 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_OP_FAILS: h->p.op_fails = true; break;
 	case FAULT_PAUSE_GUARD: proc_pause(&h->p, between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS)); break;
 	case FAULT_KILL_QEMU: kill_qemu(w, host); break;
-	case FAULT_POWER:
-		h->power = false;
-		h->damaged = true;
-		qemu_kill(&h->q);
-		break;
+	case FAULT_POWER: lose_power(w, host); break;
+	case FAULT_POWER_BACK: power_back(w, host); break;
 	case FAULT_ARBITER_GONE: w->reg.cut[host] = true; if (chance(w, 50)) w->reg.cut[!host] = true; break;
 	case FAULT_ARBITER_SLOW: w->reg.delay = between(w, 50 * MS, 900 * MS); break;
-	case FAULT_ARBITER_BACK: w->reg.cut[0] = w->reg.cut[1] = false; break;
+	case FAULT_ARBITER_BACK: w->reg.cut[0] = w->reg.cut[1] = w->reg.empty[0] = w->reg.empty[1] = false; break;
+	case FAULT_ARBITER_EMPTY: w->reg.empty[host] = true; break;
 	case FAULT_PERSIST_FAILS: h->p.persist_fails = true; break;
 	case FAULT_PERSIST_CRASHES: h->p.persist_crashes = h->damaged = true; break;
 	case FAULT_SLOW_DISK: h->disk_ns = between(w, 5 * MS, 60 * MS); break;
@@ -173,6 +253,31 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
 	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
 	case FAULT_GUEST_ENDS: end_guest(w); break;
+	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX); break;
+	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, 900 * MS)); break;
+	case FAULT_STALL_HOST:
+		while_ns = between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS);
+		proc_pause(&h->p, while_ns);
+		hang_qemu(w, host, while_ns);
+		break;
+	case FAULT_STALL_GUARDS:
+		while_ns = between(w, 50 * MS, 2500 * MS);
+		proc_pause(&w->host[0].p, while_ns);
+		proc_pause(&w->host[1].p, while_ns + rnd(w, 5 * MS));
+		break;
+	case FAULT_PANIC: fail_guest(w, ITEM_PANICKED); break;
+	case FAULT_PRIMARY_DISK: fail_guest(w, ITEM_DISK_ERROR); break;
+	case FAULT_SUSPEND:
+		if (h->q.alive)
+			qemu_suspend(&h->q);
+		break;
+	case FAULT_RESUME:
+		/* Who resumes within a checkpoint's time finds a guest that the checkpoint has started, and QEMU says nothing: that wish is lost. */
+		if (w->now > h->q.suspended_at + 60 * MS)
+			qemu_resume(&h->q);
+		break;
+	case FAULT_GUEST_RESET: reboot_guest(w); break;
+	case FAULT_STALE_FRAME: send_stale(w); break;
 	case FAULT_LAST: g_assert_not_reached();
 	}
 }
@@ -200,8 +305,9 @@ start_pair(struct world *w)
 	w->generation = broken == BREAK_GENERATION ? 1 : register_newest(w) + 1;
 	g_ptr_array_set_size(w->snapshots, 0);
 	link_reset(w);
-	a->damaged = b->damaged = false;
-	b->power = true;
+	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
+	ftd_forget(w, 0);
+	ftd_forget(w, 1);
 	b->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_fail = b->disk_fail = 0;
@@ -224,15 +330,23 @@ is_protected(const struct world *w)
 
 /* An ordinary domain: nobody's guard has a hand in it. */
 static bool
-is_solo(const struct host *h)
+is_solo(const struct world *w, unsigned host)
 {
-	return h->power && h->q.alive && h->q.running && h->q.net == NET_DIRECT && !h->p.alive;
+	const struct host *h = &w->host[host];
+
+	return h->power && h->q.alive && h->q.running && h->q.hung_until <= w->now && h->q.net == NET_DIRECT && !h->p.alive;
+}
+
+static bool
+somebody_runs(const struct world *w)
+{
+	return is_protected(w) || is_solo(w, 0) || is_solo(w, 1);
 }
 
 static bool
 settled(const struct world *w)
 {
-	return is_protected(w) || is_solo(&w->host[0]) || is_solo(&w->host[1]);
+	return somebody_runs(w) || w->host[0].startable || w->host[1].startable;
 }
 
 /* Why nobody has to be alive; NULL: somebody has to. */
@@ -244,12 +358,16 @@ excuse(const struct world *w)
 
 	if (w->guest_ended)
 		return "the guest was shut down";
+	if (owner >= 0 && w->host[owner].copy_lost)
+		return "the owner's copy is lost";
+	if (owner == (int)STANDBY(w) && b->damaged)
+		return "the owner's guard is gone";
 	if (owner >= 0)
-		return w->host[owner].damaged ? "the owner was hit too" : NULL;
-	if (a->damaged && b->damaged)
+		return NULL;
+	if (a->copy_lost && b->damaged)
 		return "both sides were hit";
-	if (a->damaged && !b->p.has_durable && !b->p.persist_failed)
-		return "the primary was hit before the pair was armed";
+	if (a->copy_lost && !b->p.has_durable && !b->p.persist_failed)
+		return "the primary's copy was lost before the pair was armed";
 	return NULL;
 }
 
@@ -269,9 +387,11 @@ stop_faults(struct world *w)
 {
 	heal(w);
 	w->link.corrupt = false;
-	w->reg.cut[0] = w->reg.cut[1] = false;
+	w->reg.cut[0] = w->reg.cut[1] = w->reg.empty[0] = w->reg.empty[1] = false;
 	w->reg.delay = MIN(w->reg.delay, 2 * MS);
 	for (unsigned i = 0; i < 2; i++) {
+		power_back(w, i);
+		qemu_resume(&w->host[i].q);
 		w->host[i].disk_ns = MIN(w->host[i].disk_ns, 500 * US);
 		w->host[i].p.persist_crashes = w->host[i].p.op_fails = false;
 		w->host[i].p.crash_in = 0;
@@ -296,6 +416,8 @@ check_liveness(struct world *w)
 
 	run_until(w, MAX(w->now, MAX(w->host[0].p.paused_until, w->host[1].p.paused_until)) + 400 * MS);
 	end += w->now - (end - QUIET);
+	for (unsigned i = 0; i < 2; i++)
+		qemu_look_after(&w->host[i].q);
 	while (w->now < end && !settled(w) && !w->violation[0]) {
 		run_until(w, w->now + 20 * MS);
 		call_off(w);
@@ -312,6 +434,8 @@ check_liveness(struct world *w)
 		describe(w, "nobody is protected or alone");
 		return false;
 	}
+	if (!somebody_runs(w))
+		return false;
 	acked = w->client.n_acked;
 	end = w->now + 2000 * MS;
 	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0])
@@ -325,7 +449,7 @@ static void
 check_round(struct world *w)
 {
 	for (unsigned i = 0; i < 2; i++)
-		if (is_solo(&w->host[i])) {
+		if (is_solo(w, i)) {
 			w->solos++;
 			say(w, (int)i, "is alone, and answers");
 			check_takeover(w, i);
@@ -354,6 +478,7 @@ setup(struct world *w)
 	w->guest_delay = between(w, 100 * US, chance(w, 20) ? 5 * MS : 800 * US);
 	w->load_ns = between(w, MS, chance(w, 20) ? 60 * MS : 8 * MS);
 	w->loop_delay = chance(w, 25) ? 2 * MS : 40 * US;
+	w->flush_load = chance(w, 20);
 	client_start(w);
 	qemu_kick(&a->q, MS);
 	run_until(w, 20 * MS);
@@ -393,7 +518,7 @@ static bool
 next_round(struct world *w)
 {
 	for (unsigned i = 0; i < 2; i++)
-		if (is_solo(&w->host[i])) {
+		if (is_solo(w, i)) {
 			w->primary = i;
 			w->round++;
 			return true;
@@ -435,7 +560,7 @@ faults_run(struct world *w)
 	/* An old claim that is written now makes the first attempt fail; it cannot do so twice. */
 	for (unsigned i = 0; i < 2 && !is_protected(w) && may_go_on(w); i++)
 		play_round(w, false);
-	if (!w->violation[0] && !w->guest_ended && settled(w) && !is_protected(w))
+	if (!w->violation[0] && !w->guest_ended && somebody_runs(w) && !is_protected(w))
 		describe(w, "without a fault the pair was not formed");
 }
 

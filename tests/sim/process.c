@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define LINGER (5 * MS)		/* shorter than the shell's */
+#define LINGER (5 * MS)		/* shorter than the shell's, both */
+#define OP_TIMEOUT (1000 * MS)
 
 static void
 item_free(gpointer data)
@@ -110,6 +111,10 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_FAILOVER: guard_failover(p->g, now); break;
 	case ITEM_GUEST_ENDED: guard_guest_ended(p->g, now); break;
 	case ITEM_START: guard_start(p->g, now); break;
+	case ITEM_STOPPED: guard_guest_stopped(p->g, now, i->a); break;
+	case ITEM_RESUMED: guard_guest_resumed(p->g, now, i->a); break;
+	case ITEM_PANICKED: guard_guest_failed(p->g, now, FAILOVER_REASON_GUEST_PANICKED); break;
+	case ITEM_DISK_ERROR: guard_guest_failed(p->g, now, FAILOVER_REASON_DISK_ERROR); break;
 	case ITEM_DATA:
 	case ITEM_CLOSED:
 		g_assert_not_reached();
@@ -268,6 +273,22 @@ proc_push(struct proc *p, enum source source, enum item_kind kind, GBytes *bytes
 	schedule(p, between(p->w, 1 * US, p->w->loop_delay));
 }
 
+/* e->a: what, e->b: its argument */
+static void
+on_word(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life == p->life)
+		proc_push(p, SRC_QMP, (enum item_kind)e->a, NULL, e->b, 0);
+}
+
+void
+proc_tell(struct proc *p, enum item_kind what, uint64_t delay, uint64_t a)
+{
+	later(p->w, delay, &(struct event){ .fn = on_word, .host = p->host, .life = p->life, .a = what, .b = a });
+}
+
 static void
 drop(struct proc *p, enum source s)
 {
@@ -332,7 +353,7 @@ env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 	if (!calls(p) || !p->ports_open)
 		return;
 	if (port == GUARD_PORT_INJ) {
-		later(p->w, between(p->w, 10 * US, 11 * US), &(struct event){ .fn = on_inject, .host = p->host, .life = q->life, .bytes = g_bytes_ref(frame) });
+		later(p->w, between(p->w, 10 * US, 11 * US), &(struct event){ .fn = on_inject, .of_qemu = true, .host = p->host, .life = q->life, .bytes = g_bytes_ref(frame) });
 		return;
 	}
 	if (s == FAILOVER_FENCED || (s == FAILOVER_ENDED && !guard_is_primary(p->g)))
@@ -370,7 +391,7 @@ env_migration_write(void *ctx, GBytes *bytes)
 	struct proc *p = ctx;
 
 	if (calls(p) && p->migration_open)
-		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
+		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .of_qemu = true, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
 }
 
 static void
@@ -386,7 +407,7 @@ env_nbd_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno)
 	struct proc *p = ctx;
 
 	if (calls(p) && p->disks_open)
-		later(p->w, 10 * US, &(struct event){ .fn = on_nbd_reply, .host = p->host, .life = qemu_of(p)->life, .a = cookie });
+		later(p->w, 10 * US, &(struct event){ .fn = on_nbd_reply, .of_qemu = true, .host = p->host, .life = qemu_of(p)->life, .a = cookie });
 }
 
 /* e->a: cookie, e->b: offset */
@@ -423,7 +444,7 @@ env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
 	/* disk-target-io.c keeps the order of writes that overlap; here all keep it. */
 	at = p->w->now + between(p->w, 20 * US, p->w->host[p->host].disk_ns);
 	p->disk_last = MAX(at, p->disk_last + 1);
-	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
+	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .of_qemu = true, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
 }
 
 static void
@@ -440,6 +461,28 @@ env_claim(void *ctx, const struct arbiter_record *record)
 	register_claim(p->w, p->host, record);
 }
 
+static void
+write_state(struct proc *p, char *text)
+{
+	char **file = &p->w->host[p->host].state_file;
+
+	g_free(*file);
+	*file = text;
+}
+
+/* The old content or the new (durable-state-io.c); or half of it, by a disk that does not keep what it promised. */
+static void
+tear_state(struct proc *p, const struct durable_state *state)
+{
+	unsigned draw = (unsigned)rnd(p->w, 3);
+
+	if (draw == 0)
+		return;
+	write_state(p, durable_state_encode(state));
+	if (draw == 2)
+		p->w->host[p->host].state_file[strlen(p->w->host[p->host].state_file) / 2] = '\0';
+}
+
 static bool
 env_persist(void *ctx, const struct durable_state *state, GError **error)
 {
@@ -452,6 +495,7 @@ env_persist(void *ctx, const struct durable_state *state, GError **error)
 	if (p->persist_crashes) {
 		p->persist_crashes = false;
 		say(p->w, (int)p->host, "dies while it writes its state");
+		tear_state(p, state);
 		proc_kill(p);
 		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it is dead");
 		return false;
@@ -462,6 +506,7 @@ env_persist(void *ctx, const struct durable_state *state, GError **error)
 		return false;
 	}
 	if (broken != BREAK_PERSIST) {
+		write_state(p, durable_state_encode(state));
 		p->durable = *state;
 		p->has_durable = true;
 	}
@@ -474,14 +519,37 @@ env_generation(void *ctx, uint64_t generation)
 	((struct proc *)ctx)->generation = generation;
 }
 
+/* pairs-io.c, begin_suspension() */
+static void
+note_suspension(struct proc *p, const char *type)
+{
+	if (strcmp(type, "resumed") == 0)
+		p->tell_starts = false;
+	if (strcmp(type, "suspending") != 0)
+		return;
+	p->tell_starts = true;
+	if (p->started_at)
+		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->started_at);
+}
+
+void
+proc_guest_started(struct proc *p)
+{
+	p->started_at = p->w->now;
+	if (p->tell_starts)
+		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->w->now);
+}
+
 static void
 env_event(void *ctx, struct json_object *event)
 {
 	struct proc *p = ctx;
 	struct json_object *type, *text;
 
-	if (p->w->verbose && p->alive && json_object_object_get_ex(event, "type", &type) && json_object_object_get_ex(event, "text", &text))
+	if (p->alive && json_object_object_get_ex(event, "type", &type) && json_object_object_get_ex(event, "text", &text)) {
 		say(p->w, (int)p->host, "%s: %s", json_object_get_string(type), json_object_get_string(text));
+		note_suspension(p, json_object_get_string(type));
+	}
 	json_object_put(event);
 }
 
@@ -582,6 +650,8 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_DETACH:
 		if (q->alive)
 			q->net = NET_DIRECT;
+		if (guard_is_suspended(p->g))
+			qemu_stop(q);
 		p->ports_open = false;
 		drop(p, SRC_OUT);
 		drop(p, SRC_MIR);
@@ -607,15 +677,30 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_STOP_COPY:
 		stop_copy(p);
 		break;
+	case GUARD_OP_SUSPEND:
+		if (q->alive)
+			qemu_stop(q);
+		break;
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
-	case GUARD_OP_SUSPEND:	/* no administrator in this world */
 	case GUARD_OP_LAST:
 		break;
 	}
 	op_ends(p, op, false);
+}
+
+/* A command that QEMU does not answer; guard-ops-io.c has a deadline for each. */
+static void
+on_op_due(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round || w->host[e->host].q.hung_until <= w->now || guard_state(p->g) != FAILOVER_FORMING)
+		return;
+	p->op_round++;
+	op_ends(p, (enum guard_op)e->a, true);
 }
 
 static void
@@ -643,7 +728,10 @@ env_op_start(void *ctx, enum guard_op op)
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);
-	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
+	if (op == GUARD_OP_ATTACH || op == GUARD_OP_DISKS || op == GUARD_OP_STANDBY_ATTACH)
+		later(p->w, OP_TIMEOUT, &(struct event){ .fn = on_op_due, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
+	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .of_qemu = op != GUARD_OP_CONNECT && op != GUARD_OP_STOP_COPY,
+		.host = p->host, .life = p->life, .a = op, .b = p->op_round });
 }
 
 /* A frame that QEMU is given is on the LAN at once here, and what the LAN brings is with QEMU: nothing lies between. */
@@ -690,6 +778,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->max_epoch_ms = w->max_epoch_ms;
 	c->mode = (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[w->max_epoch_ms % 3];	/* drawn by what is drawn already: seeds keep their stories */
 	c->compare_timeout_ms = w->compare_ms;
+	c->tcg_flush_load = w->flush_load;
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
 	c->disks[0].size = DISK_BYTES;
@@ -729,6 +818,7 @@ proc_kill(struct proc *p)
 	p->alive = false;
 	link_finish(p->w, p->host);
 	qemu_guard_gone(qemu_of(p));
+	ftd_guard_gone(p->w, p->host);
 }
 
 void
