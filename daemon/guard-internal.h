@@ -142,6 +142,7 @@ struct guard {
 	bool claim_out;
 	char nonce[33];
 	char failure[256];		/* the first cause, for people */
+	bool written;			/* the last state that had to be durable is, or will be as soon as the disk answers */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */

@@ -670,6 +670,10 @@ primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict,
 		return;
 	}
 	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	if (!g->written) {
+		guard_data_failed(g, now, "a pair whose state cannot be written on this host is not armed");
+		return;
+	}
 	g->env.generation_changed(g->ctx, g->failover.generation);
 	guard_send(g, PEER_ARM, NULL, 0, NULL);
 }

@@ -489,7 +489,14 @@ checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 static void
 on_arm(struct guard *g, uint64_t now)
 {
+	static const char text[] = "a standby whose state cannot be written does not count as one";
+
 	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	if (!g->written) {
+		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_DISK_ERROR);
+		return;
+	}
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_send(g, PEER_ARMED, NULL, 0, NULL);
 	guard_event(g, "protected", "%s stands by for %s", g->config->self, g->config->domain);

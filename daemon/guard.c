@@ -124,6 +124,10 @@ guard_started(struct guard *g, const char *failure)
 	g->env.started(g->ctx, error);
 }
 
+/*
+ * False: what is on the disk is not this. A pair is not armed then, since a host that comes back must find that it was. What follows goes on all the same:
+ * the arbiter's record is the authority and is durable, and a local disk that cannot be written must not take the VM down with it.
+ */
 bool
 guard_persist(struct guard *g)
 {
@@ -144,9 +148,8 @@ guard_persist(struct guard *g)
 	g_strlcpy(d.nonce, g->nonce, sizeof d.nonce);
 	if (g->env.persist(g->ctx, &d, &error))
 		return true;
-	/* The arbiter's record is the authority and is durable; a local disk that cannot be written must not take the VM down with it. */
 	guard_event(g, "error", "the pair's state could not be written: %s", error->message);
-	return false;
+	return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN);	/* a slow disk: it is being written */
 }
 
 /* -- policy: actions of failover.c, in their order ------------------------------------------------------------------------ */
@@ -228,7 +231,7 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 	if (actions & FAILOVER_ACT_FREEZE)
 		act_freeze(g, now);
 	if (actions & FAILOVER_ACT_PERSIST)
-		guard_persist(g);
+		g->written = guard_persist(g);
 	if (event == FAILOVER_EV_GRANTED)
 		g->env.generation_changed(g->ctx, g->failover.generation);
 	if (actions & FAILOVER_ACT_CLAIM)

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define RETRY_S 2
+#define STARTS_KEPT 4
 #define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 50
 #define ORPHAN_TRY_MS 250	/* each may tell of an error */
@@ -50,7 +51,8 @@ struct pair {
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 	bool suspended;			/* from its events: the primary's guard makes no further checkpoint until the domain is resumed */
-	guint64 resumed_us;		/* when QEMU last started the guest, by the wall clock */
+	guint64 started_us[STARTS_KEPT];	/* when QEMU last started the guest, by the wall clock; a ring */
+	unsigned next_start;
 };
 
 struct pairs {
@@ -599,13 +601,14 @@ tell_guard(struct pair *pair, const char *method, struct json_object *parameters
 }
 
 /* Every checkpoint stops the guest and starts it again. The guard is told of each stop, for only it can tell a suspension from a checkpoint's; of starts when it
- * has found one: then from the last on, since the domain may have been resumed meanwhile. */
+ * has found one: then of the last ones too, since the domain may have been resumed meanwhile. */
 static void
 begin_suspension(struct pair *pair)
 {
 	pair->suspended = true;
-	if (pair->resumed_us)
-		tell_guard(pair, "GuestResumed", json_put_u64(json_object_new_object(), "time_us", pair->resumed_us));
+	for (unsigned i = 0; i < STARTS_KEPT; i++)
+		if (pair->started_us[i])
+			tell_guard(pair, "GuestResumed", json_put_u64(json_object_new_object(), "time_us", pair->started_us[i]));
 }
 
 static void
@@ -735,7 +738,7 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 	if (!pair)
 		return;
 	if (news == DOMAIN_RESUMED)
-		pair->resumed_us = g_ascii_strtoull(detail, NULL, 10);
+		pair->started_us[pair->next_start++ % STARTS_KEPT] = g_ascii_strtoull(detail, NULL, 10);
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
 	if (known[news].event)

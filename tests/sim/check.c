@@ -7,6 +7,10 @@
  *   contradiction   no byte on the LAN differs from one that was there before at the same place
  *   disk       the disk of a copy that goes live matches its memory
  *   kept       what a copy that takes over had sent, and its twin had not, goes out
+ *   claim      who has a claim out does not count as protected
+ *   ended      a VM that was shut down is not given to the other side afterwards (register.c)
+ *   hang       no QEMU is given up that answered (breaks.c)
+ *   suspended  a guest that is to stand is not started by a checkpoint (qemu.c)
  *   held       a side that waits for the arbiter lets nothing go by comparison; a fenced one nothing at all (process.c)
  *   durable    what an action needs is written before it (process.c)
  */
@@ -237,6 +241,22 @@ check_kept(struct world *w, unsigned host)
 			violated(w, "kept", "%c had sent byte %u, neither its twin nor it has reached the LAN after the take-over", NAME(host), seq - GUEST_ISN);
 			return;
 		}
+}
+
+void
+check_claim(struct world *w, const struct proc *p)
+{
+	if (p->asked && guard_state(p->g) == FAILOVER_PROTECTED)
+		violated(w, "claim", "%c counts as protected, and its claim may be granted any time", NAME(p->host));
+}
+
+void
+check_given_up(struct proc *p)
+{
+	const struct qemu *q = &p->w->host[p->host].q;
+
+	if (q->alive && (q->hung_until == 0 || q->hung_until < p->w->now - MIN(p->w->now, GUARD_QEMU_HANG_NS)))
+		violated(p->w, "hang", "QEMU on %c is given up, and it did not hang", NAME(p->host));
 }
 
 void

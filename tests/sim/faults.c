@@ -7,6 +7,10 @@
 #define FORM (60 * MS)
 #define TROUBLE (500 * MS)
 #define QUIET (6000 * MS)
+#define LOSER_GOES (4000 * MS)
+#define HANG (900 * MS)		/* what stands for less is not given up: GUARD_QEMU_HANG_NS */
+#define NOTICED (300 * MS)	/* twice the suspicion time */
+#define UNDISTURBED (400 * MS)
 
 enum fault {
 	FAULT_RESET_LINK, FAULT_RESET_LINKS, FAULT_CUT, FAULT_CUT_TO_STANDBY, FAULT_CUT_TO_PRIMARY, FAULT_HEAL, FAULT_CORRUPT,
@@ -79,15 +83,10 @@ kill_qemu(struct world *w, unsigned host)
 static void
 reset_copy(struct world *w, unsigned host)
 {
-	struct qemu *q = &w->host[host].q;
+	struct host *h = &w->host[host];
 
-	if (!q->alive || q->colo != COLO_IN_IDLE || w->host[host].p.live)
-		return;
-	w->host[host].damaged = true;
-	guest_boot(&q->guest);
-	q->was_reset = true;
-	if (broken != BREAK_FITNESS)
-		proc_push(&w->host[host].p, SRC_QMP, ITEM_RESET, NULL, 0, 0);
+	if (h->q.alive && h->q.colo == COLO_IN_IDLE && !h->p.live)
+		qemu_reset_copy(&h->q);
 }
 
 static void
@@ -123,9 +122,11 @@ hang_qemu(struct world *w, unsigned host, uint64_t for_ns)
 
 	if (!q->alive || q->suspended)	/* nobody waits for a guest that is to stand */
 		return;
-	if (for_ns == UINT64_MAX)
-		w->host[host].damaged = w->host[host].copy_lost = true;
+	if (q->hung_until <= w->now)
+		q->hung_since = w->now;
 	q->hung_until = for_ns == UINT64_MAX ? UINT64_MAX : MAX(q->hung_until, w->now + for_ns);
+	if (q->hung_until - q->hung_since > HANG)
+		w->host[host].damaged = w->host[host].copy_lost = true;
 }
 
 static void
@@ -134,6 +135,7 @@ lose_power(struct world *w, unsigned host)
 	struct host *h = &w->host[host];
 
 	h->power = h->p.alive = false;
+	h->off_since = w->now;
 	h->damaged = true;
 	qemu_kill(&h->q);
 }
@@ -205,15 +207,18 @@ happen(struct world *w, enum fault f, unsigned host)
 	bool of_copy = f == FAULT_DISK_ERROR || f == FAULT_COPY_RESET || f == FAULT_COPY_STREAM || f == FAULT_FAILOVER;
 	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK || f == FAULT_STALL_GUARDS;
 	bool of_primary = f == FAULT_DISABLE || f == FAULT_GUEST_ENDS || (f >= FAULT_PANIC && f <= FAULT_STALE_FRAME);
+	bool of_arbiter = (f >= FAULT_ARBITER_GONE && f <= FAULT_ARBITER_BACK) || f == FAULT_ARBITER_EMPTY;
 	uint64_t while_ns;
 
 	if (of_copy)
 		h = &w->host[host = STANDBY(w)];
 	if (of_primary)
 		h = &w->host[host = w->primary];
-	if (h->power == (f == FAULT_POWER_BACK))
+	if (!of_arbiter && h->power == (f == FAULT_POWER_BACK))
 		return;
 	say(w, of_pair ? -1 : (int)host, "*** %s", faults[f].text);
+	if (of_arbiter)
+		w->ended_due = 0;
 	switch (f) {
 	case FAULT_RESET_LINK: link_break(w, (enum peer_channel)between(w, PEER_CHANNEL_FAST, PEER_CHANNEL_DISK)); break;
 	case FAULT_RESET_LINKS:
@@ -248,13 +253,18 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_PERSIST_CRASHES: h->p.persist_crashes = h->damaged = true; break;
 	case FAULT_SLOW_DISK: h->disk_ns = between(w, 5 * MS, 60 * MS); break;
 	case FAULT_DISK_ERROR: h->disk_fail = between(w, 1, 6); break;
-	case FAULT_COPY_RESET: reset_copy(w, host); break;
+	case FAULT_COPY_RESET:
+		if (chance(w, 60))
+			reset_copy(w, host);
+		else
+			h->q.reset_at_load = true;
+		break;
 	case FAULT_COPY_STREAM: close_stream(w, host); break;
 	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
 	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
 	case FAULT_GUEST_ENDS: end_guest(w); break;
 	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX); break;
-	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, 900 * MS)); break;
+	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, HANG)); break;
 	case FAULT_STALL_HOST:
 		while_ns = between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS);
 		proc_pause(&h->p, while_ns);
@@ -285,7 +295,8 @@ happen(struct world *w, enum fault f, unsigned host)
 static void
 on_fault(struct world *w, struct event *e)
 {
-	happen(w, (enum fault)e->a, e->host);
+	if (!w->calm)
+		happen(w, (enum fault)e->a, e->host);
 }
 
 /* -- rounds --------------------------------------------------------------------------------------------------------------------------- */
@@ -305,6 +316,8 @@ start_pair(struct world *w)
 	w->generation = broken == BREAK_GENERATION ? 1 : register_newest(w) + 1;
 	g_ptr_array_set_size(w->snapshots, 0);
 	link_reset(w);
+	w->ended_due = 0;
+	w->arm_sent = w->calm = false;
 	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
 	ftd_forget(w, 0);
 	ftd_forget(w, 1);
@@ -366,7 +379,7 @@ excuse(const struct world *w)
 		return NULL;
 	if (a->copy_lost && b->damaged)
 		return "both sides were hit";
-	if (a->copy_lost && !b->p.has_durable && !b->p.persist_failed)
+	if (a->copy_lost && !b->p.has_durable)
 		return "the primary's copy was lost before the pair was armed";
 	return NULL;
 }
@@ -382,9 +395,23 @@ describe(struct world *w, const char *what)
 		 register_newest(w), w->generation);
 }
 
+/* Whoever counts on a host that has no power any more has found out. */
+static void
+check_noticed(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct proc *p = &w->host[!i].p;
+		if (!w->host[i].power && w->now > w->host[i].off_since + NOTICED && proc_live(p) && w->now > p->paused_until + NOTICED &&
+		    guard_state(p->g) == FAILOVER_PROTECTED)
+			describe(w, "a host without power is still counted on");
+	}
+}
+
 static void
 stop_faults(struct world *w)
 {
+	w->calm = true;
+	check_noticed(w);
 	heal(w);
 	w->link.corrupt = false;
 	w->reg.cut[0] = w->reg.cut[1] = w->reg.empty[0] = w->reg.empty[1] = false;
@@ -399,12 +426,18 @@ stop_faults(struct world *w)
 	say(w, -1, "the faults stop");
 }
 
-/* The ftd that enables protection ends its guard when the peer's part fails before there is anything to undo. */
+/* The ftd that enables protection ends its guard when the peer's part fails before there is anything to undo; the peer's ends a standby that nobody has use for. */
 static void
 call_off(struct world *w)
 {
-	if (!proc_live(&w->host[STANDBY(w)].p) && guard_current_phase(w->host[w->primary].p.g) == GUARD_PHASE_IDLE)
-		w->host[w->primary].p.alive = false;
+	struct host *a = &w->host[w->primary], *b = &w->host[STANDBY(w)];
+
+	if (!proc_live(&b->p) && guard_current_phase(a->p.g) == GUARD_PHASE_IDLE)
+		a->p.alive = false;
+	if (!proc_live(&a->p) && proc_live(&b->p) && guard_state(b->p.g) == FAILOVER_FORMING && !b->p.g->linked) {
+		b->p.alive = false;
+		qemu_kill(&b->q);
+	}
 }
 
 /* True: somebody answers the client. */
@@ -445,6 +478,21 @@ check_liveness(struct world *w)
 	return !w->violation[0] && w->client.n_acked >= acked + 5;
 }
 
+/* Nothing of the other copy stays. */
+static void
+check_loser(struct world *w, unsigned host)
+{
+	const struct host *h = &w->host[host];
+	uint64_t end = w->now + LOSER_GOES;
+
+	while (h->q.alive && w->now < end && !w->violation[0]) {
+		run_until(w, w->now + 20 * MS);
+		call_off(w);
+	}
+	if (h->q.alive)
+		describe(w, "the copy that lost is still there");
+}
+
 static void
 check_round(struct world *w)
 {
@@ -453,6 +501,7 @@ check_round(struct world *w)
 			w->solos++;
 			say(w, (int)i, "is alone, and answers");
 			check_takeover(w, i);
+			check_loser(w, !i);
 		}
 	if (is_protected(w))
 		say(w, -1, "the pair is protected, and answers");
@@ -500,9 +549,61 @@ pick(struct world *w)
 	g_assert_not_reached();
 }
 
+/* Coincidences that chance alone brings too seldom; times are from the one before. The host is the primary (0) or the standby (1). */
+#define COINCIDENCE 4
+static const struct coincidence {
+	struct { enum fault fault; unsigned standby; unsigned from_ms, to_ms; } f[COINCIDENCE];
+} coincidences[] = {
+	/* What is between the data's failing and the primary's going on alone. */
+	{ { { FAULT_ARBITER_GONE, 0, 60, 300 }, { FAULT_CORRUPT, 0, 0, 5 }, { FAULT_KILL_QEMU, 0, 50, 250 }, { FAULT_ARBITER_BACK, 0, 100, 200 } } },
+	{ { { FAULT_ARBITER_SLOW, 0, 60, 300 }, { FAULT_DISK_ERROR, 1, 0, 5 }, { FAULT_KILL_QEMU, 0, 5, 200 } } },
+	/* The pair's record is written, its primary is not told yet. */
+	{ { { FAULT_ARBITER_SLOW, 0, 1, 3 }, { FAULT_RESET_LINKS, 0, 20, 600 } } },
+	{ { { FAULT_ARBITER_SLOW, 0, 1, 3 }, { FAULT_KILL_GUARD, 0, 20, 600 } } },
+	/* An operator's word, and nobody who answers. */
+	{ { { FAULT_ARBITER_GONE, 0, 60, 300 }, { FAULT_DISABLE, 0, 0, 20 }, { FAULT_ARBITER_BACK, 0, 350, 600 }, { FAULT_POWER, 0, 0, 100 } } },
+	{ { { FAULT_ARBITER_GONE, 1, 60, 300 }, { FAULT_FAILOVER, 1, 0, 20 }, { FAULT_CUT, 0, 50, 400 } } },
+	/* A host that comes back before the other side could claim, or does not see the arbiter's directory. */
+	{ { { FAULT_ARBITER_GONE, 1, 60, 200 }, { FAULT_POWER, 0, 0, 50 }, { FAULT_ARBITER_GONE, 1, 1, 5 }, { FAULT_POWER_BACK, 0, 10, 300 } } },
+	{ { { FAULT_POWER, 0, 60, 200 }, { FAULT_ARBITER_EMPTY, 0, 200, 300 }, { FAULT_POWER_BACK, 0, 1, 50 } } },
+	{ { { FAULT_POWER, 0, 60, 150 }, { FAULT_POWER, 1, 160, 250 }, { FAULT_ARBITER_EMPTY, 1, 1, 5 }, { FAULT_POWER_BACK, 1, 1, 50 } } },
+	/* Both sides' guards, or neither of them, notice something. */
+	{ { { FAULT_STALL_GUARDS, 0, 60, 300 }, { FAULT_STALL_GUARDS, 0, 100, 300 } } },
+	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 100 } } },
+	{ { { FAULT_CUT_TO_STANDBY, 0, 60, 300 } } },
+	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 } } },
+	{ { { FAULT_KILL_GUARD, 0, 60, 300 }, { FAULT_KILL_GUARD, 1, 0, 100 } } },
+	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 }, { FAULT_ARBITER_SLOW, 0, 0, 150 }, { FAULT_HEAL, 0, 100, 400 } } },
+	/* A QEMU that hangs while the pair forms. */
+	{ { { FAULT_HANG_QEMU, 1, 5, 30 } } },
+	{ { { FAULT_SLOW_DISK, 1, 60, 200 }, { FAULT_KILL_QEMU, 0, 5, 200 } } },
+	/* The guest is shut down, and the other side loses its primary at that moment. */
+	{ { { FAULT_GUEST_ENDS, 0, 60, 300 }, { FAULT_RESET_LINKS, 0, 0, 10 } } },
+	{ { { FAULT_CUT, 0, 60, 300 }, { FAULT_GUEST_ENDS, 0, 0, 140 } } },
+	/* A copy that resets itself while it is loaded. */
+	{ { { FAULT_COPY_RESET, 1, 60, 200 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_KILL_QEMU, 0, 0, 30 } } },
+};
+
+static void
+plan_coincidence(struct world *w)
+{
+	const struct coincidence *c = &coincidences[rnd(w, G_N_ELEMENTS(coincidences))];
+	uint64_t at = 0;
+
+	for (unsigned i = 0; i < COINCIDENCE && c->f[i].to_ms; i++) {
+		at += between(w, c->f[i].from_ms * MS, c->f[i].to_ms * MS);
+		later(w, at, &(struct event){ .fn = on_fault, .host = w->primary ^ c->f[i].standby, .a = c->f[i].fault });
+	}
+}
+
 static void
 plan(struct world *w)
 {
+	if (chance(w, 25)) {
+		plan_coincidence(w);
+		if (chance(w, 60))
+			return;
+	}
 	for (uint64_t n = between(w, 1, 4), i = 0; i < n; i++) {
 		enum fault f = pick(w);
 		/* Most come while the pair stands; some find it in the making, some close after another. */
@@ -542,6 +643,11 @@ play_round(struct world *w, bool with_faults)
 		stop_faults(w);
 	if (check_liveness(w))
 		check_round(w);
+	if (!with_faults && is_protected(w)) {
+		run_until(w, w->now + UNDISTURBED);
+		if (!is_protected(w))
+			describe(w, "protection was lost without a fault");
+	}
 }
 
 static bool

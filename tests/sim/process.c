@@ -70,6 +70,8 @@ link_item(struct proc *p, enum source s, const struct item *i)
 		guard_peer_closed(p->g, p->w->now, c, "closed");
 		return;
 	}
+	if (broken == BREAK_FRAME_GENERATION)
+		f.generation = guard_generation(p->g);
 	f.payload = g_bytes_get_data(i->bytes, NULL);
 	f.length = (uint32_t)g_bytes_get_size(i->bytes);
 	guard_peer_frame(p->g, p->w->now, &f, i->bytes);
@@ -109,7 +111,11 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_RESET: guard_copy_reset(p->g, now); break;
 	case ITEM_DISABLE: guard_disable(p->g, now); break;
 	case ITEM_FAILOVER: guard_failover(p->g, now); break;
-	case ITEM_GUEST_ENDED: guard_guest_ended(p->g, now); break;
+	case ITEM_GUEST_ENDED:
+		if (guard_state(p->g) == FAILOVER_PROTECTED && !p->w->reg.cut[p->host] && !p->w->reg.empty[p->host] && !p->crash_in)
+			p->w->ended_due = now + p->w->reg.delay;
+		guard_guest_ended(p->g, now);
+		break;
 	case ITEM_START: guard_start(p->g, now); break;
 	case ITEM_STOPPED: guard_guest_stopped(p->g, now, i->a); break;
 	case ITEM_RESUMED: guard_guest_resumed(p->g, now, i->a); break;
@@ -148,6 +154,7 @@ dispatch_item(struct proc *p, enum source s)
 		link_item(p, s, i);
 		break;
 	case SRC_CLAIM:
+		p->asked &= i->a == ARBITER_SILENT;
 		guard_claimed(p->g, now, (enum arbiter_verdict)i->a, register_newest(p->w) ? register_record(p->w) : NULL, "timed out");
 		break;
 	case SRC_OPS:
@@ -198,6 +205,7 @@ after(struct proc *p)
 	if (!proc_live(p))
 		return;
 	check_release(p->w, p);
+	check_claim(p->w, p);
 	arm(p);
 	for (enum source s = 0; s < SRC_LAST; s++)
 		if (ready(p, s)) {
@@ -218,6 +226,7 @@ on_timer(struct world *w, struct event *e)
 		return;
 	}
 	p->armed_for = UINT64_MAX;
+	breaks_before_tick(p);
 	guard_tick(p->g, w->now);
 	after(p);
 }
@@ -304,8 +313,10 @@ env_peer_send(void *ctx, enum peer_type type, const void *head, size_t length, G
 
 	if (!calls(p))
 		return;
-	if (type == PEER_ARM && !p->persist_failed && (!p->has_durable || p->durable.state != FAILOVER_PROTECTED))
+	if (type == PEER_ARM && (!p->has_durable || p->durable.state != FAILOVER_PROTECTED))
 		violated(p->w, "durable", "%c arms the standby before its own state is durable", NAME(p->host));
+	if (type == PEER_ARM)
+		p->w->arm_sent = true;
 	link_send(p->w, p->host, type, p->generation, head, length, body);
 }
 
@@ -338,7 +349,10 @@ goes_live(struct proc *p)
 	if (p->live)
 		return;
 	check_durable(p);
+	if (!p->w->arm_sent)
+		violated(p->w, "armed", "%c goes live, and its peer never told it that it counts", NAME(p->host));
 	p->live = true;
+	p->live_by_silence = p->g->failover.reason == FAILOVER_REASON_PEER_SILENT;
 	p->w->takeovers++;
 	check_takeover(p->w, p->host);
 }
@@ -360,6 +374,8 @@ env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		violated(p->w, "fenced", "%c speaks, and it is %s", NAME(p->host), failover_state_name(s));
 	if (!guard_is_primary(p->g))
 		goes_live(p);
+	else if (p->w->host[!p->host].p.live_by_silence && proc_live(&p->w->host[!p->host].p))
+		violated(p->w, "two", "%c speaks, and %c has taken its silence for its death", NAME(p->host), NAME(!p->host));
 	note_release(p->w, frame);
 	lan_from_host(p->w, p->host, g_bytes_ref(frame), q->life);
 }
@@ -425,7 +441,7 @@ on_copy_written(struct world *w, struct event *e)
 	} else {
 		memcpy(h->q.disk + e->b, g_bytes_get_data(e->bytes, NULL), g_bytes_get_size(e->bytes));
 	}
-	proc_push(&h->p, SRC_DONE, ITEM_DATA, NULL, e->a, fails ? 5 : 0);
+	proc_push(&h->p, SRC_DONE, ITEM_DATA, NULL, e->a, fails && broken != BREAK_DISK_ERROR ? 5 : 0);
 }
 
 static void
@@ -456,6 +472,7 @@ env_claim(void *ctx, const struct arbiter_record *record)
 		return;
 	if (p->known_unfit && !record->standby[0])
 		violated(p->w, "fitness", "%c claims the VM for a copy that cannot go live", NAME(p->host));
+	p->asked |= !record->standby[0];
 	if (broken == BREAK_ARM && record->standby[0])
 		link_send(p->w, p->host, PEER_ARM, p->generation, NULL, 0, NULL);
 	register_claim(p->w, p->host, record);
@@ -528,14 +545,15 @@ note_suspension(struct proc *p, const char *type)
 	if (strcmp(type, "suspending") != 0)
 		return;
 	p->tell_starts = true;
-	if (p->started_at)
-		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->started_at);
+	for (unsigned i = 0; i < G_N_ELEMENTS(p->started_at); i++)
+		if (p->started_at[i])
+			proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->started_at[i]);
 }
 
 void
 proc_guest_started(struct proc *p)
 {
-	p->started_at = p->w->now;
+	p->started_at[p->next_start++ % G_N_ELEMENTS(p->started_at)] = p->w->now;
 	if (p->tell_starts)
 		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->w->now);
 }
@@ -588,6 +606,7 @@ env_finished(void *ctx)
 static void
 op_ends(struct proc *p, enum guard_op op, bool failed)
 {
+	p->ops_open &= ~(1u << op);
 	proc_push(p, SRC_OPS, ITEM_DATA, NULL, op, failed);
 }
 
@@ -697,7 +716,9 @@ on_op_due(struct world *w, struct event *e)
 {
 	struct proc *p = &w->host[e->host].p;
 
-	if (e->life != p->life || !proc_live(p) || e->b != p->op_round || w->host[e->host].q.hung_until <= w->now || guard_state(p->g) != FAILOVER_FORMING)
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round || !(p->ops_open & 1u << e->a))
+		return;
+	if (w->host[e->host].q.hung_until <= w->now || guard_state(p->g) != FAILOVER_FORMING)
 		return;
 	p->op_round++;
 	op_ends(p, (enum guard_op)e->a, true);
@@ -728,6 +749,7 @@ env_op_start(void *ctx, enum guard_op op)
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);
+	p->ops_open |= 1u << op;
 	if (op == GUARD_OP_ATTACH || op == GUARD_OP_DISKS || op == GUARD_OP_STANDBY_ATTACH)
 		later(p->w, OP_TIMEOUT, &(struct event){ .fn = on_op_due, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
 	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .of_qemu = op != GUARD_OP_CONNECT && op != GUARD_OP_STOP_COPY,

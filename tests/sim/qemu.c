@@ -306,8 +306,10 @@ qemu_disk_write(struct qemu *q, uint32_t n, uint32_t value)
 static void
 copy_ends(struct qemu *q)
 {
-	if (g_hash_table_size(q->copying) == 0)
-		proc_push(guard_of(q), SRC_OPS, ITEM_DATA, NULL, GUARD_OP_DISKS, 0);
+	if (g_hash_table_size(q->copying) != 0)
+		return;
+	guard_of(q)->ops_open &= ~(1u << GUARD_OP_DISKS);
+	proc_push(guard_of(q), SRC_OPS, ITEM_DATA, NULL, GUARD_OP_DISKS, 0);
 }
 
 void
@@ -503,6 +505,8 @@ on_request_due(struct world *w, struct event *e)
 static void
 run_epoch(struct qemu *q)
 {
+	if (q->suspended && guard_of(q)->alive && guard_of(q)->g->p.suspend == SUSPEND_DONE)
+		violated(q->w, "suspended", "the guest on %c is to stand, and a checkpoint starts it", NAME(q->host));
 	q->colo = COLO_OUT_RUNNING;
 	q->epoch++;
 	start_cpus(q);
@@ -583,6 +587,21 @@ take_cache(struct qemu *q)
 	g_byte_array_set_size(q->in, 0);
 }
 
+void
+qemu_reset_copy(struct qemu *q)
+{
+	struct proc *p = guard_of(q);
+
+	q->reset_at_load = false;
+	if (proc_live(p) && p->g->s.going_live)
+		return;		/* that is the VM's own reboot */
+	q->w->host[q->host].damaged = true;
+	guest_boot(&q->guest);
+	q->was_reset = true;
+	if (broken != BREAK_FITNESS)
+		proc_push(p, SRC_QMP, ITEM_RESET, NULL, 0, 0);
+}
+
 static void
 on_loaded_message(struct world *w, struct event *e)
 {
@@ -607,6 +626,8 @@ on_load(struct world *w, struct event *e)
 	memset(q->in_overlay, 0, sizeof q->in_overlay);
 	take_cache(q);
 	start_cpus(q);
+	if (q->reset_at_load)
+		qemu_reset_copy(q);
 	later(w, between(w, 0, 400 * US), &(struct event){ .fn = on_loaded_message, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
@@ -692,7 +713,7 @@ qemu_prepare_standby(struct qemu *q)
 
 	q->alive = true;
 	q->life++;
-	q->running = q->suspended = false;
+	q->running = q->suspended = q->reset_at_load = false;
 	q->hung_until = 0;
 	q->kicked = false;
 	q->net = NET_STANDBY;

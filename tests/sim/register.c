@@ -81,6 +81,7 @@ on_timeout(struct world *w, struct event *e)
 static enum arbiter_verdict
 arrive(struct world *w, unsigned host, const struct arbiter_record *r)
 {
+	uint64_t before = register_newest(w);
 	enum arbiter_verdict v;
 
 	if (w->reg.empty[host] || (w->reg.cut[host] && !chance(w, 30)))
@@ -88,6 +89,8 @@ arrive(struct world *w, unsigned host, const struct arbiter_record *r)
 	v = decide(w, r);
 	say(w, (int)host, "arbiter: generation %" G_GUINT64_FORMAT " for %s%s%s: %s", r->generation, r->active, r->standby[0] ? " with " : " alone", r->standby,
 	    v == ARBITER_GRANTED ? "granted" : v == ARBITER_DENIED ? "denied" : "silent");
+	if (register_newest(w) > before && host == STANDBY(w) && w->ended_due && w->now > w->ended_due)
+		violated(w, "ended", "the VM was shut down, and %c is given it", NAME(host));
 	return v;
 }
 

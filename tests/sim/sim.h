@@ -63,6 +63,28 @@ enum sim_break {
 	BREAK_FAIL_CLOSED,
 	BREAK_FENCE,
 	BREAK_GENERATION,
+	BREAK_FRAME_GENERATION,
+	BREAK_COMPARE_TCP,
+	BREAK_LOAD_OUTPUT,
+	BREAK_MERGE,
+	BREAK_DISK_ERROR,
+	BREAK_STOP_ANSWERS,
+	BREAK_LEASE,
+	BREAK_SUSPICION,
+	BREAK_HANG,
+	BREAK_AWAKE,
+	BREAK_READY_WAIT,
+	BREAK_DISK_WAIT,
+	BREAK_SUSPEND,
+	BREAK_RESET_IN_LOAD,
+	BREAK_ARMED,
+	BREAK_ASK_AGAIN,
+	BREAK_TAKE_BACK,
+	BREAK_YIELD,
+	BREAK_DENIED,
+	BREAK_CLOSING,
+	BREAK_ORPHAN_CLAIM,
+	BREAK_EMPTY_ARBITER,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -129,7 +151,7 @@ struct qemu {
 	bool alive, running, kicked;
 	bool suspended;			/* an administrator wants the guest to stand */
 	uint64_t life, kick_at, suspended_at;
-	uint64_t hung_until;		/* stopped by SIGSTOP, or stuck */
+	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
 	enum net net;
@@ -152,6 +174,7 @@ struct qemu {
 	struct migration_reader *reader;
 	uint32_t emitted_from;		/* SVM: snd_nxt as it was loaded */
 	bool was_reset;			/* SVM: since the last load */
+	bool reset_at_load;		/* SVM: it will, as soon as the next load lets it run */
 };
 
 /* -- guard process -------------------------------------------------------------------------------------------------------------------- */
@@ -181,14 +204,18 @@ struct proc {
 	bool ports_open, disks_open, migration_open;
 	struct durable_state durable;
 	bool has_durable, persist_fails, persist_crashes, persist_failed;
+	unsigned ops_open;		/* bits of enum guard_op */
 	bool op_fails;			/* the next operation while the pair forms */
 	unsigned crash_in;		/* calls of struct guard_env until it crashes; 0: it does not */
 	uint64_t released_same;		/* when it should have stopped */
 	bool held;
-	uint64_t started_at;		/* primary: when QEMU last started the guest */
+	uint64_t started_at[4];		/* primary: when QEMU last started the guest, a ring */
+	unsigned next_start;
 	bool tell_starts;		/* ... and its guard wants to know */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
+	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_LIVE was started */
+	bool live_by_silence;		/* ... because the primary was silent for too long */
 	uint32_t kept_to;		/* standby: sequence number up to which its output reached REL at the take-over */
 };
 
@@ -199,6 +226,7 @@ struct host {
 	bool startable;			/* its domain is off and may be started: whoever does finds what is on the disk */
 	char *state_file;		/* the guard's durable state; NULL: there is none */
 	struct { uint64_t life, orphan_since; } ftd;
+	uint64_t off_since;		/* when it lost power */
 	uint64_t disk_ns, disk_fail;	/* slowness of its disk; the nth write to the copy fails */
 	struct qemu q;
 	struct proc p;
@@ -266,6 +294,9 @@ struct world {
 	unsigned loss;			/* per mille of LAN frames */
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended, flush_load;
+	uint64_t ended_due;		/* by then the primary's claim for a VM that was shut down is written; 0: it need not be */
+	bool arm_sent;			/* in this round */
+	bool calm;			/* the faults of this round have stopped */
 	uint64_t steps;
 	uint64_t released;
 	unsigned loads, takeovers, solos;
@@ -314,6 +345,7 @@ void qemu_stop(struct qemu *q);					/* the monitor's command */
 void qemu_suspend(struct qemu *q);				/* an administrator's wish, and the command */
 void qemu_resume(struct qemu *q);
 void qemu_look_after(struct qemu *q);
+void qemu_reset_copy(struct qemu *q);
 void qemu_kill(struct qemu *q);
 void qemu_guard_gone(struct qemu *q);			/* the far ends of its sockets are closed */
 void lan_from_host(struct world *w, unsigned host, GBytes *frame, uint64_t life);
@@ -363,6 +395,8 @@ void check_takeover(struct world *w, unsigned host);
 void check_startable(struct world *w, unsigned host);
 void check_kept(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
+void check_given_up(struct proc *p);
+void check_claim(struct world *w, const struct proc *p);
 void note_release(struct world *w, GBytes *frame);
 
 /* faults.c */
@@ -373,3 +407,4 @@ bool story_run(struct world *w, const char *name);
 /* breaks.c */
 int break_find(const char *name);
 bool breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **payload);	/* false: the message is swallowed */
+void breaks_before_tick(struct proc *p);
