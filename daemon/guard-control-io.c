@@ -240,10 +240,8 @@ static void
 call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	uint64_t when = since_start(json_object_get_int64(json_object_object_get(parameters, "time_us")));
 
-	if (when)
-		guard_guest_resumed(io->guard, guard_io_now(), when);
+	guard_guest_resumed(io->guard, guard_io_now());
 	guard_io_schedule(io);
 	varlink_request_finish(r, NULL);
 }

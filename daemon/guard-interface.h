@@ -36,10 +36,9 @@
 "method GuestPanicked() -> ()\n" \
 "method DiskFailed() -> ()\n" \
 "\n" \
-"# The primary's CPUs stopped, or were started, at that time of the wall clock. Unless a checkpoint did it, the domain was suspended: no checkpoints until it is\n" \
-"# resumed.\n" \
+"# The primary's CPUs stopped at that time of the wall clock. Unless a checkpoint did it, the domain was suspended: no checkpoints until it is resumed.\n" \
 "method GuestStopped(time_us: int) -> ()\n" \
-"method GuestResumed(time_us: int) -> ()\n" \
+"method GuestResumed() -> ()\n" \
 "\n" \
 "# With more: every event from now on, and first the last ones kept.\n" \
 "method Events() -> (event: object)\n" \

@@ -29,7 +29,6 @@
 #define GUARD_LAZY_BYTES (32u << 20)
 #define GUARD_LAZY_NS (1000 * 1000000ull)
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
-#define GUARD_START_SLACK_NS (50 * 1000000ull)		/* from LOADED to QEMU's start of the guest */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
@@ -87,13 +86,9 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
-	struct { uint64_t from, to, loaded; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, and let it go; a ring */
+	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
-	uint64_t unexplained_stop;	/* came while a checkpoint, or our own stop, was being made; 0: none */
-	uint64_t suspended_at;		/* when an administrator stopped the guest */
-	uint64_t own_stop;		/* when our own stop for it was done; 0: not yet, or never */
-	bool own_stop_runs;		/* GUARD_OP_SUSPEND is under way */
-	uint64_t started_at;		/* when an administrator last started the guest, as far as we were told */
+	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
 	uint64_t nudged;		/* the epoch in which it was tried */
@@ -185,7 +180,7 @@ void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
-void primary_started(struct guard *g, uint64_t now, uint64_t when);
+void primary_resume(struct guard *g, uint64_t now);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-standby.c */

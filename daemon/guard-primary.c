@@ -69,9 +69,6 @@ primary_start(struct guard *g, uint64_t now)
  * QEMU starts the guest after every checkpoint, whoever stopped it (migration/colo.c, colo_do_checkpoint_transaction(): vm_start()). So while an administrator
  * wants the guest to stand no checkpoint is made. A guest that stands sends nothing, so nothing is held for lack of one; and a guest that sends something
  * runs again, whether ftd was there to tell or not.
- *
- * Told are times, late and in any order: QEMU's stops and starts of the guest. A stop at no checkpoint's time is a suspension; a later start that no checkpoint
- * made ends it, be the guest stopped again by us or not yet.
  */
 
 static void
@@ -81,18 +78,15 @@ suspend_pump(struct guard *g)
 	if (g->p.suspend != SUSPEND_WANTED || !relay_waiting(g->p.relay) || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_STOPPING;
-	g->p.own_stop_runs = true;
 	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
 }
 
 static void
-suspend(struct guard *g, uint64_t when)
+suspend(struct guard *g)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
-	g->p.suspended_at = when;
-	guard_event(g, "suspending", "%s was stopped, and not for a checkpoint", g->config->domain);
 	relay_suspend(g->p.relay, true);
 	suspend_pump(g);
 }
@@ -112,38 +106,27 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (!g->p.live || when < g->p.live_at)
 		return;		/* the end of the initial migration stops the guest too */
-	if (when <= MAX(g->p.own_stop + GUARD_STOP_SLACK_NS, g->p.started_at))
-		return;		/* our own, or over */
-	if (relay_stopping(g->p.relay) || g->p.own_stop_runs)
+	if (relay_stopping(g->p.relay))
 		g->p.unexplained_stop = when;
 	else if (!checkpoint_stopped_at(g, when))
-		suspend(g, when);
-}
-
-static void
-judge_stop(struct guard *g, uint64_t now)
-{
-	uint64_t when = g->p.unexplained_stop;
-
-	g->p.unexplained_stop = 0;
-	if (when)
-		primary_stopped(g, now, when);
+		suspend(g);
 }
 
 static void
 note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
 {
-	uint64_t to = now - resumed->pause_ns;
+	uint64_t to = now - resumed->pause_ns, when = g->p.unexplained_stop;
 	unsigned i = g->p.next_stop++ % GUARD_STOPS_KEPT;
 
 	g->p.stops[i].from = to - resumed->drain_ns;
 	g->p.stops[i].to = to;
-	g->p.stops[i].loaded = now;
-	judge_stop(g, now);
+	g->p.unexplained_stop = 0;
+	if (when)
+		primary_stopped(g, now, when);
 }
 
-static void
-resume(struct guard *g, uint64_t now)
+void
+primary_resume(struct guard *g, uint64_t now)
 {
 	if (g->p.suspend == SUSPEND_NONE)
 		return;
@@ -156,50 +139,18 @@ resume(struct guard *g, uint64_t now)
 	primary_pump(g, now);
 }
 
-/* QEMU starts the guest after LOADED, whoever wants it to stand: a checkpoint that was under way when the guest was stopped. After our own stop there is none. */
-static bool
-checkpoint_started_at(const struct guard *g, uint64_t when)
-{
-	if (g->p.own_stop >= g->p.suspended_at && when > g->p.own_stop)
-		return false;
-	for (unsigned i = 0; i < GUARD_STOPS_KEPT; i++) {
-		uint64_t loaded = g->p.stops[i].loaded;
-		if (loaded > g->p.suspended_at && when + GUARD_STOP_SLACK_NS >= loaded && when <= loaded + GUARD_START_SLACK_NS)
-			return true;
-	}
-	return false;
-}
-
 void
-primary_started(struct guard *g, uint64_t now, uint64_t when)
+primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 {
-	if (g->p.suspend == SUSPEND_NONE || when <= g->p.suspended_at || checkpoint_started_at(g, when))
-		return;
-	g->p.started_at = MAX(g->p.started_at, when);
-	resume(g, now);
-}
-
-static void
-stands(struct guard *g, uint64_t now, const GError *error)
-{
+	if (g->p.suspend != SUSPEND_STOPPING)
+		return;		/* resumed meanwhile */
 	g->env.filters_drain(g->ctx);
 	if (error) {
-		resume(g, now);
+		primary_resume(g, now);
 		return;
 	}
 	g->p.suspend = SUSPEND_DONE;
 	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
-}
-
-void
-primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
-{
-	g->p.own_stop_runs = false;
-	if (!error)
-		g->p.own_stop = now;
-	if (g->p.suspend == SUSPEND_STOPPING)
-		stands(g, now, error);
-	judge_stop(g, now);
 }
 
 /* QEMU has sent something that it sends only while the guest runs. */
@@ -208,7 +159,7 @@ heard_guest(struct guard *g, uint64_t now)
 {
 	g->p.heard_qemu = now;
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
-		resume(g, now);
+		primary_resume(g, now);
 }
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
@@ -895,7 +846,7 @@ forming_deadline(const struct guard *g)
 		return UINT64_MAX;
 	if (ready != UINT64_MAX)
 		t = MAX(ready, g->awake_since) + GUARD_READY_TIMEOUT_NS;
-	if (!g->p.live && !g_queue_is_empty((GQueue *)&g->p.disk_pending))
+	if (!g->p.live && g->p.disk_pending.length > 0)
 		t = MIN(t, MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS);
 	return t;
 }

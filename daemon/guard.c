@@ -149,7 +149,7 @@ guard_persist(struct guard *g)
 	if (g->env.persist(g->ctx, &d, &error))
 		return true;
 	guard_event(g, "error", "the pair's state could not be written: %s", error->message);
-	return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN);	/* a slow disk: it is being written */
+	return g_error_matches(error, FTD_ERROR, FTD_ERROR_TIMEOUT);	/* a slow disk: it is being written */
 }
 
 /* -- policy: actions of failover.c, in their order ------------------------------------------------------------------------ */
@@ -308,10 +308,10 @@ guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 }
 
 void
-guard_guest_resumed(struct guard *g, uint64_t now, uint64_t when)
+guard_guest_resumed(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g))
-		primary_started(g, now, when);
+		primary_resume(g, now);
 }
 
 bool
@@ -527,7 +527,6 @@ static bool
 of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	uint64_t ours = g->failover.generation, made = g->config->generation;
-
 	bool won = frame->generation == made + 1 && ours == made && g->failover.state != FAILOVER_FORMING;
 
 	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE))

@@ -76,7 +76,7 @@ void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary *
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
-void guard_guest_resumed(struct guard *g, uint64_t now, uint64_t when);		/* ... and were started at `when` */
+void guard_guest_resumed(struct guard *g, uint64_t now);
 
 /* Events of the shell. */
 void guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error);

@@ -24,6 +24,7 @@ struct events {
 	void *user_data;
 	gint broken;			/* atomic */
 	GHashTable *shutting_down;	/* UUIDs whose next STOP is their SHUTDOWN's; main thread */
+	GAsyncQueue *questions;		/* char *: UUIDs of domains whose state is to be asked for */
 };
 
 struct item {
@@ -67,13 +68,15 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 		tell(e, uuid, DOMAIN_ENDED, NULL);
 	else if (event == VIR_DOMAIN_EVENT_CRASHED)
 		tell(e, uuid, DOMAIN_PANICKED, NULL);
+	else if (event == VIR_DOMAIN_EVENT_RESUMED && e->watcher->cares(uuid, e->user_data))
+		g_async_queue_push(e->questions, g_strdup(uuid));
 	return 0;
 }
 
 /* A guest that switches itself off is stopped too, right after QEMU has said SHUTDOWN (system/runstate.c, main_loop_should_exit()); `virsh reboot` makes it
  * do so, and libvirt resets and starts it again. */
 static void
-on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
+on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
 {
 	struct events *e = opaque;
 	char uuid[VIR_UUID_STRING_BUFLEN];
@@ -82,10 +85,8 @@ on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long 
 	virDomainGetUUIDString(dom, uuid);
 	if (strcmp(event, "SHUTDOWN") == 0)
 		g_hash_table_add(e->shutting_down, g_strdup(uuid));
-	else if (strcmp(event, "STOP") == 0 && g_hash_table_remove(e->shutting_down, uuid))
-		return;
-	else if (e->watcher->cares(uuid, e->user_data))
-		tell(e, uuid, strcmp(event, "STOP") == 0 ? DOMAIN_STOPPED : DOMAIN_RESUMED, when);
+	else if (!g_hash_table_remove(e->shutting_down, uuid) && e->watcher->cares(uuid, e->user_data))
+		tell(e, uuid, DOMAIN_STOPPED, when);
 }
 
 static void
@@ -108,7 +109,7 @@ static void
 watch_once(struct events *e)
 {
 	g_autoptr(virConnect) conn = virConnectOpen(e->uri);
-	int callbacks[2], monitor;
+	int callbacks[2], stop;
 
 	if (!conn)
 		return;
@@ -117,15 +118,15 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	monitor = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN)$", on_run_state, e, NULL,
-							   VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
-	while (callbacks[0] >= 0 && callbacks[1] >= 0 && monitor >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|SHUTDOWN)$", on_stop, e, NULL,
+							VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
+	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);
 	for (guint i = 0; i < G_N_ELEMENTS(callbacks); i++)
 		if (callbacks[i] >= 0)
 			virConnectDomainEventDeregisterAny(conn, callbacks[i]);
-	if (monitor >= 0)
-		virConnectDomainQemuMonitorEventDeregister(conn, monitor);
+	if (stop >= 0)
+		virConnectDomainQemuMonitorEventDeregister(conn, stop);
 	virConnectUnregisterCloseCallback(conn, on_closed);
 }
 
@@ -139,13 +140,45 @@ watch(gpointer data)
 	return NULL;
 }
 
+/* False: the connection is no longer good. */
+static bool
+ask(struct events *e, virConnectPtr conn, const char *uuid)
+{
+	g_autoptr(virDomain) dom = virDomainLookupByUUIDString(conn, uuid);
+	int state, reason;
+
+	if (!dom || virDomainGetState(dom, &state, &reason, 0) < 0)
+		return virConnectIsAlive(conn) == 1;
+	if (state == VIR_DOMAIN_RUNNING)
+		tell(e, uuid, DOMAIN_RESUMED, NULL);
+	return true;
+}
+
+static gpointer
+answer(gpointer data)
+{
+	struct events *e = data;
+	virConnectPtr conn = NULL;
+
+	for (;;) {
+		g_autofree char *uuid = g_async_queue_pop(e->questions);
+
+		if (!conn)
+			conn = virConnectOpen(e->uri);
+		if (conn && !ask(e, conn, uuid))
+			g_clear_pointer(&conn, virConnectClose);
+	}
+	return NULL;
+}
+
 void
 libvirt_events_start(const char *uri, const struct domain_watcher *watcher, void *user_data)
 {
 	struct events *e = g_new0(struct events, 1);
 
-	*e = (struct events){ .uri = g_strdup(uri), .watcher = watcher, .user_data = user_data };
+	*e = (struct events){ .uri = g_strdup(uri), .watcher = watcher, .user_data = user_data, .questions = g_async_queue_new() };
 	e->shutting_down = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	virEventRegisterDefaultImpl();	/* before any connection is opened */
 	g_thread_unref(g_thread_new("libvirt-events", watch, e));
+	g_thread_unref(g_thread_new("libvirt-state", answer, e));
 }

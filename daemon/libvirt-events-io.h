@@ -7,7 +7,7 @@
 enum domain_news {
 	DOMAIN_ENDED,		/* shut down or destroyed (not: its QEMU crashed) */
 	DOMAIN_STOPPED,		/* the guest's CPUs were stopped at `detail` (microseconds of the wall clock): by somebody, or by a checkpoint */
-	DOMAIN_RESUMED,		/* they were started; detail as above. After every checkpoint's stop, too */
+	DOMAIN_RESUMED,		/* it runs again; told after every checkpoint's stop, too */
 	DOMAIN_PANICKED,	/* the guest said so (pvpanic) */
 	DOMAIN_DISK_ERROR,	/* a disk reported an error to the guest, or stopped it: `detail` names the disk */
 };

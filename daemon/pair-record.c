@@ -163,8 +163,6 @@ judge_newer(const struct pair_end_facts *f)
 enum pair_end
 pair_end_judge(const struct pair_end_facts *f)
 {
-	bool ours;
-
 	if (f->finished)
 		return judge_finished(f);
 	if (f->register_known < 0)
@@ -174,10 +172,9 @@ pair_end_judge(const struct pair_end_facts *f)
 			return PAIR_END_WAIT;	/* not the register that the pair was armed with: a share that is not mounted looks empty */
 		return f->role == FAILOVER_PRIMARY ? PAIR_END_KEEP : PAIR_END_REMOVE;
 	}
-	ours = strcmp(f->newest->active, f->self) == 0;
 	if (f->newest->generation > f->generation)
 		return judge_newer(f);
 	if (f->role == FAILOVER_STANDBY)
 		return PAIR_END_STOP;
-	return f->waited && ours ? PAIR_END_CLAIM : PAIR_END_WAIT;
+	return f->waited && strcmp(f->newest->active, f->self) == 0 ? PAIR_END_CLAIM : PAIR_END_WAIT;
 }

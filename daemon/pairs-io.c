@@ -26,7 +26,6 @@
 #include <string.h>
 
 #define RETRY_S 2
-#define STARTS_KEPT 4
 #define EARLIER_END_MS 15000	/* for a new pair to wait for the end of an earlier one of the same domain */
 #define EARLIER_POLL_MS 50
 #define ORPHAN_TRY_MS 250	/* each may tell of an error */
@@ -50,9 +49,7 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
-	bool suspended;			/* from its events: the primary's guard makes no further checkpoint until the domain is resumed */
-	guint64 started_us[STARTS_KEPT];	/* when QEMU last started the guest, by the wall clock; a ring */
-	unsigned next_start;
+	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
 struct pairs {
@@ -303,6 +300,15 @@ pairs_activate(struct pairs *p, const char *uuid)
 
 /* -- the end of a pair */
 
+static bool
+domain_runs(const struct host *h, const char *uuid)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
+
+	return !conn || (dom && libvirt_is_running(dom));
+}
+
 struct arbiter *
 pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error)
 {
@@ -380,15 +386,6 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 		return PAIR_END_WAIT;
 	host_event(p->host, r->domain, "returned", "the guard died before %s took over here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
 	return PAIR_END_STOP;
-}
-
-static bool
-domain_runs(const struct host *h, const char *uuid)
-{
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
-
-	return !conn || (dom && libvirt_is_running(dom));
 }
 
 static enum pair_end
@@ -585,32 +582,6 @@ retry_end(gpointer data)
 
 /* -- watching a guard */
 
-/* A guard that is gone, or hangs, is somebody else's business. */
-static void
-news_told(struct json_object *parameters, const GError *error, gpointer user_data)
-{
-}
-
-static void
-tell_guard(struct pair *pair, const char *method, struct json_object *parameters)
-{
-	g_autofree char *socket = host_pair_file(pair->pairs->host, pair->record->uuid, "guard.sock");
-	g_autofree char *name = g_strconcat(GUARD_INTERFACE ".", method, NULL);
-
-	varlink_call_async(socket, name, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
-}
-
-/* Every checkpoint stops the guest and starts it again. The guard is told of each stop, for only it can tell a suspension from a checkpoint's; of starts when it
- * has found one: then of the last ones too, since the domain may have been resumed meanwhile. */
-static void
-begin_suspension(struct pair *pair)
-{
-	pair->suspended = true;
-	for (unsigned i = 0; i < STARTS_KEPT; i++)
-		if (pair->started_us[i])
-			tell_guard(pair, "GuestResumed", json_put_u64(json_object_new_object(), "time_us", pair->started_us[i]));
-}
-
 static void
 on_guard_event(struct json_object *parameters, gpointer user_data)
 {
@@ -628,10 +599,8 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
-	if (g_strcmp0(json_get_str(event, "type"), "suspending") == 0)
-		begin_suspension(pair);
-	else if (g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
-		pair->suspended = false;
+	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
+		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -721,33 +690,38 @@ pairs_is_primary(struct pairs *p, const char *uuid)
 	return find_primary(p, uuid) != NULL;
 }
 
+static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+	/* A guard that is gone, or hangs, is somebody else's business. */
+}
+
 void
 pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
 	static const struct { const char *method, *event, *text; } known[] = {
 		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
 		[DOMAIN_STOPPED] = { "GuestStopped", NULL, NULL },
-		[DOMAIN_RESUMED] = { "GuestResumed", NULL, NULL },
+		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
 		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
 	};
-	bool run_state = news == DOMAIN_STOPPED || news == DOMAIN_RESUMED;
+	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
 	struct pair *pair = find_primary(p, uuid);
-	struct json_object *parameters = NULL;
+	g_autoptr(json_object_ptr) parameters = NULL;
 
 	if (!pair)
 		return;
-	if (news == DOMAIN_RESUMED)
-		pair->started_us[pair->next_start++ % STARTS_KEPT] = g_ascii_strtoull(detail, NULL, 10);
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
 	if (known[news].event)
 		host_event(p->host, pair->record->domain, known[news].event, "%s%s%s", known[news].text, detail ? ": " : "", detail ? detail : "");
 	if ((news == DOMAIN_PANICKED && p->host->config->panic_follow) || (news == DOMAIN_DISK_ERROR && p->host->config->disk_error_follow))
 		return;
-	if (run_state)
+	method = g_strconcat(GUARD_INTERFACE ".", known[news].method, NULL);
+	if (news == DOMAIN_STOPPED)
 		parameters = json_put_u64(json_object_new_object(), "time_us", g_ascii_strtoull(detail, NULL, 10));
-	tell_guard(pair, known[news].method, parameters);
+	varlink_call_async(socket, method, parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
 }
 
 /* -- a new daemon */

@@ -47,6 +47,7 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_COMPARE_TCP] = { "compare-tcp", "different bytes of a stream count as the same" },
 	[BREAK_LOAD_OUTPUT] = { "load-output", "what the copy sends while it is loaded counts for the epoch before" },
 	[BREAK_MERGE] = { "merge", "of checkpoints that wait for a load the later ones are forgotten" },
+	[BREAK_SETTLED] = { "settled", "a take-over does not load what is committed first" },
 	[BREAK_DISK_ERROR] = { "disk-error", "a write that the copy's disk refused counts as done" },
 	[BREAK_STOP_ANSWERS] = { "stop-answers", "while QEMU stops for a checkpoint, writes go on waiting at the limit" },
 	[BREAK_LEASE] = { "lease", "a primary speaks however long nobody has heard it" },
@@ -57,6 +58,7 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_DISK_WAIT] = { "disk-wait", "while the pair forms a write waits for the copy's disk, however long" },
 	[BREAK_SUSPEND] = { "suspend", "checkpoints go on while the guest is suspended" },
 	[BREAK_RESET_IN_LOAD] = { "reset-in-load", "a copy that has reset itself at a load counts as mended by it" },
+	[BREAK_SPOIL] = { "spoil", "a copy that can load nothing any more counts as fit" },
 	[BREAK_ARMED] = { "armed", "a standby that was never told that it counts claims" },
 	[BREAK_ASK_AGAIN] = { "ask-again", "a claim that was not answered is not repeated" },
 	[BREAK_TAKE_BACK] = { "take-back", "a claim that was not answered is taken for one that was never sent" },
@@ -222,6 +224,11 @@ SEAM(void, checkpoint_merge_add, struct checkpoint_merge *m, struct held_checkpo
 		__real_checkpoint_merge_add(m, c);
 }
 
+SEAM(bool, standby_settled, const struct standby *s)
+{
+	return broken == BREAK_SETTLED ? !standby_loading(s) && !standby_broken(s) : __real_standby_settled(s);
+}
+
 SEAM(bool, relay_stopping, const struct relay *r)
 {
 	return broken != BREAK_STOP_ANSWERS && __real_relay_stopping(r);
@@ -267,6 +274,12 @@ SEAM(void, guard_copy_reset, struct guard *g, uint64_t now)
 	__real_guard_copy_reset(g, now);
 	if (broken == BREAK_RESET_IN_LOAD)
 		g->s.reset_in_load = false;
+}
+
+SEAM(void, standby_side_spoil, struct guard *g, uint64_t now)
+{
+	if (broken != BREAK_SPOIL)
+		__real_standby_side_spoil(g, now);
 }
 
 SEAM(uint64_t, failover_deadline, const struct failover *f)

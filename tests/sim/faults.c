@@ -19,7 +19,7 @@ enum fault {
 	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
 	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
 	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
-	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_STALE_FRAME,
+	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_SET_MODE, FAULT_STALE_FRAME,
 	FAULT_LAST
 };
 
@@ -60,6 +60,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_SUSPEND] = { "an administrator suspends the guest", 3 },
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
+	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
 	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
@@ -200,6 +201,12 @@ heal(struct world *w)
 			link_set_cut(w, i, false);
 }
 
+static enum mode
+random_mode(struct world *w)
+{
+	return (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[rnd(w, 3)];
+}
+
 static void
 happen(struct world *w, enum fault f, unsigned host)
 {
@@ -282,11 +289,13 @@ happen(struct world *w, enum fault f, unsigned host)
 			qemu_suspend(&h->q);
 		break;
 	case FAULT_RESUME:
-		/* Who resumes within a checkpoint's time finds a guest that the checkpoint has started, and QEMU says nothing: that wish is lost. */
-		if (w->now > h->q.suspended_at + 60 * MS)
+		if (h->p.tell_starts)
 			qemu_resume(&h->q);
 		break;
 	case FAULT_GUEST_RESET: reboot_guest(w); break;
+	case FAULT_SET_MODE:
+		proc_tell(&h->p, ITEM_SET_MODE, 0, random_mode(w));
+		break;
 	case FAULT_STALE_FRAME: send_stale(w); break;
 	case FAULT_LAST: g_assert_not_reached();
 	}
@@ -316,6 +325,7 @@ start_pair(struct world *w)
 	w->generation = broken == BREAK_GENERATION ? 1 : register_newest(w) + 1;
 	g_ptr_array_set_size(w->snapshots, 0);
 	link_reset(w);
+	a->off_since = b->off_since = 0;
 	w->ended_due = 0;
 	w->arm_sent = w->calm = false;
 	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
@@ -375,6 +385,8 @@ excuse(const struct world *w)
 		return "the owner's copy is lost";
 	if (owner == (int)STANDBY(w) && b->damaged)
 		return "the owner's guard is gone";
+	if (owner == (int)w->primary && register_newest(w) > w->generation + 1 && !a->q.alive)
+		return "it was given back to a side that had stopped its copy";
 	if (owner >= 0)
 		return NULL;
 	if (a->copy_lost && b->damaged)
@@ -440,6 +452,13 @@ call_off(struct world *w)
 	}
 }
 
+static void
+look_after(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		qemu_look_after(&w->host[i].q);
+}
+
 /* True: somebody answers the client. */
 static bool
 check_liveness(struct world *w)
@@ -449,11 +468,10 @@ check_liveness(struct world *w)
 
 	run_until(w, MAX(w->now, MAX(w->host[0].p.paused_until, w->host[1].p.paused_until)) + 400 * MS);
 	end += w->now - (end - QUIET);
-	for (unsigned i = 0; i < 2; i++)
-		qemu_look_after(&w->host[i].q);
 	while (w->now < end && !settled(w) && !w->violation[0]) {
 		run_until(w, w->now + 20 * MS);
 		call_off(w);
+		look_after(w);
 		if (excuse(w) && w->now + QUIET / 2 > end)
 			break;
 	}
@@ -471,8 +489,10 @@ check_liveness(struct world *w)
 		return false;
 	acked = w->client.n_acked;
 	end = w->now + 2000 * MS;
-	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0])
+	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
+		look_after(w);
+	}
 	if (!w->violation[0] && w->client.n_acked < acked + 5 && !excuse(w))
 		describe(w, "the client gets no answer");
 	return !w->violation[0] && w->client.n_acked >= acked + 5;
@@ -528,6 +548,7 @@ setup(struct world *w)
 	w->load_ns = between(w, MS, chance(w, 20) ? 60 * MS : 8 * MS);
 	w->loop_delay = chance(w, 25) ? 2 * MS : 40 * US;
 	w->flush_load = chance(w, 20);
+	w->mode = random_mode(w);
 	client_start(w);
 	qemu_kick(&a->q, MS);
 	run_until(w, 20 * MS);
@@ -680,6 +701,8 @@ static const struct story {
 	{ "link-cut", { { 200 * MS, FAULT_CUT, 0 } } },
 	{ "silent-arbiter", { { 150 * MS, FAULT_ARBITER_GONE, 0 }, { 160 * MS, FAULT_ARBITER_GONE, 1 }, { 200 * MS, FAULT_KILL_QEMU, 0 } } },
 	{ "sleeping-primary", { { 200 * MS, FAULT_PAUSE_GUARD, 0 } } },
+	{ "hung-qemu", { { 200 * MS, FAULT_HANG_QEMU, 0 } } },
+	{ "power-loss-of-both", { { 200 * MS, FAULT_POWER, 0 }, { 210 * MS, FAULT_POWER, 1 } } },
 	{ "failover", { { 200 * MS, FAULT_FAILOVER, 1 } } },
 };
 
@@ -699,6 +722,8 @@ story_run(struct world *w, const char *name)
 		w->story = true;
 		setup(w);
 		w->loss = w->diverge = 0;
+		w->flush_load = false;
+		w->mode = MODE_COLO;
 		w->loop_delay = 40 * US;
 		start_pair(w);
 		w->link.loss = 0;

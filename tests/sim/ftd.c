@@ -9,7 +9,8 @@
 
 #include "daemon/pair-record.h"
 
-#define RETRY (200 * MS)	/* both shorter than the daemon's */
+#define RETURN_AFTER (600 * MS)
+#define RETRY (200 * MS)	/* all shorter than the daemon's */
 #define CLAIM_AFTER (1000 * MS)
 
 static void on_watch(struct world *w, struct event *e);
@@ -45,6 +46,20 @@ claim_for(struct world *w, unsigned host)
 	return v == ARBITER_SILENT ? PAIR_END_WAIT : v == ARBITER_GRANTED ? PAIR_END_KEEP : PAIR_END_REMOVE;
 }
 
+/* The copy here won, and has never been heard: the next generation is the other side's. */
+static enum pair_end
+give_back(struct world *w, unsigned host)
+{
+	const struct guard_config *c = w->host[host].p.config;
+	struct arbiter_record r = { .generation = register_newest(w) + 1 };
+
+	g_strlcpy(r.pair, c->pair, sizeof r.pair);
+	g_strlcpy(r.active, c->peer, sizeof r.active);
+	g_snprintf(r.nonce, sizeof r.nonce, "ftd-%u-%" G_GUINT64_FORMAT, host, ++w->reg.claims);
+	qemu_kill(&w->host[host].q);
+	return register_claim_now(w, host, &r) == ARBITER_SILENT ? PAIR_END_WAIT : PAIR_END_STOP;
+}
+
 static enum pair_end
 judge(struct world *w, unsigned host)
 {
@@ -56,10 +71,15 @@ judge(struct world *w, unsigned host)
 		.register_known = register_known(w, host),
 		.newest = register_known(w, host) > 0 ? register_record(w) : NULL,
 		.armed = armed(h),
+		.domain_runs = h->q.alive,
+		.silent = h->p.config->role == FAILOVER_STANDBY && !h->p.live && !h->off_since,
+		.waited_for_return = h->ftd.orphan_since && w->now - h->ftd.orphan_since > RETURN_AFTER,
 		.waited = h->ftd.orphan_since && w->now - h->ftd.orphan_since > CLAIM_AFTER,
 	};
 	enum pair_end end = pair_end_judge(&f);
 
+	if (end == PAIR_END_RETURN)
+		return give_back(w, host);
 	return end == PAIR_END_CLAIM ? claim_for(w, host) : end;
 }
 
@@ -79,7 +99,8 @@ static void
 carry_out(struct world *w, unsigned host, enum pair_end end)
 {
 	static const char *const texts[PAIR_END_LAST] = {
-		[PAIR_END_KEEP] = "keeps", [PAIR_END_REMOVE] = "removes", [PAIR_END_STOP] = "stops", [PAIR_END_WAIT] = "waits with", [PAIR_END_CLAIM] = "claims"
+		[PAIR_END_KEEP] = "keeps", [PAIR_END_REMOVE] = "removes", [PAIR_END_STOP] = "stops", [PAIR_END_WAIT] = "waits with", [PAIR_END_CLAIM] = "claims",
+		[PAIR_END_RETURN] = "gives back"
 	};
 	struct host *h = &w->host[host];
 

@@ -118,7 +118,8 @@ word_item(struct proc *p, const struct item *i)
 		break;
 	case ITEM_START: guard_start(p->g, now); break;
 	case ITEM_STOPPED: guard_guest_stopped(p->g, now, i->a); break;
-	case ITEM_RESUMED: guard_guest_resumed(p->g, now, i->a); break;
+	case ITEM_SET_MODE: guard_set_mode(p->g, now, (enum mode)i->a); break;
+	case ITEM_RESUMED: guard_guest_resumed(p->g, now); break;
 	case ITEM_PANICKED: guard_guest_failed(p->g, now, FAILOVER_REASON_GUEST_PANICKED); break;
 	case ITEM_DISK_ERROR: guard_guest_failed(p->g, now, FAILOVER_REASON_DISK_ERROR); break;
 	case ITEM_DATA:
@@ -536,26 +537,21 @@ env_generation(void *ctx, uint64_t generation)
 	((struct proc *)ctx)->generation = generation;
 }
 
-/* pairs-io.c, begin_suspension() */
+/* pairs-io.c, on_guard_event() */
 static void
 note_suspension(struct proc *p, const char *type)
 {
+	if (strcmp(type, "suspended") == 0)
+		p->tell_starts = true;
 	if (strcmp(type, "resumed") == 0)
 		p->tell_starts = false;
-	if (strcmp(type, "suspending") != 0)
-		return;
-	p->tell_starts = true;
-	for (unsigned i = 0; i < G_N_ELEMENTS(p->started_at); i++)
-		if (p->started_at[i])
-			proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->started_at[i]);
 }
 
 void
 proc_guest_started(struct proc *p)
 {
-	p->started_at[p->next_start++ % G_N_ELEMENTS(p->started_at)] = p->w->now;
 	if (p->tell_starts)
-		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), p->w->now);
+		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), 0);
 }
 
 static void
@@ -798,7 +794,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->generation = generation;
 	c->n_nics = c->n_disks = 1;
 	c->max_epoch_ms = w->max_epoch_ms;
-	c->mode = (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[w->max_epoch_ms % 3];	/* drawn by what is drawn already: seeds keep their stories */
+	c->mode = w->mode;
 	c->compare_timeout_ms = w->compare_ms;
 	c->tcg_flush_load = w->flush_load;
 	c->max_held_bytes = w->max_held;

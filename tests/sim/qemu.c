@@ -115,16 +115,18 @@ on_suspend(struct world *w, struct event *e)
 	if (e->life != q->life)
 		return;
 	q->suspended = true;
-	q->suspended_at = w->now;
 	qemu_stop(q);
 }
 
-/* A word that comes to the guard while it takes leave of QEMU is lost: the guest is left as the guard knew it. */
+/* A wish that comes before the guard has found out that the guest is to stand, or while it takes leave of QEMU, is lost. */
 void
 qemu_look_after(struct qemu *q)
 {
-	if (q->alive && !q->running && q->net == NET_DIRECT) {
+	if (!q->alive || q->running || q->hung_until > q->w->now)
+		return;
+	if (q->net == NET_DIRECT || (q->net == NET_FILTERED && guard_of(q)->alive && guard_is_suspended(guard_of(q)->g))) {
 		say(q->w, (int)q->host, "an administrator finds the guest suspended, and resumes it");
+		q->suspended = false;
 		start_cpus(q);
 	}
 }

@@ -67,6 +67,7 @@ enum sim_break {
 	BREAK_COMPARE_TCP,
 	BREAK_LOAD_OUTPUT,
 	BREAK_MERGE,
+	BREAK_SETTLED,
 	BREAK_DISK_ERROR,
 	BREAK_STOP_ANSWERS,
 	BREAK_LEASE,
@@ -77,6 +78,7 @@ enum sim_break {
 	BREAK_DISK_WAIT,
 	BREAK_SUSPEND,
 	BREAK_RESET_IN_LOAD,
+	BREAK_SPOIL,
 	BREAK_ARMED,
 	BREAK_ASK_AGAIN,
 	BREAK_TAKE_BACK,
@@ -150,7 +152,7 @@ struct qemu {
 	unsigned host;
 	bool alive, running, kicked;
 	bool suspended;			/* an administrator wants the guest to stand */
-	uint64_t life, kick_at, suspended_at;
+	uint64_t life, kick_at;
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
@@ -181,7 +183,7 @@ struct qemu {
 
 enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_LAST };
 enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_GUEST_ENDED, ITEM_START,
-	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR };
+	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
 
 struct item {
 	enum item_kind kind;
@@ -209,9 +211,7 @@ struct proc {
 	unsigned crash_in;		/* calls of struct guard_env until it crashes; 0: it does not */
 	uint64_t released_same;		/* when it should have stopped */
 	bool held;
-	uint64_t started_at[4];		/* primary: when QEMU last started the guest, a ring */
-	unsigned next_start;
-	bool tell_starts;		/* ... and its guard wants to know */
+	bool tell_starts;		/* primary: its guard has said that the guest stands, and wants to know when it runs */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_LIVE was started */
@@ -294,6 +294,7 @@ struct world {
 	unsigned loss;			/* per mille of LAN frames */
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended, flush_load;
+	enum mode mode;			/* as configured; an operator may set another */
 	uint64_t ended_due;		/* by then the primary's claim for a VM that was shut down is written; 0: it need not be */
 	bool arm_sent;			/* in this round */
 	bool calm;			/* the faults of this round have stopped */
