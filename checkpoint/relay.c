@@ -467,6 +467,12 @@ relay_waiting_since(const struct relay *r)
 	return r->state == R_RUNNING || r->state == R_REPLIED || r->state == R_RECEIVING ? r->heard_at : UINT64_MAX;
 }
 
+uint64_t
+relay_peer_due_since(const struct relay *r)
+{
+	return r->state == R_INITIAL && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
+}
+
 bool
 relay_waiting(const struct relay *r)
 {

@@ -79,4 +79,6 @@ bool relay_waiting(const struct relay *r);		/* QEMU has sent REQUEST and runs: n
 /* Since when QEMU owes us the next bytes; UINT64_MAX when it does not. */
 uint64_t relay_waiting_since(const struct relay *r);
 bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
+/* The initial stream's RAM is complete, so the guest stands until the peer is READY: the time of QEMU's last bytes. UINT64_MAX: it is not. */
+uint64_t relay_peer_due_since(const struct relay *r);
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */

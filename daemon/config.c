@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW };
 
 struct key {
 	const char *group, *name;
@@ -40,6 +40,8 @@ static const struct key keys[] = {
 	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
 	{ "guard", "disk-buffer-mib", KEY_MIB, AT(max_disk_bytes), 33, 65536 },
+	{ "guard", "mode", KEY_MODE, AT(mode) },
+	{ "guard", "show-differences", KEY_SHOW, AT(show_differences) },
 	{ "guard", "tcg-flush", KEY_TCG_FLUSH, AT(tcg_flush_load) },
 };
 
@@ -55,6 +57,7 @@ ftd_config_new(void)
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
 	c->uplink_ms = 200;
+	c->mode = g_strdup("colo");
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
@@ -81,6 +84,7 @@ ftd_config_free(struct ftd_config *c)
 	g_free(c->group);
 	g_free(c->uplink);
 	g_free(c->guard_path);
+	g_free(c->mode);
 	g_free(c);
 }
 
@@ -152,6 +156,18 @@ set_choice(const char *value, const char *no, const char *yes, bool *field, GErr
 }
 
 static bool
+set_mode(const char *value, char **field, GError **error)
+{
+	if (strcmp(value, "auto") != 0 && strcmp(value, "colo") != 0 && strcmp(value, "passive") != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not \"auto\", \"colo\" or \"passive\"", value);
+		return false;
+	}
+	g_free(*field);
+	*field = g_strdup(value);
+	return true;
+}
+
+static bool
 set_value(struct ftd_config *c, const struct key *k, const char *value, GError **error)
 {
 	void *field = (char *)c + k->offset;
@@ -168,8 +184,12 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_choice(value, "live", "load", field, error);
 	case KEY_INTERFACES:
 		return set_interfaces(value, field, error);
+	case KEY_MODE:
+		return set_mode(value, field, error);
 	case KEY_FOLLOW:
 		return set_choice(value, "failover", "follow", field, error);
+	case KEY_SHOW:
+		return set_choice(value, "no", "yes", field, error);
 	default:
 		g_assert_not_reached();
 	}

@@ -22,7 +22,9 @@ struct ftd_config {
 	guint watchdog_ms;	/* 0: off */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
 	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
+	char *mode;		/* "auto", "colo", "passive" */
 	bool tcg_flush_load;
+	bool show_differences;
 };
 
 struct ftd_config *ftd_config_new(void);	/* the defaults */

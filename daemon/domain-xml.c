@@ -48,6 +48,7 @@ nic_free(gpointer data)
 	g_free(n->driver);
 	g_free(n->alias);
 	g_free(n->mac);
+	g_free(n->tap);
 	g_free(n);
 }
 
@@ -125,6 +126,7 @@ parse_nic(const struct xml_node *n)
 	nic->driver = g_strdup(xml_attr(driver, "name"));
 	nic->alias = g_strdup(xml_attr(xml_child(n, "alias"), "name"));
 	nic->mac = g_strdup(xml_attr(xml_child(n, "mac"), "address"));
+	nic->tap = g_strdup(xml_attr(xml_child(n, "target"), "dev"));
 	nic->queues = queues ? (guint)g_ascii_strtoull(queues, NULL, 10) : 1;
 	return nic;
 }

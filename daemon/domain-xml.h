@@ -20,6 +20,7 @@ struct domain_nic {
 	char *type;		/* "bridge", "network", "ethernet" ... */
 	char *model, *driver;	/* driver: "qemu", "vhost" or NULL */
 	char *alias, *mac;
+	char *tap;		/* the host's device, of a running domain; or NULL */
 	guint queues;		/* 1 unless the XML says more */
 };
 

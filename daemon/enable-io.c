@@ -35,6 +35,7 @@
 
 typedef struct attempt {
 	struct host *host;
+	enum mode mode;
 	const char *peer;		/* as the caller named it */
 	struct job *job;
 	virConnectPtr conn;
@@ -355,7 +356,7 @@ fill_nics(struct guard_config *c, const struct attempt *a)
 		const struct domain_nic *nic = g_ptr_array_index(a->domain->nics, i);
 		const struct qemu_nic *q = g_ptr_array_index(a->qemu->nics, i);
 
-		c->nics[c->n_nics++] = (struct guard_nic){ g_strconcat("host", nic->alias, NULL), q->has_rewriter };
+		c->nics[c->n_nics++] = (struct guard_nic){ g_strconcat("host", nic->alias, NULL), q->has_rewriter, nic->tap && *nic->tap ? g_strdup(nic->tap) : NULL };
 	}
 }
 
@@ -374,6 +375,7 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 	c->max_checkpoint_bytes = config->max_checkpoint_bytes;
 	c->max_disk_bytes = config->max_disk_bytes;
 	c->tcg_flush_load = config->tcg_flush_load;
+	c->show_differences = config->show_differences;
 }
 
 static struct guard_config *
@@ -393,6 +395,7 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->peer_address = g_strdup(address);
 	c->peer_port = port;
 	fill_settings(c, a->host->config);
+	c->mode = a->mode;
 	fill_disks(c, a);
 	fill_nics(c, a);
 	return c;
@@ -479,12 +482,16 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 }
 
 struct json_object *
-enable_domain(struct host *h, const char *domain, const char *peer, struct job *job, GError **error)
+enable_domain(struct host *h, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
 	g_autoptr(GPtrArray) findings = findings_new();
 	g_autoptr(pair_record) record = NULL;
 
+	if (!mode_from_name(mode ? mode : h->config->mode, &a.mode)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not a mode: auto, colo or passive", mode);
+		return NULL;
+	}
 	if (!look(&a, domain, error))
 		return NULL;
 	report(&a, "check");

@@ -64,13 +64,17 @@ on_progress(struct json_object *progress, gpointer user_data)
 int
 ftctl_enable(struct ftctl *f, int argc, char **argv)
 {
-	g_autofree char *peer = NULL;
-	const GOptionEntry entries[] = { { "peer", 'p', 0, G_OPTION_ARG_STRING, &peer, "The host that shall hold the standby", "HOST" }, { NULL } };
+	g_autofree char *peer = NULL, *mode = NULL;
+	const GOptionEntry entries[] = {
+		{ "peer", 'p', 0, G_OPTION_ARG_STRING, &peer, "The host that shall hold the standby", "HOST" },
+		{ "mode", 'm', 0, G_OPTION_ARG_STRING, &mode, "auto, colo or passive (default: as ftd.conf says)", "MODE" },
+		{ NULL },
+	};
 	g_autoptr(json_object_ptr) parameters = NULL, reply = NULL;
 	struct display d = { 0 };
 	int status = 0;
 
-	if (!ftctl_parse(f, "enable", "DOMAIN --peer HOST", "Protects a running domain; ends when it is protected.", entries, 1, 1, &argc, &argv, &status))
+	if (!ftctl_parse(f, "enable", "DOMAIN --peer HOST [--mode MODE]", "Protects a running domain; ends when it is protected.", entries, 1, 1, &argc, &argv, &status))
 		return status;
 	if (!peer) {
 		fprintf(stderr, "ftctl: enable: which host shall hold the standby? Give --peer HOST\n");
@@ -79,6 +83,8 @@ ftctl_enable(struct ftctl *f, int argc, char **argv)
 	d.json = f->json;
 	d.tty = isatty(STDERR_FILENO);
 	parameters = json_put_str(json_put_str(json_object_new_object(), "domain", argv[1]), "peer", peer);
+	if (mode)
+		json_put_str(parameters, "mode", mode);
 	reply = ftctl_call(f, "enable", argv[1], "Enable", parameters, TIMEOUT_S, on_progress, &d, &status);
 	if (d.tty && d.last)
 		fprintf(stderr, "\r\033[K");

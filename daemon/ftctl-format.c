@@ -70,54 +70,113 @@ format_note(struct json_object *d, gint64 now_s)
 	return g_strdup_printf("was protected by %s until %s: %s", peer, age, reason);
 }
 
-#define COLUMNS 8
+#define STATUS_COLUMNS 8
+#define FLOW_COLUMNS 8
 
 static void
-make_row(struct json_object *d, gint64 now_s, char *row[COLUMNS])
+append_row(GString *out, char *const *row, unsigned columns, const int *width)
 {
-	g_autofree char *p50 = format_number(d, "pause_p50_ms"), *p99 = format_number(d, "pause_p99_ms");
-	bool over = json_get(d, "ended_at") != NULL;
-
-	row[0] = g_strdup(text_or(d, "domain", "?"));
-	row[1] = g_strconcat(text_or(d, "state", "?"), json_get_bool(d, "suspended") ? " (suspended)" : "", NULL);
-	row[2] = g_strdup(text_or(d, "role", "?"));
-	row[3] = g_strdup(text_or(d, "peer", "-"));
-	row[4] = g_strdup(text_or(d, "mode", "-"));
-	row[5] = format_number(d, "epoch");
-	row[6] = over ? g_strdup("-") : g_strdup_printf("%s/%s", p50, p99);
-	row[7] = format_note(d, now_s);
-}
-
-static void
-append_row(GString *out, char *const row[COLUMNS], const int width[COLUMNS])
-{
-	for (guint i = 0; i < COLUMNS; i++)
-		g_string_append_printf(out, "%-*s%s", i + 1 < COLUMNS ? width[i] : 0, row[i], i + 1 < COLUMNS ? "  " : "");
+	for (guint i = 0; i < columns; i++)
+		g_string_append_printf(out, "%-*s%s", i + 1 < columns ? width[i] : 0, row[i], i + 1 < columns ? "  " : "");
 	while (out->len && out->str[out->len - 1] == ' ')
 		g_string_truncate(out, out->len - 1);
 	g_string_append_c(out, '\n');
 }
 
+/* Cells of `columns` columns, row by row; takes them. */
+static char *
+format_table(GPtrArray *cells, unsigned columns)
+{
+	g_autofree int *width = g_new0(int, columns);
+	GString *out = g_string_new(NULL);
+
+	for (guint i = 0; i < cells->len; i++)
+		width[i % columns] = MAX(width[i % columns], (int)g_utf8_strlen(cells->pdata[i], -1));
+	for (guint i = 0; i < cells->len; i += columns)
+		append_row(out, (char *const *)cells->pdata + i, columns, width);
+	g_ptr_array_unref(cells);
+	return g_string_free(out, FALSE);
+}
+
+static GPtrArray *
+table_new(const char *const *head, unsigned columns)
+{
+	GPtrArray *cells = g_ptr_array_new_with_free_func(g_free);
+
+	for (guint i = 0; i < columns; i++)
+		g_ptr_array_add(cells, g_strdup(head[i]));
+	return cells;
+}
+
+static void
+add_status_row(GPtrArray *cells, struct json_object *d, gint64 now_s)
+{
+	g_autofree char *p50 = format_number(d, "pause_p50_ms"), *p99 = format_number(d, "pause_p99_ms");
+	bool over = json_get(d, "ended_at") != NULL;
+
+	g_ptr_array_add(cells, g_strdup(text_or(d, "domain", "?")));
+	g_ptr_array_add(cells, g_strconcat(text_or(d, "state", "?"), json_get_bool(d, "suspended") ? " (suspended)" : "", NULL));
+	g_ptr_array_add(cells, g_strdup(text_or(d, "role", "?")));
+	g_ptr_array_add(cells, g_strdup(text_or(d, "peer", "-")));
+	g_ptr_array_add(cells, g_strdup(text_or(d, "mode", "-")));
+	g_ptr_array_add(cells, format_number(d, "epoch"));
+	g_ptr_array_add(cells, over ? g_strdup("-") : g_strdup_printf("%s/%s", p50, p99));
+	g_ptr_array_add(cells, format_note(d, now_s));
+}
+
 char *
 format_status_table(struct json_object *domains, gint64 now_s)
 {
-	static const char *const head[COLUMNS] = { "DOMAIN", "STATE", "ROLE", "PEER", "MODE", "EPOCH", "PAUSE p50/p99 ms", "NOTE" };
-	size_t rows = json_length(domains) + 1;
-	g_autofree char **cells = g_new0(char *, rows * COLUMNS);
-	int width[COLUMNS] = { 0 };
+	static const char *const head[STATUS_COLUMNS] = { "DOMAIN", "STATE", "ROLE", "PEER", "MODE", "EPOCH", "PAUSE p50/p99 ms", "NOTE" };
+	GPtrArray *cells = table_new(head, STATUS_COLUMNS);
+
+	for (size_t r = 0; r < json_length(domains); r++)
+		add_status_row(cells, json_at(domains, r), now_s);
+	return format_table(cells, STATUS_COLUMNS);
+}
+
+/* "3, first: content at byte 7 (6162 / 6163)" */
+static char *
+format_differences(struct json_object *flow)
+{
+	struct json_object *first = json_get(flow, "first_difference");
 	GString *out = g_string_new(NULL);
 
-	for (guint i = 0; i < COLUMNS; i++)
-		cells[i] = g_strdup(head[i]);
-	for (size_t r = 1; r < rows; r++)
-		make_row(json_at(domains, r - 1), now_s, &cells[r * COLUMNS]);
-	for (size_t i = 0; i < rows * COLUMNS; i++)
-		width[i % COLUMNS] = MAX(width[i % COLUMNS], (int)g_utf8_strlen(cells[i], -1));
-	for (size_t r = 0; r < rows; r++)
-		append_row(out, &cells[r * COLUMNS], width);
-	for (size_t i = 0; i < rows * COLUMNS; i++)
-		g_free(cells[i]);
+	if (!first)
+		return g_string_free(out, FALSE);
+	g_string_append_printf(out, "%" G_GUINT64_FORMAT ", first: %s", json_get_u64(flow, "differences"), text_or(first, "reason", "?"));
+	if (json_get(first, "byte"))
+		g_string_append_printf(out, " at byte %" G_GUINT64_FORMAT, json_get_u64(first, "byte"));
+	if (json_get(first, "primary"))
+		g_string_append_printf(out, " (%s / %s)", text_or(first, "primary", "nothing"), text_or(first, "standby", "nothing"));
 	return g_string_free(out, FALSE);
+}
+
+static void
+add_flow_row(GPtrArray *cells, struct json_object *f)
+{
+	const char *treatment = text_or(f, "treatment", "?"), *type = text_or(f, "ethertype", NULL);
+	guint64 bytes = json_get_u64(f, "same_bytes") + json_get_u64(f, "committed_bytes") + json_get_u64(f, "bypassed_bytes");
+
+	g_ptr_array_add(cells, type ? g_strdup_printf("%s %s", text_or(f, "protocol", "?"), type) : g_strdup(text_or(f, "protocol", "?")));
+	g_ptr_array_add(cells, g_strdup(text_or(f, "source", "?")));
+	g_ptr_array_add(cells, g_strdup(text_or(f, "destination", "?")));
+	g_ptr_array_add(cells, format_bytes(bytes));
+	g_ptr_array_add(cells, format_number(f, "same"));
+	g_ptr_array_add(cells, format_number(f, "committed"));
+	g_ptr_array_add(cells, strcmp(treatment, "compare") == 0 ? format_number(f, "held") : g_strdup(treatment));
+	g_ptr_array_add(cells, format_differences(f));
+}
+
+char *
+format_flows(struct json_object *flows)
+{
+	static const char *const head[FLOW_COLUMNS] = { "PROTOCOL", "SOURCE", "DESTINATION", "BYTES", "SAME", "COMMITTED", "HELD", "DIFFERENCES" };
+	GPtrArray *cells = table_new(head, FLOW_COLUMNS);
+
+	for (size_t r = 0; r < json_length(flows); r++)
+		add_flow_row(cells, json_at(flows, r));
+	return format_table(cells, FLOW_COLUMNS);
 }
 
 static char *

@@ -16,6 +16,8 @@ static const struct { const char *name, *summary; int (*run)(struct ftctl *f, in
 	{ "check", "may the domain be protected by that host?", ftctl_check },
 	{ "enable", "protect a running domain", ftctl_enable },
 	{ "status", "what is protected, and how well", ftctl_status },
+	{ "set", "change how a domain is protected", ftctl_set },
+	{ "flows", "what a domain sends, and how it was released", ftctl_flows },
 	{ "disable", "end protection, the domain goes on", ftctl_disable },
 	{ "forget", "allow the start of a stale copy on this host", ftctl_forget },
 	{ "failover", "let the standby take over now", ftctl_failover },

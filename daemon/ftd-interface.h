@@ -14,7 +14,11 @@
 "method Check(domain: string, peer: string) -> (findings: []Finding, warnings: []string)\n" \
 "\n" \
 "# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
-"method Enable(domain: string, peer: string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"# Without a mode it is that of ftd.conf.\n" \
+"method Enable(domain: string, peer: string, mode: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# Change how a domain is protected, on the host that is its primary. mode: auto, colo or passive.\n" \
+"method Set(domain: string, mode: string) -> ()\n" \
 "\n" \
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
 "method Disable(domain: string) -> ()\n" \
@@ -27,6 +31,9 @@
 "\n" \
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
+"\n" \
+"# What the domain sends and how it was released, on its primary's host: see ftctl(1), FLOWS, for the members.\n" \
+"method Flows(domain: string) -> (flows: []object)\n" \
 "\n" \
 "# The last events {time, domain, type, text, ...}, one reply each; with follow: and every one from now on. Needs more.\n" \
 "method Events(domain: ?string, follow: ?bool) -> (event: ?object)\n" \

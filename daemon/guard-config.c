@@ -16,7 +16,7 @@
 #define KIB ((guint64)1 << 10)
 #define TIB ((guint64)1 << 40)
 
-enum kind { KIND_ROLE, KIND_TEXT, KIND_UUID, KIND_TOKEN, KIND_BOOL, KIND_UINT, KIND_U64 };
+enum kind { KIND_ROLE, KIND_MODE, KIND_TEXT, KIND_UUID, KIND_TOKEN, KIND_BOOL, KIND_UINT, KIND_U64 };
 enum needed { NEEDED, NEEDED_PRIMARY, NEEDED_STANDBY, OPTIONAL };
 
 struct field {
@@ -46,7 +46,9 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, peer_port, KIND_UINT, NEEDED_PRIMARY, 1, 65535),
 	FIELD(guard_config, listen_address, KIND_TEXT, OPTIONAL),
 	FIELD(guard_config, qmp_path, KIND_TEXT, NEEDED_STANDBY),
+	FIELD(guard_config, mode, KIND_MODE, NEEDED),
 	FIELD(guard_config, tcg_flush_load, KIND_BOOL, NEEDED),
+	FIELD(guard_config, show_differences, KIND_BOOL, OPTIONAL),
 	FIELD(guard_config, heartbeat_ms, KIND_UINT, NEEDED, 1, 10000),
 	FIELD(guard_config, suspect_ms, KIND_UINT, NEEDED, 2, 60000),
 	FIELD(guard_config, max_epoch_ms, KIND_UINT, NEEDED, 1, 60000),
@@ -60,6 +62,7 @@ static const struct field config_fields[] = {
 static const struct field nic_fields[] = {
 	FIELD(guard_nic, netdev, KIND_TEXT, NEEDED),
 	FIELD(guard_nic, has_rewriter, KIND_BOOL, NEEDED),
+	FIELD(guard_nic, tap, KIND_TEXT, OPTIONAL),
 };
 
 static const struct field disk_fields[] = {
@@ -80,6 +83,9 @@ struct shape {
 
 static const char *const role_names[] = { [FAILOVER_PRIMARY] = "primary", [FAILOVER_STANDBY] = "standby" };
 
+static const char *const mode_names[] = { [MODE_AUTO] = "auto", [MODE_COLO] = "colo", [MODE_PASSIVE] = "passive" };
+G_STATIC_ASSERT(G_N_ELEMENTS(mode_names) == MODE_LAST);
+
 static bool
 is_text(enum kind kind)
 {
@@ -91,6 +97,7 @@ guard_config_new(void)
 {
 	struct guard_config *c = g_new0(struct guard_config, 1);
 
+	c->mode = MODE_COLO;
 	c->heartbeat_ms = 20;
 	c->suspect_ms = 150;
 	c->max_epoch_ms = 10000;
@@ -134,6 +141,8 @@ encode_value(const struct field *f, const void *at)
 	switch (f->kind) {
 	case KIND_ROLE:
 		return json_object_new_string(role_names[*(const enum failover_role *)at]);
+	case KIND_MODE:
+		return json_object_new_string(mode_names[*(const enum mode *)at]);
 	case KIND_TEXT:
 	case KIND_UUID:
 	case KIND_TOKEN:
@@ -222,6 +231,17 @@ decode_role(const struct shape *shape, const struct field *f, struct json_object
 }
 
 static bool
+decode_mode(const struct shape *shape, const struct field *f, struct json_object *value, enum mode *at, GError **error)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(mode_names); i++)
+		if (json_object_is_type(value, json_type_string) && strcmp(json_object_get_string(value), mode_names[i]) == 0) {
+			*at = i;
+			return true;
+		}
+	return fault(error, shape->where, f->key, "is not \"auto\", \"colo\" or \"passive\"");
+}
+
+static bool
 decode_number(const struct shape *shape, const struct field *f, struct json_object *value, guint64 *out, GError **error)
 {
 	g_autofree char *range = g_strdup_printf("is not within %" G_GUINT64_FORMAT " .. %" G_GUINT64_FORMAT, f->min, f->max);
@@ -243,6 +263,8 @@ decode_value(const struct shape *shape, const struct field *f, struct json_objec
 	switch (f->kind) {
 	case KIND_ROLE:
 		return decode_role(shape, f, value, at, error);
+	case KIND_MODE:
+		return decode_mode(shape, f, value, at, error);
 	case KIND_TEXT:
 	case KIND_UUID:
 	case KIND_TOKEN:

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "policy/failover.h"
+#include "policy/mode.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -14,7 +15,11 @@
 #define GUARD_MAX_NICS 8
 #define GUARD_MAX_DISKS 16
 
-struct guard_nic { char *netdev; bool has_rewriter; };
+struct guard_nic {
+	char *netdev;
+	bool has_rewriter;
+	char *tap;		/* primary: the host's device; NULL: not known */
+};
 struct guard_disk {
 	char *device;		/* QOM path that has the `drive` property: "/machine/peripheral/virtio-disk0/virtio-backend" or without the last part */
 	char *qdev;		/* qdev id: "virtio-disk0" */
@@ -41,10 +46,12 @@ struct guard_config {
 	/* standby */
 	char *listen_address;	/* NULL: all */
 	char *qmp_path;		/* the standby QEMU's second monitor */
+	enum mode mode;		/* setting */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
 	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
+	bool show_differences;	/* primary: bytes that differed may be shown (ftctl flows) */
 	guint n_nics, n_disks;
 	struct guard_nic nics[GUARD_MAX_NICS];
 	struct guard_disk disks[GUARD_MAX_DISKS];

@@ -81,6 +81,14 @@ call_status(struct varlink_request *r, struct json_object *parameters, gpointer 
 }
 
 static void
+call_flows(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	varlink_request_finish(r, wrap("flows", guard_flows(io->guard)));
+}
+
+static void
 on_request_gone(struct varlink_request *r, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -147,6 +155,27 @@ call_failover(struct varlink_request *r, struct json_object *parameters, gpointe
 		return;
 	guard_failover(io->guard, guard_io_now());
 	guard_io_schedule(io);
+}
+
+static void
+call_set_mode(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	const char *name = json_object_get_string(json_object_object_get(parameters, "mode"));
+	g_autoptr(GError) error = NULL;
+	enum mode mode;
+
+	if (!name || !mode_from_name(name, &mode))
+		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not auto, colo or passive", name ? name : "");
+	else if (io->config->role != FAILOVER_PRIMARY)
+		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the mode is set on the primary's host, %s", io->config->peer);
+	if (error) {
+		varlink_request_fail(r, error);
+		return;
+	}
+	guard_set_mode(io->guard, guard_io_now(), mode);
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
 }
 
 static void
@@ -290,9 +319,11 @@ control_init(struct guard_io *io, GError **error)
 {
 	static const struct varlink_method_entry methods[] = {
 		{ "Status", call_status, false },
+		{ "Flows", call_flows, false },
 		{ "Start", call_start, true },
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
+		{ "SetMode", call_set_mode, true },
 		{ "GuestEnded", call_guest_ended, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },

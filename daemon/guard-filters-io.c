@@ -3,6 +3,9 @@
 #include "daemon/base/error.h"
 #include "daemon/guard-io.h"
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define FILTER_READ (64 << 10)
@@ -32,6 +35,7 @@ on_dead(gpointer user_data)
 	struct guard_io *io = user_data;
 
 	io->gone_timer = 0;
+	filters_env_drain(io);	/* its last words, and what it has heard */
 	guard_qemu_gone(io->guard, guard_io_now());
 	guard_io_schedule(io);
 	return G_SOURCE_REMOVE;
@@ -97,19 +101,141 @@ filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **e
 
 	if (!fd_stream_pair(&ours, &theirs, error))
 		return -1;
-	*p = (struct port_io){ .io = io, .port = port, .nic = nic, .splitter = wire_splitter_new() };
+	*p = (struct port_io){ .io = io, .port = port, .nic = nic, .splitter = wire_splitter_new(), .far_end = -1 };
+	if (port == GUARD_PORT_REL && io->config->role == FAILOVER_PRIMARY)
+		p->far_end = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
 	p->stream = fd_stream_new(ours, FILTER_READ, &filter_callbacks, p);
 	return theirs;
+}
+
+/* -- what must not be injected now ----------------------------------------------------------------------------------------- */
+
+struct held_injection {
+	unsigned nic;
+	GBytes *frame;
+};
+
+static void
+held_injection_free(gpointer data)
+{
+	struct held_injection *h = data;
+
+	g_bytes_unref(h->frame);
+	g_free(h);
+}
+
+static void
+hold_injection(struct guard_io *io, unsigned nic, GBytes *frame)
+{
+	struct held_injection *h;
+
+	if (g_queue_get_length(&io->held_injections) >= GUARD_HELD_INJECTIONS_MAX) {
+		io->frames_dropped++;
+		return;
+	}
+	h = g_new(struct held_injection, 1);
+	*h = (struct held_injection){ nic, g_bytes_ref(frame) };
+	g_queue_push_tail(&io->held_injections, h);
+}
+
+/* While the guest stands, filter-rewriter keeps TCP packets to itself, and lets them go only behind the next one (net/filter-rewriter.c, its incoming_queue):
+ * a request would lie there until its client sends it again. */
+void
+filters_hold_injection(struct guard_io *io, bool held)
+{
+	io->injection_held = held;
+	for (struct held_injection *h; !held && (h = g_queue_pop_head(&io->held_injections));) {
+		filters_env_write(io, GUARD_PORT_INJ, h->nic, h->frame);
+		held_injection_free(h);
+	}
+}
+
+/* -- what QEMU has not read --------------------------------------------------------------------------------------------------
+ *
+ * A frame that is written to rel has left only when QEMU has read it, and a QEMU that is killed reads nothing for the 10 ms and more that the kernel needs to
+ * free its memory. This side holds QEMU's end of that socket too, so that the kernel can be asked what is unread; and once QEMU is given up, taken out of it.
+ */
+
+#define UNREAD_LOOK 64		/* frames remembered before the kernel is asked again which of them QEMU has read */
+
+struct sent_frame {
+	uint64_t end;		/* of port_io.written */
+	GBytes *bytes;
+};
+
+static void
+sent_frame_free(gpointer data)
+{
+	struct sent_frame *f = data;
+
+	g_bytes_unref(f->bytes);
+	g_free(f);
+}
+
+static void
+forget_read(struct port_io *p, uint64_t unread)
+{
+	uint64_t read_to = p->written - fd_stream_queued(p->stream) - unread;
+
+	for (struct sent_frame *f; (f = g_queue_peek_head(&p->unread)) && f->end <= read_to;)
+		sent_frame_free(g_queue_pop_head(&p->unread));
+}
+
+static void
+remember_sent(struct port_io *p, GBytes *frame)
+{
+	struct sent_frame *f = g_new(struct sent_frame, 1);
+	int unread;
+
+	p->written += g_bytes_get_size(frame);
+	*f = (struct sent_frame){ p->written, g_bytes_ref(frame) };
+	g_queue_push_tail(&p->unread, f);
+	if (p->unread.length % UNREAD_LOOK == 0 && ioctl(p->far_end, FIONREAD, &unread) == 0)
+		forget_read(p, (uint64_t)unread);
+}
+
+/* Out of the socket: a QEMU that hangs and comes back must not find it. */
+static void
+take_back(struct port_io *p)
+{
+	static char sink[64 << 10];
+	uint64_t unread = 0;
+	ssize_t n;
+
+	while ((n = recv(p->far_end, sink, sizeof sink, MSG_DONTWAIT)) > 0)
+		unread += (uint64_t)n;
+	forget_read(p, unread);
+	for (struct sent_frame *f; (f = g_queue_pop_head(&p->unread));) {
+		guard_frame(p->io->guard, guard_io_now(), GUARD_PORT_REL, p->nic, f->bytes);
+		sent_frame_free(f);
+	}
+}
+
+void
+filters_env_take_back(void *ctx)
+{
+	struct guard_io *io = ctx;
+
+	for (unsigned nic = 0; nic < io->config->n_nics; nic++)
+		if (io->ports[GUARD_PORT_REL][nic].stream && io->ports[GUARD_PORT_REL][nic].far_end >= 0)
+			take_back(&io->ports[GUARD_PORT_REL][nic]);
+	taps_read(io);
 }
 
 void
 filters_close(struct guard_io *io)
 {
+	g_queue_clear_full(&io->held_injections, held_injection_free);
 	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
 		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
 			struct port_io *p = &io->ports[port][nic];
+			if (!p->stream)
+				continue;
 			g_clear_pointer(&p->stream, fd_stream_free);
 			g_clear_pointer(&p->splitter, wire_splitter_free);
+			g_queue_clear_full(&p->unread, sent_frame_free);
+			if (p->far_end >= 0)
+				close(p->far_end);
 		}
 }
 
@@ -125,7 +251,13 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 	}
 	if (port == GUARD_PORT_REL)
 		guard_io_speaks(io);
+	if (port == GUARD_PORT_INJ && io->injection_held) {
+		hold_injection(io, nic, frame);
+		return;
+	}
 	fd_stream_write(s, frame);
+	if (io->ports[port][nic].far_end >= 0)
+		remember_sent(&io->ports[port][nic], frame);
 }
 
 void

@@ -12,6 +12,9 @@
 "# Everything there is to know, see ftctl(1) STATUS for the members.\n" \
 "method Status() -> (status: object)\n" \
 "\n" \
+"# Primary: the flows with the most bytes, see ftctl(1) FLOWS for the members.\n" \
+"method Flows() -> (flows: []object)\n" \
+"\n" \
 "# Primary: attach to QEMU, copy disks and memory, arm the pair. With more: progress replies\n" \
 "# {phase: connect|attach|disk|memory|arm, done: int, total: int}; the last reply comes when the pair is protected.\n" \
 "# Standby: prepares QEMU and answers {port} when its link listener is ready for the primary.\n" \
@@ -22,6 +25,9 @@
 "\n" \
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
+"\n" \
+"# Primary: auto, colo or passive, from the next epoch on.\n" \
+"method SetMode(mode: string) -> ()\n" \
 "\n" \
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \

@@ -10,6 +10,7 @@
 #include "daemon/base/histogram.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
+#include "policy/mode.h"
 #include "proxy/announce.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
@@ -18,10 +19,15 @@
 #define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
+#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY: the guest stands */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
 #define GUARD_STOPS_KEPT 256
+#define GUARD_PASSIVE_EPOCH_NS (10 * 1000000ull)	/* output waits for half of it, and for the commit */
+/* Passive: how much may wait for a load. A take-over waits for it too, so it is what a host loads in some 30 ms. */
+#define GUARD_LAZY_BYTES (32u << 20)
+#define GUARD_LAZY_NS (1000 * 1000000ull)
 #define GUARD_STOP_SLACK_NS (200 * 1000ull)		/* between the wall clock's readings and ours */
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
@@ -32,7 +38,7 @@
 #define GUARD_NUDGE_NS (300 * 1000000ull)
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
-#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long */
+#define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
@@ -53,6 +59,9 @@ enum guard_suspend {
 };
 
 struct guard_primary {
+	struct mode_state mode;		/* what it is to be */
+	bool passive;			/* what it is, since the last boundary */
+	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
 	bool live;			/* READY passed: epochs count */
@@ -63,6 +72,7 @@ struct guard_primary {
 	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */
+	uint64_t disk_moved_at;		/* since the first of disk_pending came, or the last credit */
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
@@ -96,6 +106,9 @@ struct guard_standby {
 	uint64_t disk_prefix;		/* every write up to here is applied */
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
 	bool live;			/* the peer passed READY to its QEMU */
+	bool passive;			/* from the next load on: it stands, and loads are put off */
+	bool pausing;			/* GUARD_OP_STANDBY_PAUSE is under way: no REQUEST, or it would stop what the load has started */
+	uint64_t loaded_at;
 	uint64_t load_wanted;		/* epoch; 0: none */
 	uint64_t disk_moved_at;		/* since load_wanted, or a write's end */
 	bool going_live;		/* GO_SOLO was asked for */
@@ -124,6 +137,7 @@ struct guard {
 	bool claim_out;
 	char nonce[33];
 	char failure[256];		/* the first cause, for people */
+	bool written;			/* the last state that had to be durable is, or will be as soon as the disk answers */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
@@ -157,6 +171,7 @@ void primary_op_done(struct guard *g, uint64_t now, enum guard_op op);
 void primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
 void primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void primary_freeze(struct guard *g);
+void primary_hand_over(struct guard *g);
 void primary_go_solo(struct guard *g, uint64_t now);
 void primary_undo(struct guard *g, uint64_t now);
 void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const char *error);

@@ -145,6 +145,7 @@ static const struct guard_env env = {
 	.peer_queued = links_env_queued,
 	.frame_write = filters_env_write,
 	.filters_drain = filters_env_drain,
+	.frames_take_back = filters_env_take_back,
 	.migration_write = migration_env_write,
 	.nbd_reply = disks_env_reply,
 	.disk_submit = disks_env_submit,
@@ -204,6 +205,7 @@ io_clear(struct guard_io *io)
 	ops_clear(io);
 	disks_close(io);
 	migration_close(io);
+	taps_close(io);
 	filters_close(io);
 	links_close(io);
 	control_clear(io);

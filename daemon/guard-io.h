@@ -15,6 +15,7 @@
 #define GUARD_EVENTS_KEPT 1000
 #define GUARD_SUBSCRIBERS_MAX 16
 #define GUARD_FRAME_QUEUE_MAX (64u << 20)	/* bytes QEMU has not read from rel/inj; beyond it frames are dropped and counted */
+#define GUARD_HELD_INJECTIONS_MAX 4096	/* frames; beyond it they are dropped and counted */
 #define GUARD_QMP_TIMEOUT_MS 10000
 #define GUARD_CLAIM_TIMEOUT_MS 3000
 #define GUARD_PERSIST_WAIT_MS 100	/* less than any suspicion time that makes sense: a dead disk must not look like a dead guard */
@@ -27,6 +28,17 @@ struct port_io {		/* our end of one filter's socket */
 	unsigned nic;
 	struct fd_stream *stream;
 	struct wire_splitter *splitter;
+	int far_end;		/* REL of a primary: QEMU's end once more, to see what it has not read; else -1 */
+	uint64_t written;	/* bytes, with those that the stream still queues */
+	GQueue unread;		/* of struct sent_frame: what QEMU may not have read yet */
+};
+
+struct tap_io {			/* a second descriptor of the guest's tap */
+	struct guard_io *io;
+	unsigned nic;
+	int fd;			/* or -1, or 0 before taps_open() */
+	int vnet_length;	/* of the virtio-net header in front of each frame */
+	GSource *source;	/* reading: QEMU is dead */
 };
 
 struct disk_io {
@@ -66,6 +78,10 @@ struct guard_io {
 	bool dead;		/* QEMU is gone for sure */
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
+	bool injection_held;	/* standby: the SVM stands for a moment by our own doing */
+	GQueue held_injections;	/* of struct held_injection */
+	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
+	guint taps_timer;
 
 	struct peer_credentials *credentials;
 	struct link_io links[PEER_CHANNEL_LAST];
@@ -107,10 +123,17 @@ int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError
 void filters_close(struct guard_io *io);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
+void filters_env_take_back(void *ctx);
+void filters_hold_injection(struct guard_io *io, bool held);
 int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);
 void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
+
+/* guard-taps-io.c */
+void taps_open(struct guard_io *io);	/* QEMU runs; what cannot be had is logged, and only costs time after a failover */
+void taps_read(struct guard_io *io);	/* QEMU is dead */
+void taps_close(struct guard_io *io);
 
 /* guard-disks-io.c */
 bool disks_listen(struct guard_io *io, GError **error);

@@ -105,6 +105,8 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
+	if (!error)
+		taps_open(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -376,6 +378,7 @@ on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 static void
 op_detach(struct guard_io *io)
 {
+	taps_close(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
@@ -510,6 +513,20 @@ op_standby_attach(struct guard_io *io)
 	query(io, "query-kvm", on_kvm);
 }
 
+/* -- standby: passive mode ------------------------------------------------------------------------------------------------------------------- */
+
+static void
+on_standing(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	op_done(user_data, GUARD_OP_STANDBY_PAUSE, error);
+}
+
+static void
+op_standby_pause(struct guard_io *io)
+{
+	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_standing, io);
+}
+
 /* -- standby: before a load ------------------------------------------------------------------------------------------------------------------ */
 
 static void
@@ -535,22 +552,41 @@ on_live(struct qmp_plan *plan, const GError *error, gpointer user_data)
 	struct guard_io *io = user_data;
 
 	migration_close(io);
+	filters_hold_injection(io, false);
 	op_done(io, GUARD_OP_STANDBY_LIVE, error);
 }
 
 static void
-op_standby_live(struct guard_io *io)
+leave_colo(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("go-live");
 
-	guard_io_speaks(io);
-	disks_close(io);
 	if (io->config->n_disks)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	if (io->tcg)
-		qmp_plan_append(plan, qmp_recipe_drop_translations());
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	run(io, plan, on_live);
+}
+
+static void
+on_fresh(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	leave_colo(user_data);
+}
+
+/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait.
+ * x-colo-lost-heartbeat stops the guest for a moment too (migration/colo.c, colo_do_failover()). */
+static void
+op_standby_live(struct guard_io *io)
+{
+	guard_io_speaks(io);
+	disks_close(io);
+	filters_hold_injection(io, true);
+	if (io->tcg)
+		run(io, qmp_recipe_drop_translations(), on_fresh);
+	else
+		leave_colo(io);
 }
 
 static void
@@ -564,8 +600,6 @@ op_standby_open(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("open");
 
-	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	qmp_plan_add(plan, qmp_announce_self(), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_open);
 }
@@ -664,6 +698,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_NUDGE] = op_nudge,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
+		[GUARD_OP_STANDBY_PAUSE] = op_standby_pause,
 		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,

@@ -34,6 +34,7 @@ primary_init(struct guard *g, uint64_t now)
 		.max_secondary_bytes = c->max_held_bytes,
 		.max_flows = 65536,
 		.flow_idle_ns = 300 * 1000000000ull,
+		.show_differences = c->show_differences,
 	};
 
 	epoch_length_init(&g->p.epoch_length, &(struct epoch_length_limits){
@@ -42,6 +43,7 @@ primary_init(struct guard *g, uint64_t now)
 		.target_ns = c->target_latency_ms * 1000000ull,
 	});
 	rl.max_epoch_ns = epoch_length_ns(&g->p.epoch_length);
+	mode_init(&g->p.mode, now, c->mode);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
 	g_queue_init(&g->p.disk_pending);
@@ -200,11 +202,12 @@ disk_credit(struct guard *g, uint64_t now, uint64_t applied)
 		return;
 	}
 	g->p.disk_applied = applied;
+	g->p.disk_moved_at = now;
 	disk_answer(g);
 }
 
 static void
-disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
+disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request *r)
 {
 	uint8_t head[32];
 	size_t n = 24;
@@ -224,6 +227,8 @@ disk_ship(struct guard *g, unsigned disk, const struct nbd_request *r)
 	w->cookie = r->cookie;
 	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
+	if (g_queue_is_empty(&g->p.disk_pending))
+		g->p.disk_moved_at = now;
 	g_queue_push_tail(&g->p.disk_pending, w);
 	guard_send(g, type, head, n, r->data);
 }
@@ -236,7 +241,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
 		heard_guest(g, now);
-		disk_ship(g, disk, r);
+		disk_ship(g, now, disk, r);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
@@ -342,9 +347,47 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
 }
 
+/* A frame for the guest that its dead QEMU has not read. The standby has seen nothing of it, and its sender waits for an answer. */
+static void
+pass_on_stray(struct guard *g, unsigned nic, GBytes *frame)
+{
+	uint8_t head[2];
+
+	if (!g->p.live || failover_may_speak_alone(&g->failover))
+		return;
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be16(head, (uint16_t)nic);
+	guard_send(g, PEER_STRAY, head, sizeof head, frame);
+}
+
+static void
+pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	uint8_t head[10];
+
+	if (g->env.peer_queued(g->ctx, PEER_CHANNEL_FAST) > GUARD_FAST_QUEUE_MAX) {
+		g->frames_skipped++;
+		return;
+	}
+	put_be64(head, epoch);
+	put_be16(head + 8, (uint16_t)nic);
+	guard_send(g, PEER_UNSENT, head, sizeof head, frame);
+}
+
 void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
+	if (port == GUARD_PORT_TAP) {
+		pass_on_stray(g, nic, frame);
+		return;
+	}
+	if (port == GUARD_PORT_REL) {
+		pass_on_unsent(g, 0, nic, frame);	/* it was free to leave: whoever goes on has sent it too */
+		return;
+	}
 	if (port == GUARD_PORT_MIR) {
 		g->p.heard_qemu = now;
 		mirror_inbound(g, nic, frame);
@@ -383,12 +426,39 @@ boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
 	relay_boundary_done(g->p.relay, now, epoch);
 }
 
+static void
+set_pace(struct guard *g)
+{
+	relay_set_max_epoch(g->p.relay, g->p.passive ? GUARD_PASSIVE_EPOCH_NS : epoch_length_ns(&g->p.epoch_length));
+}
+
+/*
+ * Only here, so that no epoch has output that left by comparison and output that did not wait for it. Nothing has to be agreed with the standby: what it does not
+ * send is not compared, what it sends too much is stale.
+ */
+static void
+take_mode(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	uint8_t payload[2];
+	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
+
+	if (passive == g->p.passive)
+		return;
+	g->p.passive = passive;
+	comparator_set_passive(g->p.comparator, passive);
+	set_pace(g);
+	put_be16(payload, passive);
+	guard_send(g, PEER_MODE, payload, sizeof payload, NULL);
+	guard_event(g, "mode", "%s from epoch %" G_GUINT64_FORMAT " on: %s", mode_name(g->p.mode.mode), epoch + 1, mode_reason_text(g->p.mode.reason));
+}
+
 /* The guest stands, QEMU has put all it sent into our sockets: close the epoch everywhere. */
 static void
 on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
+	take_mode(g, now, epoch);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
 	if (comparator_full(g->p.comparator))
@@ -528,6 +598,14 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	primary_pump(g, now);
 }
 
+/* A mode begins with an epoch; the one that is configured with the first that is protected. */
+static void
+want_mode(struct guard *g, uint64_t now)
+{
+	if (g->failover.state == FAILOVER_PROTECTED && (g->p.mode.mode == MODE_PASSIVE) != g->p.passive)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
 /* -- arming -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The pair's own record is written (or not): only now may the standby be told that it counts. */
@@ -543,18 +621,24 @@ primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict verdict,
 		return;
 	}
 	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	if (!g->written) {
+		guard_data_failed(g, now, "a pair whose state cannot be written on this host is not armed");
+		return;
+	}
 	g->env.generation_changed(g->ctx, g->failover.generation);
 	guard_send(g, PEER_ARM, NULL, 0, NULL);
 }
 
 static void
-on_armed(struct guard *g)
+on_armed(struct guard *g, uint64_t now)
 {
 	if (g->failover.state != FAILOVER_PROTECTED || g->phase == GUARD_PHASE_RUN)
 		return;
 	g->p.arm_deadline = UINT64_MAX;
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_event(g, "protected", "%s protects %s", g->config->peer, g->config->domain);
+	mode_init(&g->p.mode, now, g->p.mode.setting);
+	want_mode(g, now);
 	guard_started(g, NULL);
 }
 
@@ -581,7 +665,8 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 	g->p.last_load_ns = v[1];
 	g->p.cost.stop_ns = v[2];
 	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
-	relay_set_max_epoch(g->p.relay, epoch_length_ns(&g->p.epoch_length));
+	set_pace(g);
+	g->p.stopped_ns += v[2];
 	histogram_record(&g->p.load, v[1]);
 	histogram_record(&g->p.svm_stop, v[2]);
 	comparator_loaded(g->p.comparator, now, v[0]);
@@ -614,7 +699,7 @@ primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame
 		on_standby_ready(g, now);
 		break;
 	case PEER_ARMED:
-		on_armed(g);
+		on_armed(g, now);
 		break;
 	case PEER_COMMITTED:
 		if (read_u64(g, now, frame, 1, v))
@@ -647,6 +732,24 @@ primary_freeze(struct guard *g)
 {
 	relay_suspend(g->p.relay, true);
 	comparator_freeze(g->p.comparator);
+}
+
+/*
+ * Before this side gives up: what its QEMU has read is with the standby already; what it has not, and what it was not let say, follows. The standby has, or will
+ * load, the state in which the latter was sent, so no copy would send it again before its retransmission time-outs.
+ */
+void
+primary_hand_over(struct guard *g)
+{
+	uint64_t epoch;
+	unsigned nic;
+	GBytes *frame;
+
+	g->env.frames_take_back(g->ctx);
+	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
+		pass_on_unsent(g, epoch, nic, frame);
+		g_bytes_unref(frame);
+	}
 }
 
 static void
@@ -733,9 +836,63 @@ nudge_deadline(const struct guard *g)
 	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
 }
 
+/* While the pair forms the guest's writes wait for the standby's disk, and at the end the guest itself for the standby's QEMU: neither for ever. */
+static uint64_t
+forming_deadline(const struct guard *g)
+{
+	uint64_t ready = relay_peer_due_since(g->p.relay), t = UINT64_MAX;
+
+	if (g->failover.state != FAILOVER_FORMING)
+		return UINT64_MAX;
+	if (ready != UINT64_MAX)
+		t = MAX(ready, g->awake_since) + GUARD_READY_TIMEOUT_NS;
+	if (!g->p.live && g->p.disk_pending.length > 0)
+		t = MIN(t, MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS);
+	return t;
+}
+
+static void
+check_forming(struct guard *g, uint64_t now)
+{
+	if (now < forming_deadline(g))
+		return;
+	if (relay_peer_due_since(g->p.relay) != UINT64_MAX)
+		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
+	else
+		guard_data_failed(g, now, "the disk of the copy on %s took no write for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
+}
+
+void
+guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
+{
+	if (!guard_is_primary(g))
+		return;
+	mode_set(&g->p.mode, now, mode);
+	want_mode(g, now);
+	primary_pump(g, now);
+}
+
+static void
+mode_tick(struct guard *g, uint64_t now)
+{
+	struct comparator_stats s;
+
+	if (g->failover.state != FAILOVER_PROTECTED || now < g->p.mode.look_at)
+		return;
+	comparator_stats(g->p.comparator, &s);
+	mode_look(&g->p.mode, now, &(struct mode_counts){
+		.same = s.released_frames[RELEASE_SAME],
+		.committed = s.released_frames[RELEASE_COMMITTED],
+		.forced = g->p.wants[RELAY_WANT_TIMEOUT] + g->p.wants[RELAY_WANT_DIFFERENCE],
+		.stopped_ns = g->p.stopped_ns,
+	});
+	want_mode(g, now);
+}
+
 void
 primary_tick(struct guard *g, uint64_t now)
 {
+	check_forming(g, now);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
@@ -751,6 +908,7 @@ primary_tick(struct guard *g, uint64_t now)
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
+	mode_tick(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);
@@ -762,6 +920,9 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
+	t = MIN(t, forming_deadline(g));
+	if (g->failover.state == FAILOVER_PROTECTED)
+		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)
 		t = MIN(t, g->p.arm_deadline);
 	return t;

@@ -222,20 +222,27 @@ standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned
 	proxy_pump(g);
 }
 
+/* A frame of the primary's, for the guest or (UNSENT) from it. A stray has no epoch: the primary's guest has not got it. */
 static void
-inbound(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
 	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
-	uint64_t epoch = byte_reader_be64(&r);
+	bool stray = frame->type == PEER_STRAY;
+	uint64_t epoch = stray ? 0 : byte_reader_be64(&r);
 	uint16_t nic = byte_reader_be16(&r);
 	g_autoptr(GBytes) wire = NULL;
 
 	if (r.bad || nic >= g->config->n_nics || !wire_frame_valid(r.p, r.left)) {
-		guard_data_failed(g, now, "the primary sent an inbound frame of %u bytes that is none", frame->length);
+		guard_data_failed(g, now, "the primary sent %s of %u bytes that holds no frame", peer_type_name(frame->type), frame->length);
 		return;
 	}
 	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
-	standby_proxy_inbound(g->s.proxy, epoch, nic, wire);
+	if (stray)
+		standby_proxy_stray(g->s.proxy, nic, wire);
+	else if (frame->type == PEER_UNSENT)
+		standby_proxy_unsent(g->s.proxy, epoch, nic, wire);
+	else
+		standby_proxy_inbound(g->s.proxy, epoch, nic, wire);
 	proxy_pump(g);
 }
 
@@ -263,6 +270,11 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	standby_proxy_loaded(g->s.proxy, a->epoch);
 	proxy_pump(g);
 	g->s.loads++;
+	g->s.loaded_at = now;
+	if (g->s.passive && g->failover.state == FAILOVER_PROTECTED) {
+		g->s.pausing = true;
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_PAUSE);
+	}
 	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
 	if (!g->s.spoiled && !g->s.reset_in_load)
 		guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
@@ -296,6 +308,8 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		break;
 	case STANDBY_COMMITTED:
 		guard_send_u64(g, PEER_COMMITTED, 1, &a->epoch);
+		if (g->s.passive)
+			standby_proxy_committed(g->s.proxy, a->epoch);
 		break;
 	case STANDBY_LOAD_WANTED:
 		g->s.load_wanted = a->epoch;
@@ -323,10 +337,13 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 static void
 announce(struct guard *g)
 {
+	GBytes *frame;
+
 	for (unsigned nic = 0; nic < g->config->n_nics; nic++) {
-		g_autoptr(GBytes) frame = announcer_frame(&g->s.announcers[nic]);
-		if (frame)
+		for (unsigned n = 0; (frame = announcer_frame(&g->s.announcers[nic], n)); n++) {
 			g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+			g_bytes_unref(frame);
+		}
 	}
 }
 
@@ -350,7 +367,7 @@ try_take_over(struct guard *g, uint64_t now)
 static bool
 wants_refresh(const struct guard *g, uint64_t now)
 {
-	return g->s.load_wanted && !g->s.refreshing && (g->config->tcg_flush_load || now < g->s.refresh_until);
+	return !g->s.refreshing && (g->config->tcg_flush_load || now < g->s.refresh_until);
 }
 
 /* The disks are where the load needs them. */
@@ -378,7 +395,7 @@ standby_side_pump(struct guard *g, uint64_t now)
 			standby_action_clear(&a);
 		}
 		disks_pump(g);
-		if (g->s.load_wanted && disk_queue_applied(g->s.disks, g->s.load_wanted)) {
+		if (g->s.load_wanted && !g->s.pausing && disk_queue_applied(g->s.disks, g->s.load_wanted)) {
 			if (wants_refresh(g, now)) {
 				g->s.refreshing = true;
 				g->env.op_start(g->ctx, GUARD_OP_STANDBY_REFRESH);
@@ -404,10 +421,24 @@ hang_deadline(const struct guard *g)
 	return g->s.load_wanted ? MAX(g->s.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
 }
 
+/* Passive: loads are put off, but what waits for one is time that a take-over would take. */
+static uint64_t
+lazy_deadline(const struct guard *g)
+{
+	const struct guard_config *c = g->config;
+	uint64_t limit = MIN(GUARD_LAZY_BYTES, c->max_checkpoint_bytes / 2);
+
+	if (!g->s.passive || g->s.load_wanted || standby_loading(g->s.standby) || standby_committed_epoch(g->s.standby) <= standby_loaded_epoch(g->s.standby))
+		return UINT64_MAX;
+	if (standby_held_bytes(g->s.standby) > limit || disk_queue_bytes(g->s.disks) > MIN(GUARD_LAZY_BYTES, c->max_disk_bytes / 2))
+		return 0;
+	return g->s.loaded_at + GUARD_LAZY_NS;
+}
+
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return hang_deadline(g);
+	return MIN(hang_deadline(g), lazy_deadline(g));
 }
 
 void
@@ -415,6 +446,8 @@ standby_side_tick(struct guard *g, uint64_t now)
 {
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
+	if (now >= lazy_deadline(g))
+		standby_load_now(g->s.standby, now);
 	standby_side_pump(g, now);
 }
 
@@ -454,13 +487,16 @@ checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 }
 
 static void
-on_arm(struct guard *g, uint64_t now, const struct peer_frame *frame)
+on_arm(struct guard *g, uint64_t now)
 {
-	if (frame->generation != g->failover.generation) {
-		guard_data_failed(g, now, "armed for generation %" G_GUINT64_FORMAT ", expected %" G_GUINT64_FORMAT, frame->generation, g->failover.generation);
+	static const char text[] = "a standby whose state cannot be written does not count as one";
+
+	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
+	if (!g->written) {
+		guard_send(g, PEER_FAIL, text, strlen(text), NULL);
+		guard_policy(g, now, FAILOVER_EV_QEMU_DIED, FAILOVER_REASON_DISK_ERROR);
 		return;
 	}
-	guard_policy(g, now, FAILOVER_EV_ARM, FAILOVER_REASON_NONE);
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_send(g, PEER_ARMED, NULL, 0, NULL);
 	guard_event(g, "protected", "%s stands by for %s", g->config->self, g->config->domain);
@@ -478,9 +514,29 @@ disk_mark(struct guard *g, uint64_t now, const struct peer_frame *frame)
 		standby_disk_mark(g->s.standby, now, epoch);
 }
 
+/* Whenever it comes: until the next load the copy goes on as before. */
+static void
+on_mode(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint16_t passive = byte_reader_be16(&r);
+
+	if (!byte_reader_done(&r) || passive > 1) {
+		guard_data_failed(g, now, "MODE of %u bytes", frame->length);
+		return;
+	}
+	g->s.passive = passive;
+	standby_proxy_set_passive(g->s.proxy, passive);
+	standby_set_lazy(g->s.standby, now, passive);
+}
+
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
+	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT) {
+		primarys_frame(g, now, frame, payload);	/* their time is just now: while this side decides, and after */
+		return;
+	}
 	if (g->s.going_live || g->failover.state == FAILOVER_DECIDING || g->failover.state == FAILOVER_YIELDED)
 		return;		/* the pair is being dissolved: nothing more is taken from the other side */
 	switch ((int)frame->type) {
@@ -492,10 +548,13 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		went_live(g, now);
 		break;
 	case PEER_ARM:
-		on_arm(g, now, frame);
+		on_arm(g, now);
+		break;
+	case PEER_MODE:
+		on_mode(g, now, frame);
 		break;
 	case PEER_INBOUND:
-		inbound(g, now, frame, payload);
+		primarys_frame(g, now, frame, payload);
 		return;
 	case PEER_TWIN_LEFT:
 		twin_left(g, now, frame);
@@ -542,6 +601,10 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 	switch ((int)op) {
 	case GUARD_OP_STANDBY_ATTACH:
 		guard_started(g, NULL);
+		break;
+	case GUARD_OP_STANDBY_PAUSE:
+		g->s.pausing = false;
+		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_REFRESH:
 		if (g->s.refreshing)

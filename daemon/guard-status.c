@@ -95,7 +95,14 @@ guard_status(const struct guard *g, uint64_t now)
 	add_str(o, "role", primary ? "primary" : "standby");
 	add_str(o, "host", g->config->self);
 	add_str(o, "peer", g->config->peer);
-	add_str(o, "mode", "colo");
+	if (primary) {
+		add_str(o, "mode", g->p.passive ? "passive" : "colo");
+		add_str(o, "mode_setting", mode_name(g->p.mode.setting));
+		add_str(o, "mode_reason", mode_reason_name(g->p.mode.reason));
+		add_str(o, "mode_reason_text", mode_reason_text(g->p.mode.reason));
+	} else {
+		add_str(o, "mode", g->s.passive ? "passive" : "colo");
+	}
 	add_u64(o, "generation", g->failover.generation);
 	add_str(o, "arbiter", g->config->arbiter);
 	add_ms(o, "round_trip_p50_ms", histogram_percentile_ms(&g->round_trip, 50));

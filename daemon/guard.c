@@ -34,6 +34,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_NUDGE] = "nudge",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
+		[GUARD_OP_STANDBY_PAUSE] = "standby-pause",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
@@ -123,6 +124,10 @@ guard_started(struct guard *g, const char *failure)
 	g->env.started(g->ctx, error);
 }
 
+/*
+ * False: what is on the disk is not this. A pair is not armed then, since a host that comes back must find that it was. What follows goes on all the same:
+ * the arbiter's record is the authority and is durable, and a local disk that cannot be written must not take the VM down with it.
+ */
 bool
 guard_persist(struct guard *g)
 {
@@ -143,9 +148,8 @@ guard_persist(struct guard *g)
 	g_strlcpy(d.nonce, g->nonce, sizeof d.nonce);
 	if (g->env.persist(g->ctx, &d, &error))
 		return true;
-	/* The arbiter's record is the authority and is durable; a local disk that cannot be written must not take the VM down with it. */
 	guard_event(g, "error", "the pair's state could not be written: %s", error->message);
-	return false;
+	return g_error_matches(error, FTD_ERROR, FTD_ERROR_TIMEOUT);	/* a slow disk: it is being written */
 }
 
 /* -- policy: actions of failover.c, in their order ------------------------------------------------------------------------ */
@@ -207,7 +211,6 @@ static void
 act_go_solo(struct guard *g, uint64_t now)
 {
 	g_assert(failover_may_speak_alone(&g->failover));
-	g->env.generation_changed(g->ctx, g->failover.generation);
 	if (guard_is_primary(g))
 		primary_go_solo(g, now);
 	else
@@ -228,11 +231,16 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 	if (actions & FAILOVER_ACT_FREEZE)
 		act_freeze(g, now);
 	if (actions & FAILOVER_ACT_PERSIST)
-		guard_persist(g);
+		g->written = guard_persist(g);
+	if (event == FAILOVER_EV_GRANTED)
+		g->env.generation_changed(g->ctx, g->failover.generation);
 	if (actions & FAILOVER_ACT_CLAIM)
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
-	if (actions & FAILOVER_ACT_ABDICATE)
+	if (actions & FAILOVER_ACT_ABDICATE) {
+		if (guard_is_primary(g) && g->p.live)
+			primary_hand_over(g);
 		act_tell(g, PEER_ABDICATE);
+	}
 	if (actions & FAILOVER_ACT_TELL_GOODBYE)
 		act_tell(g, PEER_GOODBYE);
 	if (actions & FAILOVER_ACT_GO_SOLO)
@@ -447,6 +455,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_SUSPEND:
 		primary_suspend_done(g, now, error);
 		return;
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
 	case GUARD_OP_NUDGE:
@@ -510,9 +519,31 @@ reason_of(const struct peer_frame *frame)
 	return byte_reader_done(&r) && v < FAILOVER_REASON_LAST ? (enum failover_reason)v : FAILOVER_REASON_NONE;
 }
 
+/*
+ * Each frame tells the generation of its sender. They differ when one side was granted the next: an older frame was sent before the peer heard of it, and a
+ * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair.
+ */
+static bool
+of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	uint64_t ours = g->failover.generation, made = g->config->generation;
+	bool won = frame->generation == made + 1 && ours == made && g->failover.state != FAILOVER_FORMING;
+
+	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE))
+		return true;
+	if (won)
+		guard_policy(g, now, FAILOVER_EV_PEER_GOODBYE, FAILOVER_REASON_PEER_GOODBYE);
+	else if (frame->generation != made)
+		guard_data_failed(g, now, "%s of generation %" G_GUINT64_FORMAT " in a pair of generation %" G_GUINT64_FORMAT, peer_type_name(frame->type),
+				  frame->generation, made);
+	return false;
+}
+
 void
 guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
+	if (!of_this_generation(g, now, frame))
+		return;
 	liveness_heard(&g->liveness, now);
 	switch ((int)frame->type) {
 	case PEER_HEARTBEAT:

@@ -17,8 +17,8 @@
 
 struct guard;
 
-/* Where a frame is read from or written to; QEMU's net filters. */
-enum guard_port { GUARD_PORT_OUT, GUARD_PORT_MIR, GUARD_PORT_REL, GUARD_PORT_INJ, GUARD_PORT_CAP, GUARD_PORT_SHUT, GUARD_PORT_LAST };
+/* Where a frame is read from or written to: QEMU's net filters, and the guest's tap once there is no QEMU any more. */
+enum guard_port { GUARD_PORT_OUT, GUARD_PORT_MIR, GUARD_PORT_REL, GUARD_PORT_INJ, GUARD_PORT_CAP, GUARD_PORT_SHUT, GUARD_PORT_TAP, GUARD_PORT_LAST };
 
 /* Long operations of the shell: each is started once and ends with guard_op_done(). */
 enum guard_op {
@@ -32,9 +32,10 @@ enum guard_op {
 	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
 	/* standby */
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
+	GUARD_OP_STANDBY_PAUSE,		/* passive mode, after a load: the copy stands */
 	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
-	GUARD_OP_STANDBY_LIVE,		/* leave COLO, drop stale translations: the SVM is the VM */
-	GUARD_OP_STANDBY_OPEN,		/* remove the isolating filters, announce */
+	GUARD_OP_STANDBY_LIVE,		/* drop stale translations, leave COLO, remove the isolating filters: the SVM is the VM */
+	GUARD_OP_STANDBY_OPEN,		/* announce, again and again for a while */
 	GUARD_OP_STANDBY_FINISH,	/* wait for the overlays to be committed, remove them and the rest */
 	/* both */
 	GUARD_OP_STOP_COPY,		/* end this host's QEMU */
@@ -47,6 +48,8 @@ struct guard_env {
 	size_t (*peer_queued)(void *ctx, enum peer_channel channel);
 	void (*frame_write)(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 	void (*filters_drain)(void *ctx);	/* reads every filter socket until it would block; frames come in through guard_frame() before it returns */
+	/* QEMU is dead or given up. What it has not read yet comes in through guard_frame() before this returns: of REL, and of TAP, of which more may come later. */
+	void (*frames_take_back)(void *ctx);
 	void (*migration_write)(void *ctx, GBytes *bytes);
 	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 	void (*disk_submit)(void *ctx, const struct disk_write *w, uint64_t cookie);
@@ -69,6 +72,7 @@ void guard_free(struct guard *g);
 void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
+void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
@@ -99,3 +103,4 @@ enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);
 struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */
+struct json_object *guard_flows(const struct guard *g);			/* ftctl(1) FLOWS: an array; empty on the standby's side */

@@ -156,6 +156,10 @@ judge_newer(const struct pair_end_facts *f)
 	return f->role == FAILOVER_PRIMARY && f->domain_runs && !f->waited_for_return ? PAIR_END_WAIT : PAIR_END_REMOVE;
 }
 
+/*
+ * Its guard vanished without a word, or the whole host did. While the pair's own record is the newest one the other side may still win the next: it may
+ * be cut off from the arbiter at the moment. So a primary is nobody's before it has claimed, whether its domain runs or would be started again.
+ */
 enum pair_end
 pair_end_judge(const struct pair_end_facts *f)
 {
@@ -163,13 +167,14 @@ pair_end_judge(const struct pair_end_facts *f)
 		return judge_finished(f);
 	if (f->register_known < 0)
 		return PAIR_END_WAIT;
-	if (f->register_known == 0 || f->newest->generation < f->generation)
+	if (f->register_known == 0 || f->newest->generation < f->generation) {
+		if (f->armed)
+			return PAIR_END_WAIT;	/* not the register that the pair was armed with: a share that is not mounted looks empty */
 		return f->role == FAILOVER_PRIMARY ? PAIR_END_KEEP : PAIR_END_REMOVE;
+	}
 	if (f->newest->generation > f->generation)
 		return judge_newer(f);
 	if (f->role == FAILOVER_STANDBY)
 		return PAIR_END_STOP;
-	if (!f->domain_runs)
-		return PAIR_END_KEEP;
 	return f->waited && strcmp(f->newest->active, f->self) == 0 ? PAIR_END_CLAIM : PAIR_END_WAIT;
 }

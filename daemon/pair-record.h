@@ -35,7 +35,7 @@ enum pair_end {
 	PAIR_END_KEEP,		/* the domain here is the one that goes on (or is none of our business): forget the pair */
 	PAIR_END_REMOVE,	/* the copy here is stale for good: stop it, undo all that was made for it */
 	PAIR_END_STOP,		/* the copy here can never be promoted any more, but nobody has won yet: stop it, leave its images alone */
-	PAIR_END_WAIT,		/* nothing is known: ask again later */
+	PAIR_END_WAIT,		/* not settled: ask again later */
 	PAIR_END_RETURN,	/* the copy here won and can never be whole, but was never heard: stop it and give the next generation to the other side */
 	PAIR_END_CLAIM,		/* claim the next generation for the copy here, by its own: granted is KEEP, denied REMOVE, silence WAIT */
 	PAIR_END_LAST
@@ -48,6 +48,7 @@ struct pair_end_facts {
 	const char *finished;		/* state in the guard's last event: "solo", "fenced", "ended"; NULL: it vanished without one */
 	int register_known;		/* arbiter_read(): 1 found, 0 no record, -1 silent */
 	const struct arbiter_record *newest;
+	bool armed;			/* its guard wrote that the pair's own record stands at the arbiter */
 	bool domain_runs;
 	bool silent;			/* standby: the copy has never spoken (GUARD_SILENT_FILE) */
 	bool waited_for_return;		/* primary: long enough for a winner that cannot go on to give the domain back */

@@ -327,15 +327,14 @@ pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **erro
 
 /* A manual register is this host's alone: of a pair that was armed it knows nothing until it was told who goes on. */
 static int
-ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, struct arbiter_record *newest)
+ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **asked, bool *armed, struct arbiter_record *newest)
 {
 	g_autoptr(GError) error = NULL;
-	bool armed;
 	int known;
 
-	*asked = pairs_arbiter(p->host, r->uuid, &armed, &error);
+	*asked = pairs_arbiter(p->host, r->uuid, armed, &error);
 	known = *asked ? arbiter_read(*asked, r->uuid, newest, &error) : -1;
-	if (known >= 0 && arbiter_is_manual(*asked) && armed && (known == 0 || newest->generation <= r->generation))
+	if (known >= 0 && arbiter_is_manual(*asked) && *armed && (known == 0 || newest->generation <= r->generation))
 		return -1;
 	return known;
 }
@@ -401,7 +400,7 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	enum pair_end end;
 
 	if (!finished) {
-		facts.register_known = ask_register(p, r, &asked, &newest);
+		facts.register_known = ask_register(p, r, &asked, &facts.armed, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
 		facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
 		facts.waited = orphan_for(info, CLAIM_AFTER_MS);

@@ -40,6 +40,9 @@ enum peer_type {
 	PEER_TWIN_LEFT,		/* be64 id, repeated */
 	PEER_DISK_CREDIT,	/* be64 number of the last disk frame (all but MARK, counted from 1) up to which all are applied */
 	PEER_FAIL,		/* utf-8 text: why this side calls the pair off; any channel (also the answer to a HELLO that is not accepted) */
+	PEER_UNSENT,		/* be64 epoch, be16 nic, wire frame: output of a finished epoch that the primary, which gives up, has not sent */
+	PEER_STRAY,		/* be16 nic, wire frame: for the guest, and the primary's QEMU died without having read it */
+	PEER_MODE,		/* be16: 1 output leaves by commit only from the next epoch on, the copy need not run; 0 it is compared again */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */
 	PEER_RETURN_PATH,	/* standby to primary */

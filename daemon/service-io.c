@@ -9,6 +9,7 @@
 #include "daemon/base/log-io.h"
 #include "daemon/enable-io.h"
 #include "daemon/ftd-interface.h"
+#include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
@@ -187,6 +188,21 @@ pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **erro
 	return verb_at_peer(h, info->record, verbs[verb].method, NULL, error);
 }
 
+/* The primary's guard decides the mode, so this is asked on its host. */
+static struct json_object *
+set_mode(struct host *h, const char *domain, const char *mode, GError **error)
+{
+	g_autoptr(pair_info) info = find_pair(h, domain, error);
+	g_autoptr(json_object_ptr) parameters = NULL;
+	g_autofree char *socket = NULL;
+
+	if (!info)
+		return NULL;
+	parameters = json_put_str(json_object_new_object(), "mode", mode ? mode : "");
+	socket = host_pair_file(h, info->record->uuid, "guard.sock");
+	return varlink_call_sync(socket, GUARD_INTERFACE ".SetMode", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+}
+
 /* -- status */
 
 static struct json_object *
@@ -241,14 +257,30 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+/* -- flows */
+
+static struct json_object *
+flows_of(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(pair_info) info = find_pair(h, domain, error);
+
+	if (!info)
+		return NULL;
+	if (info->record->role != FAILOVER_PRIMARY) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s has its standby here; what its primary sends is known on %s", info->record->domain, info->record->peer);
+		return NULL;
+	}
+	return guard_call(h, info->record->uuid, "Flows", false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+}
+
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
 
 struct work {
 	struct host *host;
 	enum verb verb;
-	char *domain, *peer;
+	char *domain, *peer, *mode;
 	struct varlink_request *request;	/* main thread only; NULL once the client is gone */
 };
 
@@ -259,6 +291,7 @@ work_free(gpointer data)
 
 	g_free(w->domain);
 	g_free(w->peer);
+	g_free(w->mode);
 	g_free(w);
 }
 
@@ -271,7 +304,7 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_CHECK:
 		return check_domain(w->host, w->domain, w->peer, error);
 	case DO_ENABLE:
-		return enable_domain(w->host, w->domain, w->peer, job, error);
+		return enable_domain(w->host, w->domain, w->peer, w->mode, job, error);
 	case DO_DISABLE:
 		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
@@ -280,8 +313,12 @@ work_run(struct job *job, gpointer data, GError **error)
 		return force_here(w->host, w->domain, error);
 	case DO_FORGET:
 		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
+	case DO_SET:
+		return set_mode(w->host, w->domain, w->mode, error);
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
+	case DO_FLOWS:
+		return flows_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -328,7 +365,7 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 		return;
 	}
 	w = g_new0(struct work, 1);
-	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), request };
+	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), g_strdup(json_get_str(parameters, "mode")), request };
 	varlink_request_on_gone(request, work_gone, w);
 	job_start(work_run, w, work_free, work_progress, work_done, w);
 }
@@ -377,9 +414,22 @@ on_forget(struct varlink_request *request, struct json_object *parameters, gpoin
 }
 
 static void
+on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	log_info("api", "Set by %s", varlink_request_caller(request));
+	begin(request, parameters, user_data, DO_SET, true, false);
+}
+
+static void
 on_status(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_STATUS, false, false);
+}
+
+static void
+on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_FLOWS, true, false);
 }
 
 /* -- Events */
@@ -635,9 +685,9 @@ service_uplink_lost(struct service *s)
 /* -- both together */
 
 static const struct varlink_method_entry people_methods[] = {
-	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true },
+	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {

@@ -2,6 +2,8 @@
 /* One thread, at most one state waiting for it: the newest. */
 #include "policy/durable-writer-io.h"
 
+#include "daemon/base/error.h"
+
 struct durable_writer {
 	gatomicrefcount refs;		/* the owner's and the thread's */
 	char *path;
@@ -90,7 +92,7 @@ durable_writer_write(struct durable_writer *w, const struct durable_state *s, un
 		;
 	ok = w->done >= number && !w->error;
 	if (w->done < number)
-		g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN, "%s: the disk has not answered for %u ms", w->path, wait_ms);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_TIMEOUT, "%s: the disk has not answered for %u ms", w->path, wait_ms);
 	else if (w->error && error)
 		*error = g_error_copy(w->error);
 	g_mutex_unlock(&w->lock);

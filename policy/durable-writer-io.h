@@ -11,6 +11,6 @@ typedef bool (*durable_write_func)(const char *path, const struct durable_state 
 
 struct durable_writer;
 struct durable_writer *durable_writer_new(const char *path, durable_write_func write);	/* durable_state_write */
-/* Waits for at most wait_ms; G_FILE_ERROR_AGAIN after it: the state is still written when the disk answers, unless a newer one replaces it. */
+/* Waits for at most wait_ms; FTD_ERROR_TIMEOUT after it: the state is still written when the disk answers, unless a newer one replaces it. */
 bool durable_writer_write(struct durable_writer *w, const struct durable_state *s, unsigned wait_ms, GError **error);
 void durable_writer_free(struct durable_writer *w);	/* does not wait */

@@ -37,6 +37,8 @@
 #include "proxy/compare-udp.h"
 #include "proxy/flow-table.h"
 #include "proxy/frame.h"
+#include "proxy/sequence.h"
+#include "proxy/tcp-timestamp.h"
 
 struct comparator {
 	struct comparator_limits limits;
@@ -55,6 +57,8 @@ struct comparator {
 	struct flow_patterns patterns;
 	GQueue keeping;			/* flows that keep SVM frames */
 	size_t secondary_bytes;		/* kept and early */
+	bool passive;
+	uint64_t passive_from, passive_until;	/* the epochs that are passive now, the last one that was */
 	uint64_t blind_until;		/* early frames up to this epoch were lost: nothing is compared */
 	uint64_t refused_until;		/* newest epoch of a frame that is held without a flow */
 
@@ -111,6 +115,15 @@ comparator_set_patterns(struct comparator *c, const struct flow_patterns *patter
 	c->patterns = *patterns;
 }
 
+/* Nothing of this epoch is compared: it is a passive one, or not all of its frames are where they would be compared. */
+static bool
+is_blind(const struct comparator *c, const struct flow *flow, uint64_t epoch)
+{
+	if (epoch <= c->passive_until || (c->passive && epoch >= c->passive_from))
+		return true;
+	return epoch <= MAX(flow->blind_until, c->blind_until);
+}
+
 /* -- asking ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* True when this became the reason. */
@@ -136,7 +149,7 @@ hold_deadline(const struct comparator *c)
 {
 	const struct frame *f = c->held.head ? c->held.head->data : NULL;
 
-	if (!f || !comparing(c) || c->asked || f->epoch != c->epoch)
+	if (!f || !comparing(c) || c->asked || c->passive || f->epoch != c->epoch)
 		return UINT64_MAX;
 	if (!c->svm_runs || c->svm_epoch != f->epoch)
 		return later(f->time, c->limits.absent_ns);
@@ -245,17 +258,33 @@ count_release(struct comparator *c, struct flow *flow, const struct frame *f, en
 }
 
 static void
-release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
+unhold(struct comparator *c, struct frame *f)
 {
 	g_queue_unlink(&c->held, &f->order);
 	c->held_bytes -= f->size;
 	if (f->epoch == c->epoch)
 		c->held_bytes_now -= f->size;
-	if (f->flow) {
+	if (f->flow)
 		g_queue_unlink(&f->flow->held, &f->in_flow);
+}
+
+static void
+release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
+{
+	unhold(c, f);
+	if (f->flow)
 		count_release(c, f->flow, f, evidence->reason);
-	}
 	output_gate_release(&c->gate, f, evidence);
+}
+
+/* A client must not see a later time than the copy that may take over will tell it (tcp-timestamp.c). The frame is ours alone from here on. */
+static void
+set_clock_back(const struct flow *flow, const struct frame *f)
+{
+	uint32_t clock;
+
+	if (flow->svm_clock_known && tcp_timestamp(&f->packet, &clock) && seq_after(clock, flow->svm_clock) > 0)
+		tcp_timestamp_set(&f->packet, flow->svm_clock);
 }
 
 static void
@@ -265,6 +294,7 @@ release_same(struct comparator *c, struct frame *f, struct release_evidence *evi
 
 	evidence->epoch = compared_epoch(c);
 	if (f->packet.class == PACKET_TCP) {
+		set_clock_back(flow, f);
 		tcp_released(&flow->tcp, &f->segment);
 		tcp_forget(&flow->tcp, &f->segment);
 	} else {
@@ -282,23 +312,29 @@ cause_of(const struct comparator *c, const struct frame *f)
 		return COMMIT_NEVER_COMPARE;
 	if (!f->compared)
 		return COMMIT_NOT_COMPARED;
-	if (f->epoch <= MAX(f->flow->blind_until, c->blind_until))
+	if (is_blind(c, f->flow, f->epoch))
 		return COMMIT_NO_ROOM;
 	return f->flow->differs ? COMMIT_DIFFERS : COMMIT_WAITED;
 }
 
 /* Its place in the comparison goes; the position that the PVM has reached with it stays. */
 static void
+leave_comparison(struct frame *f)
+{
+	if (!f->flow || f->packet.class != PACKET_TCP)
+		return;
+	if (!f->compared)
+		tcp_absorb(&f->flow->tcp, &f->segment);
+	tcp_forget(&f->flow->tcp, &f->segment);
+}
+
+static void
 release_committed(struct comparator *c, struct frame *f)
 {
 	const struct release_evidence evidence = { .reason = RELEASE_COMMITTED };
 
 	c->stats.committed_by[cause_of(c, f)]++;
-	if (f->flow && f->packet.class == PACKET_TCP) {
-		if (!f->compared)
-			tcp_absorb(&f->flow->tcp, &f->segment);
-		tcp_forget(&f->flow->tcp, &f->segment);
-	}
+	leave_comparison(f);
 	release(c, f, &evidence);
 }
 
@@ -314,7 +350,8 @@ sync_epoch(struct comparator *c, struct flow *flow)
 		return;
 	g_assert(flow->kept.length == 0);
 	flow->epoch = epoch;
-	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || epoch <= MAX(flow->blind_until, c->blind_until);
+	flow->svm_clock_known = false;
+	flow->differs = flow->treatment == FLOW_NEVER_COMPARE || is_blind(c, flow, epoch);
 	if (flow->key.class == PACKET_TCP)
 		tcp_boundary(&flow->tcp);
 }
@@ -488,6 +525,7 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 		secondary_free(c, f);
 		return;
 	}
+	flow->svm_clock_known |= tcp_timestamp(&f->packet, &flow->svm_clock);
 	charge(c, f, f->size);
 	keep(c, flow, f);
 	if (c->secondary_bytes > c->limits.max_secondary_bytes)
@@ -586,11 +624,11 @@ hold(struct comparator *c, struct frame *f)
 	c->stats.held_peak_bytes = MAX(c->stats.held_peak_bytes, c->held_bytes);
 }
 
-/* Not past frames of its flow that were held while the peer was lost. */
+/* Not past frames of its flow that are held: since the peer was lost, or since there was no room for the flow. */
 static bool
-may_bypass(const struct comparator *c, const struct frame *f)
+may_bypass(const struct comparator *c, const struct flow *flow)
 {
-	return f->flow && f->flow->treatment == FLOW_BYPASS && comparing(c) && f->flow->held.length == 0;
+	return flow && flow->treatment == FLOW_BYPASS && comparing(c) && flow->held.length == 0 && flow->blind_until <= c->gate.committed;
 }
 
 void
@@ -606,7 +644,7 @@ comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GByte
 	f->time = now;
 	frame_parse(f);
 	f->flow = flow_of(c, now, f);
-	if (may_bypass(c, f)) {
+	if (may_bypass(c, f->flow)) {
 		count_release(c, f->flow, f, RELEASE_BYPASS);
 		output_gate_release(&c->gate, f, &bypass);
 		return;
@@ -651,6 +689,8 @@ comparator_protect(struct comparator *c, uint64_t now, uint64_t epoch)
 	c->frozen = c->asked = false;
 	c->want = COMPARATOR_WANT_NONE;
 	c->blind_until = c->refused_until = 0;
+	c->passive = false;
+	c->passive_until = 0;
 }
 
 static void
@@ -698,6 +738,17 @@ comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch)
 }
 
 void
+comparator_set_passive(struct comparator *c, bool passive)
+{
+	g_assert(!c->held.tail || ((struct frame *)c->held.tail->data)->epoch < c->epoch);
+	if (passive && !c->passive)
+		c->passive_from = c->epoch;
+	if (!passive && c->passive)
+		c->passive_until = c->epoch - 1;
+	c->passive = passive;
+}
+
+void
 comparator_loaded(struct comparator *c, uint64_t now, uint64_t epoch)
 {
 	c->svm_epoch = epoch + 1;
@@ -735,6 +786,30 @@ comparator_next_release(struct comparator *c, unsigned *nic)
 	if (!f)
 		return NULL;
 	GBytes *bytes = g_steal_pointer(&f->bytes);
+	*nic = f->nic;
+	frame_free(&c->pool, f);
+	return bytes;
+}
+
+/* Released frames first: they are the older ones. What the current epoch sent is in no checkpoint, so nobody may ever send it. */
+GBytes *
+comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic)
+{
+	struct frame *f = output_gate_next(&c->gate);
+	GBytes *bytes;
+
+	g_assert(c->frozen);
+	if (!f && c->held.head) {
+		f = c->held.head->data;
+		if (f->epoch >= c->epoch)
+			return NULL;
+		leave_comparison(f);
+		unhold(c, f);
+	}
+	if (!f)
+		return NULL;
+	bytes = g_steal_pointer(&f->bytes);
+	*epoch = f->epoch;
 	*nic = f->nic;
 	frame_free(&c->pool, f);
 	return bytes;

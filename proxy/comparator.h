@@ -75,6 +75,9 @@ void comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, 
 void comparator_secondary_frame(struct comparator *c, uint64_t now, unsigned nic, uint64_t id, uint64_t epoch, GBytes *frame);
 /* The PVM stopped and its filter sockets are drained: epoch n is over, later PVM frames are of epoch n + 1. */
 void comparator_boundary(struct comparator *c, uint64_t now, uint64_t epoch);
+/* Passive: from the current epoch on, which must have no frame yet (call it right after comparator_boundary()), frames leave by commit only and nothing is asked for
+ * but by their amount. Off: from the current epoch on they are compared again. So an epoch is wholly the one or the other. */
+void comparator_set_passive(struct comparator *c, bool passive);
 /* An epoch that is not over, or that was committed before, is not a commit of anything: ignored. */
 void comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch);
 /* The SVM runs epoch + 1 / has been stopped for a load (hold clocks rest). */
@@ -86,6 +89,9 @@ uint64_t comparator_deadline(const struct comparator *c);
 
 /* Output: the next frame to be written to f_rel of `nic`, in the order the PVM sent them per flow. The caller owns it. NULL when there is none. */
 GBytes *comparator_next_release(struct comparator *c, unsigned *nic);
+/* When this side gives up, frozen: frames of finished epochs that have not left. The other side may send those whose epoch's checkpoint it has loaded: no copy will
+ * send them again. The caller owns it; NULL when there are no more. */
+GBytes *comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic);
 /* Ids of SVM frames whose twins have left (the standby may forget them); the array is emptied by the call that returns it. NULL when there are none. */
 GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
 /* Why a checkpoint is wanted, once per epoch; reset by the call. */

@@ -35,6 +35,15 @@ flow_key_make(struct flow_key *out, unsigned nic, const struct packet *p)
 	out->destination_port = p->destination_port;
 }
 
+/* The words of the key that are not 0 for all flows of its kind. */
+static size_t
+words(const struct flow_key *key)
+{
+	size_t addresses = key->class == PACKET_OTHER ? FLOW_KEY_ADDRESSES : key->ethertype == PACKET_TYPE_IPV4 ? 8 : 2 * PACKET_ADDRESS_MAX;
+
+	return (G_STRUCT_OFFSET(struct flow_key, addresses) + addresses) / 8;
+}
+
 guint
 flow_key_hash(gconstpointer key)
 {
@@ -42,7 +51,7 @@ flow_key_hash(gconstpointer key)
 	uint64_t h = 0;
 
 	memcpy(word, key, sizeof word);
-	for (size_t i = 0; i < G_N_ELEMENTS(word); i++) {
+	for (size_t i = 0, n = words(key); i < n; i++) {
 		h = (h ^ word[i]) * 0x9e3779b97f4a7c15u;	/* 2^64 / golden ratio: odd, bits well mixed */
 		h ^= h >> 29;
 	}

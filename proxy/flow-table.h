@@ -26,6 +26,8 @@ struct flow {
 	GList *next_kept;	/* in `kept`: the first one that has datagrams which were not compared yet. Not TCP */
 	GList keeping;		/* in the comparator's list of flows that keep SVM frames */
 	struct tcp_compare tcp;
+	bool svm_clock_known;	/* TCP, for this epoch: */
+	uint32_t svm_clock;	/* the time stamp that the SVM sent last */
 
 	/* For `ftctl flows` */
 	uint64_t frames[RELEASE_LAST], bytes[RELEASE_LAST];

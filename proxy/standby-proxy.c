@@ -5,9 +5,12 @@
  *   of an older epoch than the SVM runs:  it is in the state that was loaded; a second copy would be a duplicate: not injected
  *   of the epoch the SVM runs:            injected at once; while the SVM stands for a load it waits, and the load decides
  *   of a later epoch:                     waits for the load after which the SVM runs that epoch
+ *   a stray (its PVM died before):        waits for the take-over, is injected at once after it, unless this host has heard it too
  *
  * Output. Every SVM frame gets a number and the epoch the SVM runs, goes to the primary to be compared, and is kept until its twin has left or the
  * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for: it goes out first.
+ *
+ * A primary that gives up in good order hands over what its PVM sent and it did not let go. What the loaded state has sent goes out with the take-over.
  *
  * Limits. Waiting frames and kept frames are bounded in bytes; at the bound the oldest go and are counted: the one costs the guest's peer a
  * retransmission after a load, the other one after a failover. Both are losses that a network may have, so neither breaks anything.
@@ -19,7 +22,10 @@
  */
 #include "proxy/standby-proxy.h"
 
+#include "proxy/wire-frame.h"
+
 #define EPOCH_OF_NEXT_LOAD UINT64_MAX	/* sent between the stop and LOADED */
+#define EPOCH_NEVER UINT64_MAX		/* of a stray: no load brings it into the state */
 
 struct entry {
 	uint64_t id, epoch;
@@ -37,9 +43,10 @@ struct standby_proxy {
 	struct standby_proxy_limits limits;
 	uint64_t epoch;			/* that the SVM runs, or ran before it stopped for the load */
 	bool running, taken_over;
+	bool passive, passive_wanted;	/* now; from the next load on */
 	uint64_t last_id, dropped;
-	GQueue waiting, kept;		/* of struct entry, in the order they came */
-	size_t waiting_bytes, kept_bytes;
+	GQueue waiting, kept, unsent;	/* of struct entry, in the order they came */
+	size_t waiting_bytes, kept_bytes, unsent_bytes;
 	GHashTable *kept_by_id;		/* &entry->id -> entry */
 	GQueue actions;			/* of struct queued_action */
 };
@@ -136,12 +143,63 @@ standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBy
 	if (p->taken_over || epoch < p->epoch)
 		return;	/* it hears the LAN itself now / it is in the loaded state */
 	struct entry *e = entry_new(0, epoch, nic, frame);
-	if (!p->running || epoch > p->epoch) {
+	if (!p->running || p->passive || epoch > p->epoch) {
 		wait_for_load(p, e);
 		return;
 	}
 	act(p, STANDBY_PROXY_INJECT, e);
 	entry_free(e);
+}
+
+/* What is sent to many comes to this host by itself, and after the take-over some of it is the guest's own. */
+static bool
+to_group(GBytes *frame)
+{
+	size_t length;
+	const uint8_t *ethernet = wire_frame_ethernet(frame, &length);
+
+	return length > 0 && (ethernet[0] & 1);
+}
+
+void
+standby_proxy_stray(struct standby_proxy *p, unsigned nic, GBytes *frame)
+{
+	struct entry *e;
+
+	if (p->taken_over && to_group(frame))
+		return;
+	e = entry_new(0, EPOCH_NEVER, nic, frame);
+	if (!p->taken_over) {
+		wait_for_load(p, e);
+		return;
+	}
+	act(p, STANDBY_PROXY_INJECT, e);
+	entry_free(e);
+}
+
+/* Sent by the state that was loaded; what a later epoch sent is of a state that never was. */
+static void
+let_go(struct standby_proxy *p, struct entry *e)
+{
+	if (e->epoch < p->epoch)
+		act(p, STANDBY_PROXY_TO_LAN, e);
+	entry_free(e);
+}
+
+void
+standby_proxy_unsent(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame)
+{
+	struct entry *e = entry_new(0, epoch, nic, frame);
+
+	if (p->taken_over) {
+		let_go(p, e);
+	} else if (p->unsent_bytes + g_bytes_get_size(frame) > p->limits.max_output_bytes) {
+		p->dropped++;
+		entry_free(e);
+	} else {
+		p->unsent_bytes += g_bytes_get_size(frame);
+		g_queue_push_tail_link(&p->unsent, &e->link);
+	}
 }
 
 void
@@ -154,7 +212,7 @@ standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame)
 		entry_free(e);
 		return;
 	}
-	if (p->running)
+	if (p->running && !p->passive)
 		act(p, STANDBY_PROXY_TO_PEER, e);
 	keep(p, e);
 }
@@ -173,7 +231,7 @@ inject_due(struct standby_proxy *p)
 		struct entry *e = l->data;
 
 		next = l->next;
-		if (e->epoch > p->epoch)
+		if (e->epoch > p->epoch || (e->epoch == p->epoch && p->passive))
 			continue;
 		if (e->epoch == p->epoch)
 			act(p, STANDBY_PROXY_INJECT, e);
@@ -193,7 +251,8 @@ renew_kept(struct standby_proxy *p)
 		if (e->epoch != EPOCH_OF_NEXT_LOAD)
 			continue;
 		e->epoch = p->epoch;
-		act(p, STANDBY_PROXY_TO_PEER, e);
+		if (!p->passive)
+			act(p, STANDBY_PROXY_TO_PEER, e);
 	}
 }
 
@@ -204,8 +263,27 @@ standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch)
 		return;
 	p->epoch = epoch + 1;
 	p->running = true;
+	p->passive = p->passive_wanted;
 	renew_kept(p);
 	inject_due(p);
+}
+
+void
+standby_proxy_set_passive(struct standby_proxy *p, bool passive)
+{
+	p->passive_wanted = passive;
+}
+
+void
+standby_proxy_committed(struct standby_proxy *p, uint64_t epoch)
+{
+	for (GList *l = p->waiting.head, *next; l && !p->taken_over; l = next) {
+		struct entry *e = l->data;
+
+		next = l->next;
+		if (e->epoch <= epoch)
+			unwait(p, e);
+	}
 }
 
 void
@@ -218,11 +296,15 @@ standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n)
 	}
 }
 
-/* Output first: it was sent before anything that the waiting frames will make the guest say. */
+/* In the order in which the guest sent it; and output first: it was sent before anything that the waiting frames will make the guest say. */
 void
 standby_proxy_take_over(struct standby_proxy *p)
 {
+	GList *link;
+
 	p->taken_over = true;
+	while ((link = g_queue_pop_head_link(&p->unsent)))
+		let_go(p, link->data);
 	while (head(&p->kept)) {
 		act(p, STANDBY_PROXY_TO_LAN, head(&p->kept));
 		unkeep(p, head(&p->kept));
@@ -271,6 +353,8 @@ standby_proxy_free(struct standby_proxy *p)
 		unkeep(p, head(&p->kept));
 	while (head(&p->waiting))
 		unwait(p, head(&p->waiting));
+	for (GList *link; (link = g_queue_pop_head_link(&p->unsent));)
+		entry_free(link->data);
 	g_hash_table_unref(p->kept_by_id);
 	g_free(p);
 }

@@ -36,9 +36,17 @@ typedef struct standby_proxy standby_proxy;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(standby_proxy, standby_proxy_free)
 
 void standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);	/* frame the PVM received in `epoch` */
+/* A frame that the PVM died without having read: the SVM gets it when it is the VM, and by then nobody else has. */
+void standby_proxy_stray(struct standby_proxy *p, unsigned nic, GBytes *frame);
+/* What the PVM sent in `epoch` and its side, which gives up, did not let go: to the LAN at the take-over if the state that takes over has sent it. */
+void standby_proxy_unsent(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBytes *frame);
 void standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame);			/* frame from f_cap */
 void standby_proxy_stopped(struct standby_proxy *p);			/* the SVM stands for a load; f_cap is drained: what comes from it now is of the epoch after the load */
 void standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch);	/* the SVM runs epoch + 1: older kept output is forgotten, older inbound dropped */
+/* Passive: the SVM runs only for moments after a load. Inbound frames wait for the take-over or for a load that has them in its state; output is not compared. Takes
+ * effect with the next load. */
+void standby_proxy_set_passive(struct standby_proxy *p, bool passive);
+void standby_proxy_committed(struct standby_proxy *p, uint64_t epoch);	/* inbound frames up to it need not wait: they are in the state that is loaded before a take-over */
 void standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n);
 /* The SVM is the VM now: all kept output goes to the LAN in order, waiting inbound frames are injected, later output goes to the LAN at once. */
 void standby_proxy_take_over(struct standby_proxy *p);

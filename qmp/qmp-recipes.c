@@ -7,18 +7,18 @@
  * Without a position object-add puts a filter at the tail.
  *
  *	primary                                      standby
- *	LAN  [rel] <- released frames                LAN  [inj]  tx: swallows LAN frames into `shut`, injects the primary's
- *	     [out]    swallows the guest's frames         [rel]  rx: injects frames towards the LAN after a failover
- *	     [mir]    copies frames for the guest         [cap]  rx: swallows the SVM's frames
- *	     ([rew]   a former standby's)                 [rew]  all: sequence numbers of the primary
- *	guest                                        guest
+ *	LAN  [rel] <- released frames                LAN  [shut] tx: swallows LAN frames
+ *	     [out]    swallows the guest's frames         [inj]  tx: injects the primary's
+ *	     [mir]    copies frames for the guest         [rel]  rx: injects frames towards the LAN after a failover
+ *	     ([rew]   a former standby's)                 [cap]  rx: swallows the SVM's frames
+ *	guest                                             [rew]  all: sequence numbers of the primary
+ *	                                             guest
  *
  * So rel is nearer to the LAN than out or cap, or what it injects would be swallowed again, and rew is nearest to the guest, so that everything else sees sequence
- * numbers as the client does; on a former standby the primary's filters go before it. A redirector cannot have one chardev for both directions
- * (net/filter-mirror.c), hence `shut`. rew stays for the life of the guest: connections that it has shifted need it.
+ * numbers as the client does; on a former standby the primary's filters go before it. shut and inj could be one redirector; but inj is needed for longer. rew stays for the life of the guest: connections that it has shifted need it.
  *
  * x-colo-lost-heartbeat on a standby switches off every filter but the rewriter (net/filter.c, default_handle_event): from that moment the SVM speaks and hears by
- * itself. rel is then off as well, and with it its input: what is written to it waits in the socket until it is switched on again.
+ * itself. rel and inj are then off as well, and with them their input: what is written to them waits in the socket until they are switched on again.
  *
  * Every filter is given up before its chardevs (chardev-remove of a busy one is refused), and undo runs backwards, so the same holds there.
  *
@@ -149,7 +149,8 @@ struct qmp_plan *
 qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic)
 {
 	static const struct filter filters[] = {
-		{ "filter-redirector", "inj", "tx", .indev = "inj", .outdev = "shut" },
+		{ "filter-redirector", "shut", "tx", .outdev = "shut" },
+		{ "filter-redirector", "inj", "tx", .indev = "inj" },
 		{ "filter-redirector", "rel", "rx", .indev = "rel" },
 		{ "filter-redirector", "cap", "rx", .outdev = "cap" },
 		{ "filter-rewriter", "rew", "all" },
@@ -166,16 +167,17 @@ qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic)
 	return p;
 }
 
-/* Output first: the guest may speak a moment earlier than it hears, never the other way round (it would answer into a closed path). */
+/* Both directions are open already; this lets out what was on its way through the guard when they opened. */
 struct qmp_plan *
 qmp_recipe_standby_nic_open(unsigned i)
 {
-	g_autofree char *rel = g_strdup_printf("/objects/ftd-rel%u", i);
+	g_autofree char *rel = g_strdup_printf("/objects/ftd-rel%u", i), *inj = g_strdup_printf("/objects/ftd-inj%u", i);
 	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
 
+	qmp_plan_add(p, qmp_qom_set_str(inj, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(p, qmp_qom_set_str(rel, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
 	plan_del_filter(p, i, "cap", QMP_STEP_MUST);
-	plan_del_filter(p, i, "inj", QMP_STEP_MUST);
+	plan_del_filter(p, i, "shut", QMP_STEP_MUST);
 	return p;
 }
 
@@ -186,6 +188,7 @@ qmp_recipe_standby_nic_finish(unsigned i)
 	struct qmp_plan *p = qmp_plan_new("clean up the standby's NIC");
 
 	plan_del_filter(p, i, "rel", QMP_STEP_MAY_FAIL);
+	plan_del_filter(p, i, "inj", QMP_STEP_MAY_FAIL);
 	for (size_t n = 0; n < G_N_ELEMENTS(channels); n++)
 		plan_del_channel(p, i, channels[n]);
 	return p;
@@ -406,8 +409,9 @@ qmp_recipe_drop_translations(void)
 {
 	struct qmp_plan *p = qmp_plan_new("drop stale translations");
 
-	qmp_plan_add(p, qmp_hmp("loadvm nosuch"), NULL, -1, QMP_STEP_MUST);
-	qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MUST);
+	qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);	/* in passive mode it stands */
+	qmp_plan_add(p, qmp_hmp("loadvm nosuch"), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
 	return p;
 }
 

@@ -3,7 +3,7 @@
  * Recipes: the plans that attach ftd to a running QEMU and take it away again. Pure; theory of operation in qmp-recipes.c.
  *
  * Everything ftd adds to a QEMU is named "ftd-..." so that its absence can be checked. i is the index of the NIC or disk: filters ftd-rel<i> ftd-out<i> ftd-mir<i>
- * ftd-inj<i> ftd-cap<i> ftd-rew<i>, chardevs ftd-chr-<same>, nodes ftd-nbd<i> ftd-hid<i> ftd-act<i> ftd-repl<i>, job ftd-mirror<i>, export ftd-exp<i> (NBD name ftd<i>).
+ * ftd-shut<i> ftd-inj<i> ftd-cap<i> ftd-rew<i>, chardevs ftd-chr-<same>, nodes ftd-nbd<i> ftd-hid<i> ftd-act<i> ftd-repl<i>, job ftd-mirror<i>, export ftd-exp<i> (NBD name ftd<i>).
  */
 #pragma once
 
@@ -34,11 +34,11 @@ struct qmp_plan *qmp_recipe_primary_nic_detach(unsigned i);			/* mir, out, rel a
  * migration parameters (a query-migrate-parameters reply's "return"). Every step MAY_FAIL: what was never attached is not there. */
 struct qmp_plan *qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old);
 struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
-/* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched cap, inj and rel off already, so the SVM speaks from that moment: frames that must leave before
- * its own go through rel before it. This switches rel on again (what was written to it meanwhile leaves then), removes cap, then inj; rel is kept until _finish.
- * The caller has closed no fd yet. */
+/* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched all but rew off already, so the SVM speaks and hears from that moment: frames that must come
+ * before go through rel and inj before it. This switches rel and inj on again (what was written to them meanwhile goes on then), removes cap and shut; rel and inj
+ * are kept until _finish. The caller has closed no fd yet. */
 struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
-struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel and the chardevs; ftd-rew<i> stays */
+struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel, inj and the chardevs; ftd-rew<i> stays */
 
 /* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>; undo cancels and removes. The job's own errors (a target of another size, which must be equal to
  * the byte; an I/O error) come after the plan: qmp_read_job(). */

@@ -98,6 +98,13 @@ facts want | same "reason of a checkpoint" ftctl.1 3<<X
 $(listed checkpoints_by_reason)
 X
 
+facts flow | same "member of a flow" ftctl.1 3<<X
+$(section ftctl.1 FLOWS | items)
+X
+facts difference | same "reason of a difference" ftctl.1 3<<X
+$(section ftctl.1 FLOWS | awk '$1 == ".Pq" { next } { print }' | item_text first_difference | sed 's/.* is \(content.*limit\).*/\1/' | tr -s ' ,' '\n\n' | grep -vx or)
+X
+
 # -- ftd(8), ftd-guard(8)
 "$ftd" --help | help_options | same "option" ftd.8 3<<X
 $(page_options ftd.8)

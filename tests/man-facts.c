@@ -3,7 +3,7 @@
 #include "daemon/base/error.h"
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
-#include "daemon/guard.h"
+#include "daemon/guard-internal.h"
 #include "checkpoint/relay.h"
 
 #include <stdio.h>
@@ -71,6 +71,33 @@ status_members(enum failover_role role)
 	guard_free(g);
 }
 
+/* One whole frame that differs has all members a flow can have. */
+static void
+flow_members(void)
+{
+	static const struct guard_env env;
+	g_autoptr(guard_config) config = guard_config_new();
+	g_autoptr(GBytes) one = g_bytes_new_static("one", 3), other = g_bytes_new_static("two", 3);
+	struct json_object *flows;
+	struct guard *g;
+
+	config->role = FAILOVER_PRIMARY;
+	config->token = g_strnfill(64, '0');
+	g = guard_new(config, 1, &env, NULL);
+	comparator_protect(g->p.comparator, 0, 1);
+	comparator_primary_frame(g->p.comparator, 0, 0, one);
+	comparator_secondary_frame(g->p.comparator, 0, 0, 1, 1, other);
+	flows = guard_flows(g);
+	json_object_object_foreach(json_object_array_get_idx(flows, 0), key, value) {
+		(void)value;
+		printf("flow %s\n", key);
+	}
+	json_object_put(flows);
+	guard_free(g);
+	for (unsigned i = DIFFERENCE_NONE + 1; i < DIFFERENCE_LAST; i++)
+		printf("difference %s\n", difference_reason_name(i));
+}
+
 /* Everything but comments and errors, which are the exit statuses. */
 static void
 interface(const char *name, const char *description)
@@ -93,6 +120,7 @@ main(void)
 	names();
 	status_members(FAILOVER_PRIMARY);
 	status_members(FAILOVER_STANDBY);
+	flow_members();
 	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
 	interface(GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION);
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The lab's clients: lab-client echo|ledger|http|wait [OPTION...]
+ * The lab's clients: lab-client echo|ledger|http|udp|wait [OPTION...]
  *
  * One TCP connection, one request at a time, the next one at the next tick after the answer. What counts is what a user of the
  * guest would notice: connections that break, answers that are wrong, acknowledged data that is gone, and the longest silence.
@@ -579,6 +579,86 @@ run_kind(const struct options *opt, const struct kind *kind)
 	return c.resets || c.wrong || v.lost || v.doubled || v.out_of_order || v.foreign;
 }
 
+/* -- udp: datagrams may be lost, and then the next one is sent; those that are answered must come once, in order, and whole -- */
+
+#define UDP_PATIENCE (300 * MS)	/* one at a time: what comes later than that is lost for whoever asked */
+
+struct udp_count {
+	uint64_t sent, answered, doubled, out_of_order, wrong, last;
+	int64_t last_answer, gap;
+};
+
+static void
+udp_take(struct udp_count *u, const char *in, ssize_t n)
+{
+	char want[32];
+	uint64_t number = n > 4 ? strtoull(in + 4, NULL, 10) : 0;
+	int64_t now = now_ns();
+
+	snprintf(want, sizeof(want), "echo%011" PRIu64 "\n", number);
+	u->wrong += n != (ssize_t)strlen(want) || memcmp(in, want, n) != 0 || number == 0 || number > u->sent;
+	u->doubled += number == u->last;
+	u->out_of_order += number < u->last;
+	u->last = number > u->last ? number : u->last;
+	u->answered++;
+	if (marked)
+		u->gap = marked = 0;
+	if (now - u->last_answer > u->gap)
+		u->gap = now - u->last_answer;
+	u->last_answer = now;
+}
+
+/* Sends one and takes what comes, its own answer or late ones, until it is answered or given up. */
+static void
+udp_exchange(int fd, struct udp_count *u)
+{
+	char out[32], in[2048];
+	int n = snprintf(out, sizeof(out), "echo%011" PRIu64 "\n", ++u->sent);
+	int64_t deadline = now_ns() + UDP_PATIENCE;
+
+	if (send(fd, out, n, 0) != n)
+		return;
+	while (u->last < u->sent && wait_fd(fd, POLLIN, deadline)) {
+		ssize_t got = recv(fd, in, sizeof(in) - 1, 0);
+
+		if (got < 0)
+			return;
+		in[got] = '\0';
+		udp_take(u, in, got);
+	}
+}
+
+static int
+run_udp(const struct options *opt)
+{
+	struct udp_count u = { .last_answer = now_ns() };
+	struct sockaddr_storage addr;
+	socklen_t len = guest_address(opt->guest, PORT_ECHO, &addr);
+	long interval = opt->interval_ms >= 0 ? opt->interval_ms : 10;
+	int64_t end = now_ns() + (int64_t)(opt->duration * SECOND);
+	int fd = socket(addr.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, len))
+		die("udp socket: %s", strerror(errno));
+	for (int64_t next_progress = now_ns() + SECOND; !stopped && now_ns() < end; sleep_until(now_ns() + interval * MS)) {
+		udp_exchange(fd, &u);
+		if (opt->progress && now_ns() >= next_progress) {
+			fprintf(stderr, "udp: %" PRIu64 " answered\n", u.answered);
+			next_progress = now_ns() + SECOND;
+		}
+	}
+	printf(opt->json ? "{\"kind\":\"udp\"" : "udp\n");
+	report_number(opt, "requests", u.sent, "%.0f");
+	report_number(opt, "answered", u.answered, "%.0f");
+	report_number(opt, "doubled", u.doubled, "%.0f");
+	report_number(opt, "out_of_order", u.out_of_order, "%.0f");
+	report_number(opt, "wrong", u.wrong, "%.0f");
+	report_number(opt, "gap_ms", u.gap / 1e6, "%.1f");
+	if (opt->json)
+		puts("}");
+	return u.wrong || u.out_of_order || u.doubled;
+}
+
 /* Until the guest takes a connection on its echo port. */
 static int
 run_wait(const struct options *opt)
@@ -598,7 +678,7 @@ run_wait(const struct options *opt)
 static void __attribute__((noreturn))
 usage(int status)
 {
-	fputs("Usage: lab client echo|ledger|http|wait [OPTION...]\n\n"
+	fputs("Usage: lab client echo|ledger|http|udp|wait [OPTION...]\n\n"
 	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report; SIGUSR1 starts the count of gap_ms anew\n"
 	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10)\n"
 	      "  --guest ADDRESS      default 10.99.0.10; IPv6 works too\n"
@@ -654,6 +734,8 @@ main(int argc, char **argv)
 	action.sa_handler = on_mark;
 	action.sa_flags = SA_RESTART;
 	sigaction(SIGUSR1, &action, NULL);
+	if (!strcmp(argv[optind], "udp"))
+		return run_udp(&opt);
 	if (!strcmp(argv[optind], "wait"))
 		return run_wait(&opt);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {

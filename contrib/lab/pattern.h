@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 enum {
+	PORT_AGENT = 2,
 	PORT_ECHO = 7,
 	PORT_HTTP = 80,
 	PORT_LEDGER = 1000,

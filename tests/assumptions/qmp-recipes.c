@@ -767,6 +767,7 @@ fail_over(struct qemu *a, struct qemu *b, struct wires *w)
 	tell(b, qmp_lost_heartbeat());
 	assert_true(is_status(b, "running"));
 	assert_false(filter_is_on(b, "ftd-inj0"));
+	assert_false(filter_is_on(b, "ftd-shut0"));
 	assert_false(filter_is_on(b, "ftd-cap0"));
 	assert_false(filter_is_on(b, "ftd-rel0"));
 	assert_true(filter_is_on(b, "ftd-rew0"));

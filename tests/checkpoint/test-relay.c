@@ -132,12 +132,15 @@ the_initial_migration_passes_through(void **state)
 	expect(r, "stream 100; ");
 	relay_from_peer_return_path(r, 0, back);
 	expect(r, "to-qemu ? checkpoint-request; ");	/* MIG_RP_MSG_PONG of 4 bytes, 1 */
-	relay_from_qemu(r, 0, tail);
+	assert_true(relay_peer_due_since(r) == UINT64_MAX);
+	relay_from_qemu(r, 5, tail);
 	expect(r, "stream 45286; ");
+	assert_true(relay_peer_due_since(r) == 5);
 	assert_int_equal(relay_epoch(r), 0);
 	relay_peer_ready(r, 7);
 	expect(r, "to-qemu checkpoint-ready; live; ");
 	assert_int_equal(relay_epoch(r), 1);
+	assert_true(relay_peer_due_since(r) == UINT64_MAX);
 }
 
 static void

@@ -102,6 +102,23 @@ test_table(void **state)
 }
 
 static void
+test_flows(void **state)
+{
+	g_autoptr(json_object_ptr) list = parse(
+		"[{\"protocol\":\"tcp\",\"source\":\"10.0.0.1:80\",\"destination\":\"10.0.0.2:4000\",\"treatment\":\"compare\",\"same\":7,\"committed\":2,\"bypassed\":0,"
+		"\"same_bytes\":1536,\"committed_bytes\":512,\"bypassed_bytes\":0,\"held\":1,\"differences\":3,"
+		"\"first_difference\":{\"reason\":\"content\",\"byte\":7,\"primary\":\"61\",\"standby\":\"62\"}},"
+		"{\"protocol\":\"other\",\"ethertype\":\"0806\",\"source\":\"a\",\"destination\":\"b\",\"treatment\":\"bypass\",\"same\":0,\"committed\":0,"
+		"\"bypassed_bytes\":60,\"held\":0,\"differences\":0}]");
+	g_autofree char *text = format_flows(list);
+
+	assert_string_equal(text,
+			    "PROTOCOL    SOURCE       DESTINATION    BYTES    SAME  COMMITTED  HELD    DIFFERENCES\n"
+			    "tcp         10.0.0.1:80  10.0.0.2:4000  2.0 KiB  7     2          1       3, first: content at byte 7 (61 / 62)\n"
+			    "other 0806  a            b              60 B     0     0          bypass\n");
+}
+
+static void
 test_progress(void **state)
 {
 	static const struct { const char *progress; unsigned columns; const char *text; } cases[] = {
@@ -147,6 +164,7 @@ main(void)
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_event_kinds),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_progress),
 	};
 

@@ -60,24 +60,27 @@ static void
 test_judge(void **state)
 {
 	enum { NO = 0, YES = 1, SILENT = -1 };
-	static const struct { const char *finished; int known; uint64_t newest; const char *active; bool runs; enum pair_end primary, standby; bool waited, silent; } cases[] = {
+	static const struct { const char *finished; int known; uint64_t newest; const char *active; bool armed; enum pair_end primary, standby; bool waited, silent, runs; } cases[] = {
 		{ "solo", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_KEEP },
 		{ "fenced", SILENT, 0, "", true, PAIR_END_REMOVE, PAIR_END_REMOVE },
 		{ "ended", SILENT, 0, "", true, PAIR_END_KEEP, PAIR_END_REMOVE },
 		{ NULL, SILENT, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT },
-		{ NULL, NO, 0, "", true, PAIR_END_KEEP, PAIR_END_REMOVE },
-		{ NULL, YES, 4, "x", true, PAIR_END_KEEP, PAIR_END_REMOVE },
+		{ NULL, SILENT, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT, true },
+		{ NULL, NO, 0, "", false, PAIR_END_KEEP, PAIR_END_REMOVE },
+		{ NULL, YES, 4, "x", false, PAIR_END_KEEP, PAIR_END_REMOVE },
+		/* The other side may have gone on, and this register does not know it. */
+		{ NULL, NO, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT, true },
+		{ NULL, YES, 4, "x", true, PAIR_END_WAIT, PAIR_END_WAIT, true },
+		/* The other side may not have claimed yet. */
 		{ NULL, YES, 5, "x", true, PAIR_END_WAIT, PAIR_END_STOP },
-		{ NULL, YES, 5, "x", false, PAIR_END_KEEP, PAIR_END_STOP },
 		{ NULL, YES, 5, "self", true, PAIR_END_WAIT, PAIR_END_STOP },
 		{ NULL, YES, 5, "self", true, PAIR_END_CLAIM, PAIR_END_STOP, true },
+		{ NULL, YES, 5, "self", false, PAIR_END_CLAIM, PAIR_END_STOP, true },
 		{ NULL, YES, 5, "x", true, PAIR_END_WAIT, PAIR_END_STOP, true },
-		{ NULL, YES, 5, "self", false, PAIR_END_KEEP, PAIR_END_STOP, true },
-		{ NULL, SILENT, 0, "", true, PAIR_END_WAIT, PAIR_END_WAIT, true },
 		{ NULL, YES, 6, "self", true, PAIR_END_KEEP, PAIR_END_KEEP },
-		{ NULL, YES, 6, "x", true, PAIR_END_WAIT, PAIR_END_REMOVE },
+		{ NULL, YES, 6, "x", true, PAIR_END_WAIT, PAIR_END_REMOVE, .runs = true },
 		{ NULL, YES, 6, "x", false, PAIR_END_REMOVE, PAIR_END_REMOVE },
-		{ NULL, YES, 6, "x", true, PAIR_END_REMOVE, PAIR_END_REMOVE, true },
+		{ NULL, YES, 6, "x", true, PAIR_END_REMOVE, PAIR_END_REMOVE, .waited = true, .runs = true },
 		/* the one whose guard died before it took over */
 		{ NULL, YES, 6, "self", true, PAIR_END_KEEP, PAIR_END_RETURN, .silent = true },
 		{ NULL, YES, 5, "self", true, PAIR_END_WAIT, PAIR_END_STOP, .silent = true },
@@ -89,7 +92,8 @@ test_judge(void **state)
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		struct arbiter_record newest = { .generation = cases[i].newest };
 		struct pair_end_facts f = { .generation = 5, .self = "self", .finished = cases[i].finished, .register_known = cases[i].known, .newest = &newest,
-					    .domain_runs = cases[i].runs, .waited = cases[i].waited, .waited_for_return = cases[i].waited, .silent = cases[i].silent };
+					    .armed = cases[i].armed, .domain_runs = cases[i].runs, .waited = cases[i].waited, .waited_for_return = cases[i].waited,
+					    .silent = cases[i].silent };
 
 		g_strlcpy(newest.active, cases[i].active, sizeof(newest.active));
 		f.role = FAILOVER_PRIMARY;

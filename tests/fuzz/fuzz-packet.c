@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The view of a frame: whatever the bytes, every pointer is into them, and a frame is the same as itself. */
 #include "daemon/base/byte-reader.h"
+#include "proxy/announce.h"
 #include "proxy/compare-other.h"
 #include "proxy/compare-udp.h"
 #include "proxy/flow-key.h"
@@ -19,6 +20,22 @@ inside(const struct packet *p, const uint8_t *at, size_t length)
 	g_assert(at >= p->ethernet && at + length <= p->ethernet + p->ethernet_length);
 }
 
+/* They are the payload, cut into pieces. */
+static void
+try_datagrams(const struct packet *p)
+{
+	const uint8_t *at = p->payload;
+	struct packet view;
+
+	for (unsigned i = 0; i < udp_datagrams(p); i++) {
+		const struct packet *d = udp_datagram(p, i, &view);
+		g_assert(d->payload == at && (d->payload_length > 0 || udp_datagrams(p) == 1));
+		g_assert(compare_udp(d, d) == VERDICT_SAME);
+		at += d->payload_length;
+	}
+	g_assert(at == p->payload + p->payload_length);
+}
+
 static void
 try_frame(GBytes *frame)
 {
@@ -29,14 +46,34 @@ try_frame(GBytes *frame)
 	flow_key_make(&key, 0, &p);
 	flow_key_hash(&key);
 	g_assert(compare_other(&p, &p) == VERDICT_SAME);
-	if (p.class == PACKET_OTHER)
+	if (p.address_length) {
+		inside(&p, p.source, p.address_length);
+		inside(&p, p.destination, p.address_length);
+	}
+	if (p.class >= PACKET_FRAGMENT)
 		return;
 	inside(&p, p.l4, p.l4_length);
 	inside(&p, p.payload, p.payload_length);
+	if (p.extensions)
+		inside(&p, p.extensions, p.extensions_length);
 	if (p.class == PACKET_TCP)
 		inside(&p, p.options, p.options_length);
 	else
-		g_assert(compare_udp(&p, &p) == VERDICT_SAME);
+		try_datagrams(&p);
+}
+
+/* What it teaches the announcer makes announcements that are frames. */
+static void
+try_announcer(GBytes *frame)
+{
+	struct announcer a = { 0 };
+	GBytes *said;
+
+	announcer_learn(&a, frame);
+	for (unsigned n = 0; (said = announcer_frame(&a, n)); n++) {
+		g_assert(wire_frame_valid(g_bytes_get_data(said, NULL), g_bytes_get_size(said)));
+		g_bytes_unref(said);
+	}
 }
 
 /* Once as it is, and once with wire lengths that are right, so that the rest is reached. */
@@ -54,5 +91,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(framed + WIRE_FRAME_HEADER, data, size);
 	g_autoptr(GBytes) frame = g_bytes_new(framed, WIRE_FRAME_HEADER + size);
 	try_frame(frame);
+	try_announcer(frame);
 	return 0;
 }

@@ -17,7 +17,7 @@ hang b
 client_moves l 100
 until_true 20 state_is a vm1 solo
 check "standby's guard hangs: the primary goes on alone" state_is a vm1 solo
-until_true 20 no_guards b
+until_true 20 eval "no_guards b && off b"
 check "standby's guard hangs: the watchdog ends it" eval 'killed_by_watchdog b && no_guards b && off b'
 enable a vm1 b
 client_moves l 50

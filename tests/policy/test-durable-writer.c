@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/base/error.h"
 #include "policy/durable-writer-io.h"
 
 #include <setjmp.h>
@@ -71,7 +72,7 @@ test_stuck_disk(void **state)
 	disk.writes = 0;
 	set_stuck(true);
 	assert_false(durable_writer_write(w, &(struct durable_state){ .generation = 10 }, 20, &error));
-	assert_true(g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_AGAIN));
+	assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_TIMEOUT));
 	for (uint64_t n = 11; n < 20; n++)
 		assert_false(durable_writer_write(w, &(struct durable_state){ .generation = n }, 1, NULL));
 	assert_true(g_get_monotonic_time() - start < 5 * G_USEC_PER_SEC);

@@ -2,6 +2,7 @@
 #include "tests/proxy/cmocka-setup.h"
 
 #include "proxy/comparator.h"
+#include "proxy/tcp-timestamp.h"
 #include "tests/proxy/frame-builder.h"
 
 #define MS 1000000ull
@@ -447,6 +448,118 @@ test_commits_that_are_none(void **state)
 	expect(c, "a");
 }
 
+/* By commit only, and nobody is asked for; a boundary ends it as it began it. */
+static void
+test_passive(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	s(c, 1, udp_frame(1, "a"));
+	expect(c, "a");
+	comparator_boundary(c, 0, 1);
+	comparator_set_passive(c, true);
+	p(c, udp_frame(1, "b"));
+	p(c, TCP(.seq = 100, .ack = 1, .flags = PACKET_TCP_ACK, .text = "s"));
+	comparator_committed(c, 0, 1);
+	s(c, 2, udp_frame(1, "b"));
+	s(c, 2, udp_frame(2, "difference"));
+	p(c, udp_frame(2, "Difference"));
+	expect(c, "");
+	comparator_tick(c, 10 * SECOND);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_boundary(c, 0, 2);
+	p(c, udp_frame(1, "c"));		/* still passive */
+	comparator_committed(c, 0, 2);
+	expect(c, "b s Difference");
+	s(c, 3, udp_frame(1, "c"));
+	expect(c, "");
+	comparator_boundary(c, 0, 3);
+	comparator_set_passive(c, false);
+	comparator_committed(c, 0, 3);
+	expect(c, "c");
+	p(c, udp_frame(1, "d"));
+	s(c, 4, udp_frame(1, "d"));
+	expect(c, "d");
+}
+
+/* What leaves by comparison has the copy's time if that is behind, what leaves by commit its own. */
+static void
+expect_clock(struct comparator *c, uint32_t want)
+{
+	unsigned nic;
+	uint32_t clock;
+	g_autoptr(GBytes) frame = comparator_next_release(c, &nic);
+	struct packet packet;
+
+	assert_non_null(frame);
+	packet_parse(&packet, frame);
+	assert_true(tcp_timestamp(&packet, &clock));
+	assert_int_equal(clock, want);
+}
+
+#define AT_TIME(n, from, content) \
+	TCP(.seq = from, .ack = 1, .flags = PACKET_TCP_ACK, .text = content, .options = "\1\1\10\12\0\0\0" n "\0\0\0\1", .options_length = 12)
+
+static void
+test_clock_of_the_twin(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, AT_TIME("\11", 100, "a"));
+	s(c, 1, AT_TIME("\5", 100, "a"));
+	expect_clock(c, 5);
+	p(c, AT_TIME("\12", 101, "b"));
+	s(c, 1, AT_TIME("\20", 101, "b"));
+	expect_clock(c, 10);
+	p(c, AT_TIME("\13", 102, "c"));
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect_clock(c, 11);
+}
+
+static void
+expect_unsent(struct comparator *c, uint64_t epoch, const char *want)
+{
+	uint64_t got;
+	unsigned nic;
+	g_autoptr(GBytes) frame = comparator_next_unsent(c, &got, &nic);
+	struct packet packet;
+
+	assert_non_null(frame);
+	packet_parse(&packet, frame);
+	assert_int_equal(got, epoch);
+	assert_int_equal(packet.payload_length, strlen(want));
+	assert_memory_equal(packet.payload, want, strlen(want));
+}
+
+/* A side that gives up hands over what is free to leave and what a checkpoint may have behind it, and nothing of the epoch that nobody will ever finish. */
+static void
+test_unsent(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+	uint64_t epoch;
+	unsigned nic;
+
+	p(c, udp_frame(1, "committed"));
+	p(c, tcp_frame(&(struct seg){ .seq = 100, .ack = 1, .flags = PACKET_TCP_ACK, .text = "stream" }));
+	comparator_boundary(c, 0, 1);
+	p(c, udp_frame(1, "finished"));
+	p(c, tcp_frame(&(struct seg){ .seq = 106, .ack = 1, .flags = PACKET_TCP_ACK, .text = "more" }));
+	comparator_boundary(c, 0, 2);
+	p(c, udp_frame(1, "open"));
+	comparator_committed(c, 0, 1);
+	comparator_freeze(c);
+	expect_unsent(c, 1, "committed");
+	expect_unsent(c, 1, "stream");
+	expect_unsent(c, 2, "finished");
+	expect_unsent(c, 2, "more");
+	assert_null(comparator_next_unsent(c, &epoch, &nic));
+	assert_int_equal(stats(c).held_frames, 1);
+	comparator_committed(c, 0, 2);	/* late: the flows are whole all the same, and an open epoch is none that a commit ends */
+	assert_null(comparator_next_release(c, &nic));
+}
+
 static void
 test_freeze_and_unprotect(void **state)
 {
@@ -508,8 +621,10 @@ test_secondary_limit(void **state)
 	expect(c, "b");
 	/* early frames: beyond the limit their epoch is not compared, the one after it is */
 	comparator_boundary(c, 0, 2);
+	uint64_t unused = stats(c).secondary_unused;
 	for (int i = 0; i < 3; i++)
 		s(c, 3, udp_frame(1, "c"));
+	assert_int_equal(stats(c).secondary_unused, unused + 1);
 	p(c, udp_frame(1, "c"));
 	comparator_committed(c, 0, 2);
 	expect(c, "");
@@ -614,13 +729,24 @@ test_bypass_without_room(void **state)
 	struct comparator_limits l = limits;
 
 	l.max_flows = 1;
+	l.flow_idle_ns = 10;
 	g_autoptr(comparator) c = comparator_with_pattern(&l, FLOW_BYPASS, "udp:1");
 	p(c, udp_frame(2, "x"));
+	s(c, 1, udp_frame(2, "x"));
 	p(c, udp_frame(1, "a"));
+	expect(c, "x");
+	/* there is room now, but the flow must not overtake its own frame */
+	p_at(c, 20, udp_frame(1, "b"));
 	expect(c, "");
 	comparator_boundary(c, 0, 1);
+	p_at(c, 20, udp_frame(1, "c"));
+	expect(c, "");
 	comparator_committed(c, 0, 1);
-	expect(c, "x a");
+	expect(c, "a b");
+	comparator_boundary(c, 0, 2);
+	comparator_committed(c, 0, 2);
+	p_at(c, 20, udp_frame(1, "d"));
+	expect(c, "c d");
 	assert_int_equal(stats(c).committed_by[COMMIT_NO_ROOM], 1);
 }
 
@@ -698,12 +824,16 @@ test_udp_segments(void **state)
 #define TAG "\x81\0\0\7"
 #define QINQ "\x88\xa8\0\2\x81\0\0\7"
 #define FRAME(l4, n, ...) ip_frame(&(struct ip_options){ __VA_ARGS__ }, (const uint8_t *)l4, n)
+#define ALL_ROUTERS "\xff\2\0\0\0\0\0\0\0\0\0\0\0\0\0\2"
 #define ND "\207\0\0\0\0\0\0\0target"
 
 /* What one copy sends leaves when the other sends the same, and does not when it sends the other thing; whichever is the PVM. */
 static void
 test_kinds(void **state)
 {
+	g_autofree uint8_t *jumbo = g_malloc0(9000);
+
+	jumbo[8000] = 1;
 	const struct { const char *what; GBytes *one, *same, *other; } table[] = {
 		{ "tcp", TCP(.seq = 1, .text = "abc"), TCP(.seq = 1, .text = "abc", .window = 9, .ip_id = 5), TCP(.seq = 1, .text = "abX") },
 		{ "tcp6", TCP(.seq = 1, .text = "abc", .ip = { .v6 = true }), TCP(.seq = 1, .text = "abc", .window = 9, .ip = { .v6 = true, .ttl = 9 }),
@@ -718,6 +848,16 @@ test_kinds(void **state)
 		{ "icmp", icmp_frame(8, 1, 1, "ping", 1), icmp_frame(8, 1, 1, "ping", 2), icmp_frame(8, 1, 1, "pong", 1) },
 		{ "neighbour discovery", FRAME(ND, 14, .protocol = 58, .v6 = true), FRAME(ND, 14, .protocol = 58, .v6 = true, .ttl = 255),
 		  FRAME("\207\0\0\0\0\0\0\0tarGet", 14, .protocol = 58, .v6 = true) },
+		{ "neighbour discovery to a group", FRAME(ND, 14, .protocol = 58, .v6 = true, .destination6 = ALL_ROUTERS),
+		  FRAME(ND, 14, .protocol = 58, .v6 = true, .destination6 = ALL_ROUTERS, .ttl = 255),
+		  FRAME("\207\0\0\0\0\0\0\0tarGet", 14, .protocol = 58, .v6 = true, .destination6 = ALL_ROUTERS) },
+		{ "broadcast", FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .destination = 0xffffffffu),
+		  FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .destination = 0xffffffffu, .id = 3),
+		  FRAME("\0\1\0\2\0\11\0\0b", 9, .protocol = 17, .destination = 0xffffffffu) },
+		{ "multicast", FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .destination = 0xe00000fbu),
+		  FRAME("\0\1\0\2\0\11\0\0a", 9, .protocol = 17, .destination = 0xe00000fbu, .id = 3),
+		  FRAME("\0\1\0\2\0\11\0\0b", 9, .protocol = 17, .destination = 0xe00000fbu) },
+		{ "jumbo", TCP(.seq = 1, .data = jumbo, .length = 8948), TCP(.seq = 1, .data = jumbo, .length = 8948, .window = 3), TCP(.seq = 1, .data = jumbo + 1, .length = 8948) },
 		{ "arp", ether_frame(0x0806, "who has"), ether_frame(0x0806, "who has"), ether_frame(0x0806, "who is") },
 		{ "fragment", FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 7), FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 7),
 		  FRAME("abc", 3, .protocol = 17, .fragment = 0x2000, .id = 8) },
@@ -744,6 +884,94 @@ test_kinds(void **state)
 		g_bytes_unref(table[i].same);
 		g_bytes_unref(table[i].other);
 	}
+}
+
+/* -- why acknowledgements count ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A client keeps what it has sent until it is acknowledged. The PVM has 300 bytes of it, the copy 200 when the PVM's host dies: the client must still have the
+ * last 100, or nobody has.
+ */
+static void
+test_acknowledged_bytes_survive(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+	const uint32_t svm_has = 200;
+	uint32_t client_keeps_from = 0;
+	GBytes *frame;
+	unsigned nic;
+
+	for (uint32_t got = 100; got <= 300; got += 100)
+		p(c, TCP(.seq = 1, .ack = got, .flags = ACK));
+	p(c, TCP(.seq = 1, .ack = 300, .flags = ACK, .text = "thanks for 300 bytes"));
+	for (uint32_t got = 100; got <= svm_has; got += 100)
+		s(c, 1, TCP(.seq = 1, .ack = got, .flags = ACK));
+	s(c, 1, TCP(.seq = 1, .ack = svm_has, .flags = ACK, .text = "thanks for 300 bytes"));	/* equal content does not make the ACK safe */
+	while ((frame = comparator_next_release(c, &nic))) {
+		struct packet left;
+		packet_parse(&left, frame);
+		client_keeps_from = MAX(client_keeps_from, left.ack);
+		g_bytes_unref(frame);
+	}
+	assert_int_equal(client_keeps_from, svm_has);	/* no more, and no less: nothing waits in vain */
+	/* with the checkpoint the copy has them too */
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	expect(c, "- thanks for 300 bytes");
+}
+
+/* -- floods -------------------------------------------------------------------------------------------------------------------------------- */
+
+/* More new flows than there is room for, from either copy: bounded, nothing lost, everything counted. */
+static void
+test_flood(void **state)
+{
+	enum { FLOWS = 20000, ROOM = 500 };
+	struct comparator_limits l = limits;
+	uint64_t left = 0;
+	GBytes *frame;
+	unsigned nic;
+
+	l.max_flows = ROOM;
+	l.max_held_bytes = 64 << 20;
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	for (unsigned i = 0; i < FLOWS; i++) {
+		g_autoptr(GBytes) one = ip_frame(&(struct ip_options){ .protocol = 17, .destination = i + 1 }, (const uint8_t *)"\0\1\0\2\0\10\0\0", 8);
+		g_autoptr(GBytes) other = ip_frame(&(struct ip_options){ .protocol = 17, .source = i + 1 }, (const uint8_t *)"\0\1\0\2\0\10\0\0", 8);
+		comparator_primary_frame(c, i, 0, one);
+		comparator_secondary_frame(c, i, 0, i, 1, other);
+		assert_true(stats(c).flows <= ROOM);
+	}
+	assert_true(stats(c).flows_refused >= 2 * (FLOWS - ROOM));
+	assert_int_equal(stats(c).held_frames, FLOWS);
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	while ((frame = comparator_next_release(c, &nic))) {
+		g_bytes_unref(frame);
+		left++;
+	}
+	assert_int_equal(left, FLOWS);
+	struct comparator_stats st = stats(c);
+	assert_int_equal(st.committed_by[COMMIT_NO_ROOM] + st.committed_by[COMMIT_WAITED], FLOWS);
+	assert_int_equal(st.secondary_unused, FLOWS);
+	assert_int_equal(st.held_bytes, 0);
+}
+
+/* A guest that talks to itself over the LAN: its request and its answer are two flows, whatever the ends are called. */
+static void
+test_guest_answers_itself(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+#define SELF .ip = { .source = GUEST, .destination = GUEST }
+	s(c, 1, TCP(.port = 80, .client = 81, .seq = 1, .text = "ask", SELF));
+	s(c, 1, TCP(.port = 81, .client = 80, .seq = 1, .text = "answer", SELF));
+	s(c, 1, TCP(.port = 80, .client = 80, .seq = 1, .text = "itself", SELF));
+	p(c, TCP(.port = 80, .client = 80, .seq = 1, .text = "itself", SELF));
+	p(c, TCP(.port = 81, .client = 80, .seq = 1, .text = "answer", SELF));
+	p(c, TCP(.port = 80, .client = 81, .seq = 1, .text = "ask", SELF));
+	expect(c, "itself answer ask");
+	assert_int_equal(stats(c).flows, 3);
 }
 
 /* -- what is shown ----------------------------------------------------------------------------------------------------------------------- */
@@ -1178,6 +1406,9 @@ main(void)
 		cmocka_unit_test(test_commit_and_acks),
 		cmocka_unit_test(test_commits_that_are_none),
 		cmocka_unit_test(test_freeze_and_unprotect),
+		cmocka_unit_test(test_unsent),
+		cmocka_unit_test(test_passive),
+		cmocka_unit_test(test_clock_of_the_twin),
 		cmocka_unit_test(test_secondary_limit),
 		cmocka_unit_test(test_flow_limit),
 		cmocka_unit_test(test_ended_connections_make_room),
@@ -1186,6 +1417,9 @@ main(void)
 		cmocka_unit_test(test_never_compare),
 		cmocka_unit_test(test_udp_segments),
 		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_acknowledged_bytes_survive),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_guest_answers_itself),
 		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_causes),
 		cmocka_unit_test(test_two_guests),

@@ -534,6 +534,7 @@ test_new_connection_in_old_numbers(void **state)
 	S(.seq = 800, .ack = 4000, .flags = SYN | ACK);
 	assert_true(leaves(&r, a));
 	assert_false(leaves(&r, P(.seq = 901, .ack = 4001, .flags = ACK)));
+	assert_false(tcp_matched(&r.t, S(.seq = 901, .ack = 4000, .flags = ACK, .text = "new")));	/* nor has it left with the old one's */
 	rig_clear(&r);
 }
 

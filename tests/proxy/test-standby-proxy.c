@@ -2,6 +2,7 @@
 #include "tests/proxy/cmocka-setup.h"
 
 #include "proxy/standby-proxy.h"
+#include "proxy/wire-frame.h"
 
 #include <string.h>
 
@@ -164,6 +165,158 @@ test_take_over_while_stopped(void **state)
 	expect(p, "lan y");
 }
 
+/* It stands: what it receives waits for the load that has it in its state, or for the take-over, and nobody compares what it says between load and stop. */
+static void
+test_passive(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_set_passive(p, true);
+	in(p, 1, "until the load as before");
+	out(p, "x");
+	expect(p, "inject until the load as before; peer 1@1 x");
+	in(p, 2, "a");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 1);
+	in(p, 2, "b");
+	in(p, 3, "c");
+	out(p, "y");
+	expect(p, "");
+	standby_proxy_committed(p, 2);	/* a and b are in the state that will be loaded */
+	standby_proxy_set_passive(p, false);
+	in(p, 3, "d");
+	expect(p, "");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 2);
+	expect(p, "inject c; inject d");
+	out(p, "z");
+	expect(p, "peer 3@3 z");
+}
+
+static void
+test_take_over_in_passive_mode(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_set_passive(p, true);
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 4);
+	in(p, 5, "a");
+	out(p, "y");
+	standby_proxy_take_over(p);
+	expect(p, "lan y; inject a");
+}
+
+static GBytes *
+ethernet(uint8_t first)
+{
+	uint8_t wire[WIRE_FRAME_HEADER + 14] = { [3] = 14, [WIRE_FRAME_HEADER] = first };
+
+	return g_bytes_new(wire, sizeof wire);
+}
+
+static unsigned
+injected(struct standby_proxy *p)
+{
+	struct standby_proxy_action a;
+	unsigned n = 0;
+
+	while (standby_proxy_next(p, &a)) {
+		n += a.type == STANDBY_PROXY_INJECT;
+		standby_proxy_action_clear(&a);
+	}
+	return n;
+}
+
+/* No load brings it into the state, and before the take-over the SVM must not have it: a load would lose it. */
+static void
+test_strays_wait_for_the_take_over(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+	g_autoptr(GBytes) stray = text("stray");
+
+	in(p, 2, "later");
+	standby_proxy_stray(p, 0, stray);
+	in(p, 1, "now");
+	expect(p, "inject now");
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 7);
+	expect(p, "");
+	standby_proxy_take_over(p);
+	expect(p, "inject stray");
+}
+
+/* Group addresses reach this host's own LAN, and some of what they carry is what the guest has just said here. */
+static void
+test_strays_after_the_take_over(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+	g_autoptr(GBytes) unicast = ethernet(0x52), group = ethernet(0x33), broadcast = ethernet(0xff);
+
+	standby_proxy_stray(p, 0, broadcast);
+	standby_proxy_take_over(p);
+	assert_int_equal(injected(p), 1);	/* from before: nobody else has heard it */
+	standby_proxy_stray(p, 0, unicast);
+	assert_int_equal(injected(p), 1);
+	standby_proxy_stray(p, 0, group);
+	standby_proxy_stray(p, 0, broadcast);
+	assert_int_equal(injected(p), 0);
+}
+
+static void
+unsent(struct standby_proxy *p, uint64_t epoch, const char *s)
+{
+	g_autoptr(GBytes) b = text(s);
+
+	standby_proxy_unsent(p, epoch, 1, b);
+}
+
+/* What the loaded state has sent goes first; what a state sent that nobody will ever load does not go at all. */
+static void
+test_what_the_primary_could_not_send(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_loaded(p, 4);
+	out(p, "mine");
+	expect(p, "peer 1@5 mine");
+	unsent(p, 0, "free");
+	unsent(p, 4, "loaded");
+	unsent(p, 5, "never was");
+	expect(p, "");
+	standby_proxy_take_over(p);
+	expect(p, "lan free; lan loaded; lan mine");
+	unsent(p, 4, "late");
+	unsent(p, 5, "never was");
+	expect(p, "lan late");
+}
+
+/* Whether the epoch counts is known only at the take-over: a last load may come. */
+static void
+test_unsent_before_the_last_load(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+
+	standby_proxy_stopped(p);
+	unsent(p, 1, "a");
+	standby_proxy_loaded(p, 1);
+	standby_proxy_take_over(p);
+	expect(p, "lan a");
+}
+
+static void
+test_unsent_limit(void **state)
+{
+	const struct standby_proxy_limits tight = { .max_inbound_bytes = 1, .max_output_bytes = 3 };
+	g_autoptr(standby_proxy) p = standby_proxy_new(&tight);
+
+	unsent(p, 0, "ab");
+	unsent(p, 0, "cd");
+	assert_int_equal(standby_proxy_dropped(p), 1);
+	standby_proxy_take_over(p);
+	expect(p, "lan ab");
+}
+
 static void
 test_limits(void **state)
 {
@@ -202,6 +355,13 @@ main(void)
 		cmocka_unit_test(test_load_forgets_output),
 		cmocka_unit_test(test_output_before_loaded_is_of_the_new_epoch),
 		cmocka_unit_test(test_take_over_while_stopped),
+		cmocka_unit_test(test_passive),
+		cmocka_unit_test(test_take_over_in_passive_mode),
+		cmocka_unit_test(test_strays_wait_for_the_take_over),
+		cmocka_unit_test(test_strays_after_the_take_over),
+		cmocka_unit_test(test_what_the_primary_could_not_send),
+		cmocka_unit_test(test_unsent_before_the_last_load),
+		cmocka_unit_test(test_unsent_limit),
 		cmocka_unit_test(test_limits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

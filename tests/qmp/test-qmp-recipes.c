@@ -122,17 +122,19 @@ standby_nic(void **state)
 
 	assert_recipe(qmp_recipe_standby_nic(1, &n),
 		LINES(GETFD("inj1"), CHARDEV("inj1"), GETFD("shut1"), CHARDEV("shut1"), GETFD("rel1"), CHARDEV("rel1"), GETFD("cap1"), CHARDEV("cap1"),
-		      FILTER("redirector", "inj1", "\"queue\":\"tx\",\"indev\":\"ftd-chr-inj1\",\"outdev\":\"ftd-chr-shut1\"" VNET),
+		      FILTER("redirector", "shut1", "\"queue\":\"tx\",\"outdev\":\"ftd-chr-shut1\"" VNET),
+		      FILTER("redirector", "inj1", "\"queue\":\"tx\",\"indev\":\"ftd-chr-inj1\"" VNET),
 		      FILTER("redirector", "rel1", "\"queue\":\"rx\",\"indev\":\"ftd-chr-rel1\"" VNET),
 		      FILTER("redirector", "cap1", "\"queue\":\"rx\",\"outdev\":\"ftd-chr-cap1\"" VNET),
 		      FILTER("rewriter", "rew1", "\"queue\":\"all\"" VNET)),
-		LINES(OBJECT_DEL("rew1"), OBJECT_DEL("cap1"), OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), CHARDEV_REMOVE("cap1"), CLOSEFD("cap1"),
+		LINES(OBJECT_DEL("rew1"), OBJECT_DEL("cap1"), OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), OBJECT_DEL("shut1"), CHARDEV_REMOVE("cap1"), CLOSEFD("cap1"),
 		      CHARDEV_REMOVE("rel1"), CLOSEFD("rel1"), CHARDEV_REMOVE("shut1"), CLOSEFD("shut1"), CHARDEV_REMOVE("inj1"), CLOSEFD("inj1")));
 	close_rest(&n);
 	assert_recipe(qmp_recipe_standby_nic_open(1), 
-		LINES(C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\""), OBJECT_DEL("cap1"), OBJECT_DEL("inj1")), NULL);
+		LINES(C("qom-set", "\"path\":\"/objects/ftd-inj1\",\"property\":\"status\",\"value\":\"on\""),
+		      C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\""), OBJECT_DEL("cap1"), OBJECT_DEL("shut1")), NULL);
 	assert_recipe(qmp_recipe_standby_nic_finish(1),
-		LINES(OBJECT_DEL("rel1"), CHARDEV_REMOVE("rel1"), CHARDEV_REMOVE("cap1"), CHARDEV_REMOVE("shut1"), CHARDEV_REMOVE("inj1")), NULL);
+		LINES(OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), CHARDEV_REMOVE("rel1"), CHARDEV_REMOVE("cap1"), CHARDEV_REMOVE("shut1"), CHARDEV_REMOVE("inj1")), NULL);
 }
 
 #define MIRROR(node) C("blockdev-mirror", "\"job-id\":\"ftd-mirror2\",\"device\":\"" node "\",\"target\":\"ftd-nbd2\",\"sync\":\"full\"," \
@@ -253,7 +255,7 @@ standby_disk_drive(void **state)
 static void
 translations(void **state)
 {
-	assert_recipe(qmp_recipe_drop_translations(), LINES(C("human-monitor-command", "\"command-line\":\"loadvm nosuch\""), "{\"execute\":\"cont\"}"), NULL);
+	assert_recipe(qmp_recipe_drop_translations(), LINES("{\"execute\":\"cont\"}", C("human-monitor-command", "\"command-line\":\"loadvm nosuch\""), "{\"execute\":\"cont\"}"), NULL);
 }
 
 int

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "checkpoint/checkpoint-merge.h"
+#include "daemon/pair-record.h"
 #include "proxy/compare-tcp.h"
 #include "proxy/compare-udp.h"
 
@@ -42,6 +43,30 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_FAIL_CLOSED] = { "fail-closed", "a guest without a guard reaches the LAN" },
 	[BREAK_FENCE] = { "fence", "who lost the claim goes on" },
 	[BREAK_GENERATION] = { "generation", "a pair that is made anew uses a generation and a token again" },
+	[BREAK_FRAME_GENERATION] = { "frame-generation", "a frame counts, whatever generation it is of" },
+	[BREAK_COMPARE_TCP] = { "compare-tcp", "different bytes of a stream count as the same" },
+	[BREAK_LOAD_OUTPUT] = { "load-output", "what the copy sends while it is loaded counts for the epoch before" },
+	[BREAK_MERGE] = { "merge", "of checkpoints that wait for a load the later ones are forgotten" },
+	[BREAK_SETTLED] = { "settled", "a take-over does not load what is committed first" },
+	[BREAK_DISK_ERROR] = { "disk-error", "a write that the copy's disk refused counts as done" },
+	[BREAK_STOP_ANSWERS] = { "stop-answers", "while QEMU stops for a checkpoint, writes go on waiting at the limit" },
+	[BREAK_LEASE] = { "lease", "a primary speaks however long nobody has heard it" },
+	[BREAK_SUSPICION] = { "suspicion", "silence is never taken for loss" },
+	[BREAK_HANG] = { "hang", "a QEMU that hangs is waited for" },
+	[BREAK_AWAKE] = { "awake", "a guard that slept takes it for its QEMU's hanging" },
+	[BREAK_READY_WAIT] = { "ready-wait", "the guest stands until the standby's QEMU is ready, however long" },
+	[BREAK_DISK_WAIT] = { "disk-wait", "while the pair forms a write waits for the copy's disk, however long" },
+	[BREAK_SUSPEND] = { "suspend", "checkpoints go on while the guest is suspended" },
+	[BREAK_RESET_IN_LOAD] = { "reset-in-load", "a copy that has reset itself at a load counts as mended by it" },
+	[BREAK_SPOIL] = { "spoil", "a copy that can load nothing any more counts as fit" },
+	[BREAK_ARMED] = { "armed", "a standby that was never told that it counts claims" },
+	[BREAK_ASK_AGAIN] = { "ask-again", "a claim that was not answered is not repeated" },
+	[BREAK_TAKE_BACK] = { "take-back", "a claim that was not answered is taken for one that was never sent" },
+	[BREAK_YIELD] = { "yield", "a standby whose data failed gives up what is committed" },
+	[BREAK_DENIED] = { "denied", "the arbiter's no counts as silence" },
+	[BREAK_CLOSING] = { "closing", "a VM that was shut down is given up without a claim" },
+	[BREAK_ORPHAN_CLAIM] = { "orphan-claim", "a copy whose guard is gone goes on without a claim" },
+	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 
 int
@@ -62,8 +87,31 @@ forge(struct world *w, unsigned host, enum source source, enum peer_type type, c
 	proc_push(&w->host[host].p, source, ITEM_DATA, g_bytes_new(data, length), type, w->host[host].p.generation);
 }
 
+void
+breaks_before_tick(struct proc *p)
+{
+	if (broken == BREAK_AWAKE)
+		p->g->looked_at = p->w->now;
+	if (broken == BREAK_DISK_WAIT)
+		p->g->p.disk_moved_at = p->w->now;
+}
+
 #define OUTPUT_IP (18 + 8 + 12 + 14)
 #define OUTPUT_ACK (OUTPUT_IP + 20 + 8)
+
+#define OUTPUT_SEQ (OUTPUT_IP + 20 + 4)
+#define OUTPUT_DATA (OUTPUT_IP + 20 + 20)
+
+/* The copy's bytes become the primary's, where that has said them. */
+static void
+agree(const struct guest *primary, uint8_t *d, gsize n)
+{
+	struct byte_reader r = byte_reader_init(d + OUTPUT_SEQ, 4);
+	uint32_t at = byte_reader_be32(&r) - GUEST_ISN;
+
+	for (gsize i = OUTPUT_DATA; i < n; i++)
+		guest_stream_byte(primary, at++, d + i);
+}
 
 static void
 rewrite(struct world *w, GBytes **payload)
@@ -73,6 +121,8 @@ rewrite(struct world *w, GBytes **payload)
 
 	if (broken == BREAK_ACK && n > OUTPUT_ACK + 4 && d[OUTPUT_IP + 9] == 6)
 		put_be32(d + OUTPUT_ACK, w->client.snd_nxt);
+	if (broken == BREAK_COMPARE_TCP && n > OUTPUT_DATA && d[OUTPUT_IP + 9] == 6)
+		agree(&w->host[w->primary].q.guest, d, n);
 	if (broken == BREAK_EPOCH_TAG)
 		put_be64(d + 8, relay_epoch(w->host[w->primary].p.g->p.relay));
 	*payload = g_bytes_new_take(d, n);
@@ -97,6 +147,7 @@ breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **pay
 			forge(w, from, SRC_FAST, PEER_TWIN_LEFT, d, 8);
 		return true;
 	case BREAK_ACK:
+	case BREAK_COMPARE_TCP:
 	case BREAK_EPOCH_TAG:
 		if (type == PEER_OUTPUT)
 			rewrite(w, payload);
@@ -157,4 +208,112 @@ SEAM(void, standby_proxy_take_over, struct standby_proxy *p)
 	__real_standby_proxy_take_over(p);
 	while (broken == BREAK_KEPT_OUTPUT && standby_proxy_next(p, &a))
 		standby_proxy_action_clear(&a);
+}
+
+SEAM(void, standby_proxy_stopped, struct standby_proxy *p)
+{
+	if (broken != BREAK_LOAD_OUTPUT)
+		__real_standby_proxy_stopped(p);
+}
+
+SEAM(void, checkpoint_merge_add, struct checkpoint_merge *m, struct held_checkpoint *c)
+{
+	if (broken == BREAK_MERGE && checkpoint_merge_epoch(m))
+		held_checkpoint_free(c);
+	else
+		__real_checkpoint_merge_add(m, c);
+}
+
+SEAM(bool, standby_settled, const struct standby *s)
+{
+	return broken == BREAK_SETTLED ? !standby_loading(s) && !standby_broken(s) : __real_standby_settled(s);
+}
+
+SEAM(bool, relay_stopping, const struct relay *r)
+{
+	return broken != BREAK_STOP_ANSWERS && __real_relay_stopping(r);
+}
+
+SEAM(uint64_t, relay_peer_due_since, const struct relay *r)
+{
+	return broken == BREAK_READY_WAIT ? UINT64_MAX : __real_relay_peer_due_since(r);
+}
+
+SEAM(void, relay_suspend, struct relay *r, bool suspended)
+{
+	if (broken != BREAK_SUSPEND)
+		__real_relay_suspend(r, suspended);
+}
+
+SEAM(void, primary_lease, struct guard *g, uint64_t now, uint64_t heard)
+{
+	if (broken == BREAK_LEASE)
+		g->p.lease_until = UINT64_MAX;
+	__real_primary_lease(g, now, heard);
+}
+
+SEAM(enum liveness_state, liveness_check, struct liveness *l, uint64_t now)
+{
+	if (broken == BREAK_SUSPICION)
+		liveness_heard(l, now);
+	return __real_liveness_check(l, now);
+}
+
+SEAM(void, guard_qemu_hung, struct guard *g, uint64_t now)
+{
+	if (broken == BREAK_HANG) {
+		g->awake_since = now;
+		return;
+	}
+	check_given_up(g->ctx);
+	__real_guard_qemu_hung(g, now);
+}
+
+SEAM(void, guard_copy_reset, struct guard *g, uint64_t now)
+{
+	__real_guard_copy_reset(g, now);
+	if (broken == BREAK_RESET_IN_LOAD)
+		g->s.reset_in_load = false;
+}
+
+SEAM(void, standby_side_spoil, struct guard *g, uint64_t now)
+{
+	if (broken != BREAK_SPOIL)
+		__real_standby_side_spoil(g, now);
+}
+
+SEAM(uint64_t, failover_deadline, const struct failover *f)
+{
+	return broken == BREAK_ASK_AGAIN ? UINT64_MAX : __real_failover_deadline(f);
+}
+
+SEAM(unsigned, failover_step, struct failover *f, uint64_t now, enum failover_event_type event, enum failover_reason reason)
+{
+	bool is_standby = f->config.role == FAILOVER_STANDBY;
+
+	if (broken == BREAK_ARMED && is_standby && f->state == FAILOVER_FORMING && event == FAILOVER_EV_PEER_LOST)
+		f->state = FAILOVER_PROTECTED;
+	if (broken == BREAK_YIELD && is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_DATA_FAILED)
+		event = FAILOVER_EV_QEMU_DIED;
+	if (broken == BREAK_CLOSING && !is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_GUEST_ENDED)
+		event = FAILOVER_EV_QEMU_DIED;
+	if (broken == BREAK_DENIED && event == FAILOVER_EV_DENIED)
+		event = FAILOVER_EV_ARBITER_SILENT;
+	if (broken == BREAK_TAKE_BACK && f->state == FAILOVER_ASKING && event == FAILOVER_EV_ARBITER_SILENT) {
+		f->state = FAILOVER_PROTECTED;
+		return 0;
+	}
+	return __real_failover_step(f, now, event, reason);
+}
+
+SEAM(enum pair_end, pair_end_judge, const struct pair_end_facts *f)
+{
+	struct pair_end_facts facts = *f;
+	enum pair_end end;
+
+	facts.armed &= broken != BREAK_EMPTY_ARBITER;
+	end = __real_pair_end_judge(&facts);
+	if (broken == BREAK_ORPHAN_CLAIM && f->role == FAILOVER_PRIMARY && f->register_known > 0 && f->newest->generation == f->generation)
+		return PAIR_END_KEEP;
+	return end;
 }

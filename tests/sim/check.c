@@ -7,6 +7,10 @@
  *   contradiction   no byte on the LAN differs from one that was there before at the same place
  *   disk       the disk of a copy that goes live matches its memory
  *   kept       what a copy that takes over had sent, and its twin had not, goes out
+ *   claim      who has a claim out does not count as protected
+ *   ended      a VM that was shut down is not given to the other side afterwards (register.c)
+ *   hang       no QEMU is given up that answered (breaks.c)
+ *   suspended  a guest that is to stand is not started by a checkpoint (qemu.c)
  *   held       a side that waits for the arbiter lets nothing go by comparison; a fenced one nothing at all (process.c)
  *   durable    what an action needs is written before it (process.c)
  */
@@ -19,15 +23,22 @@
 static bool
 speaks(const struct host *h)
 {
-	return proc_may_speak(&h->p) || (h->power && h->q.alive && h->q.net == NET_DIRECT);
+	return proc_may_speak(&h->p) || (h->power && h->q.alive && h->q.net == NET_DIRECT) || h->startable;
+}
+
+static const char *
+standing(const struct host *h)
+{
+	if (h->startable)
+		return "may be started";
+	return proc_live(&h->p) ? failover_state_name(guard_state(h->p.g)) : h->q.alive ? "without a guard" : "off";
 }
 
 void
 check_step(struct world *w)
 {
 	if (speaks(&w->host[0]) && speaks(&w->host[1]))
-		violated(w, "two", "both sides may reach the LAN (a %s, b %s)", w->host[0].p.g ? failover_state_name(guard_state(w->host[0].p.g)) : "-",
-			 w->host[1].p.g ? failover_state_name(guard_state(w->host[1].p.g)) : "-");
+		violated(w, "two", "both sides may reach the LAN (a %s, b %s)", standing(&w->host[0]), standing(&w->host[1]));
 }
 
 static bool
@@ -195,6 +206,18 @@ check_takeover(struct world *w, unsigned host)
 	check_disk(w, host, s);
 }
 
+/* Whoever starts the domain from this disk finds every number that was answered, unless a later one has its place. */
+void
+check_startable(struct world *w, unsigned host)
+{
+	uint32_t n = w->client.n_acked;
+	struct byte_reader r = byte_reader_init(w->host[host].q.disk + n % SECTORS * SECTOR, 4);
+	uint32_t there = byte_reader_be32(&r);
+
+	if (n > 0 && (there < n || (there - n) % SECTORS != 0))
+		violated(w, "disk", "number %u was answered, and the disk that %c may be started from has %u in its place", n, NAME(host), there);
+}
+
 void
 note_release(struct world *w, GBytes *frame)
 {
@@ -218,6 +241,22 @@ check_kept(struct world *w, unsigned host)
 			violated(w, "kept", "%c had sent byte %u, neither its twin nor it has reached the LAN after the take-over", NAME(host), seq - GUEST_ISN);
 			return;
 		}
+}
+
+void
+check_claim(struct world *w, const struct proc *p)
+{
+	if (p->asked && guard_state(p->g) == FAILOVER_PROTECTED)
+		violated(w, "claim", "%c counts as protected, and its claim may be granted any time", NAME(p->host));
+}
+
+void
+check_given_up(struct proc *p)
+{
+	const struct qemu *q = &p->w->host[p->host].q;
+
+	if (q->alive && (q->hung_until == 0 || q->hung_until < p->w->now - MIN(p->w->now, GUARD_QEMU_HANG_NS)))
+		violated(p->w, "hang", "QEMU on %c is given up, and it did not hang", NAME(p->host));
 }
 
 void

@@ -7,6 +7,10 @@
 #define FORM (60 * MS)
 #define TROUBLE (500 * MS)
 #define QUIET (6000 * MS)
+#define LOSER_GOES (4000 * MS)
+#define HANG (900 * MS)		/* what stands for less is not given up: GUARD_QEMU_HANG_NS */
+#define NOTICED (300 * MS)	/* twice the suspicion time */
+#define UNDISTURBED (400 * MS)
 
 enum fault {
 	FAULT_RESET_LINK, FAULT_RESET_LINKS, FAULT_CUT, FAULT_CUT_TO_STANDBY, FAULT_CUT_TO_PRIMARY, FAULT_HEAL, FAULT_CORRUPT,
@@ -14,6 +18,8 @@ enum fault {
 	FAULT_ARBITER_GONE, FAULT_ARBITER_SLOW, FAULT_ARBITER_BACK,
 	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
 	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
+	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
+	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_SET_MODE, FAULT_STALE_FRAME,
 	FAULT_LAST
 };
 
@@ -43,30 +49,34 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_DISABLE] = { "the operator disables protection", 4 },
 	[FAULT_FAILOVER] = { "the operator asks for a failover", 4 },
 	[FAULT_GUEST_ENDS] = { "the guest is shut down", 1 },
+	[FAULT_HANG_QEMU] = { "QEMU hangs", 3 },
+	[FAULT_HICCUP_QEMU] = { "QEMU stands still for a while", 3 },
+	[FAULT_STALL_HOST] = { "the host stands still for a while", 3 },
+	[FAULT_STALL_GUARDS] = { "both guards sleep", 2 },
+	[FAULT_POWER_BACK] = { "the host has power again", 6 },
+	[FAULT_ARBITER_EMPTY] = { "the arbiter's share is not mounted", 2 },
+	[FAULT_PANIC] = { "the guest panics", 2 },
+	[FAULT_PRIMARY_DISK] = { "the primary's disk reports an error", 2 },
+	[FAULT_SUSPEND] = { "an administrator suspends the guest", 3 },
+	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
+	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
+	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
+	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
 
 /* -- one fault ------------------------------------------------------------------------------------------------------------------------ */
 
 static void
-on_word(struct world *w, struct event *e)
-{
-	struct proc *p = &w->host[e->host].p;
-
-	if (e->life == p->life)
-		proc_push(p, SRC_QMP, (enum item_kind)e->a, NULL, 0, 0);
-}
-
-static void
 tell(struct world *w, unsigned host, enum item_kind what, uint64_t delay)
 {
-	later(w, delay, &(struct event){ .fn = on_word, .host = host, .life = w->host[host].p.life, .a = what });
+	proc_tell(&w->host[host].p, what, delay, 0);
 }
 
 static void
 kill_qemu(struct world *w, unsigned host)
 {
-	w->host[host].damaged = true;
+	w->host[host].damaged = w->host[host].copy_lost = true;
 	qemu_kill(&w->host[host].q);
 	tell(w, host, ITEM_QEMU_GONE, rnd(w, 2 * MS));
 }
@@ -74,15 +84,10 @@ kill_qemu(struct world *w, unsigned host)
 static void
 reset_copy(struct world *w, unsigned host)
 {
-	struct qemu *q = &w->host[host].q;
+	struct host *h = &w->host[host];
 
-	if (!q->alive || q->colo != COLO_IN_IDLE || w->host[host].p.live)
-		return;
-	w->host[host].damaged = true;
-	guest_boot(&q->guest);
-	q->was_reset = true;
-	if (broken != BREAK_FITNESS)
-		proc_push(&w->host[host].p, SRC_QMP, ITEM_RESET, NULL, 0, 0);
+	if (h->q.alive && h->q.colo == COLO_IN_IDLE && !h->p.live)
+		qemu_reset_copy(&h->q);
 }
 
 static void
@@ -110,6 +115,84 @@ end_guest(struct world *w)
 	kill_qemu(w, w->primary);
 }
 
+/* For good: what a signal stopped stays stopped until somebody kills it. */
+static void
+hang_qemu(struct world *w, unsigned host, uint64_t for_ns)
+{
+	struct qemu *q = &w->host[host].q;
+
+	if (!q->alive || q->suspended)	/* nobody waits for a guest that is to stand */
+		return;
+	if (q->hung_until <= w->now)
+		q->hung_since = w->now;
+	q->hung_until = for_ns == UINT64_MAX ? UINT64_MAX : MAX(q->hung_until, w->now + for_ns);
+	if (q->hung_until - q->hung_since > HANG)
+		w->host[host].damaged = w->host[host].copy_lost = true;
+}
+
+static void
+lose_power(struct world *w, unsigned host)
+{
+	struct host *h = &w->host[host];
+
+	h->power = h->p.alive = false;
+	h->off_since = w->now;
+	h->damaged = true;
+	qemu_kill(&h->q);
+}
+
+static void
+power_back(struct world *w, unsigned host)
+{
+	struct host *h = &w->host[host];
+
+	if (h->power)
+		return;
+	h->power = true;
+	link_finish(w, host);	/* what is sent to connections of before is answered with a reset */
+	ftd_guard_gone(w, host);
+}
+
+/* The guest on the primary stops for good, and QEMU says why. */
+static void
+fail_guest(struct world *w, enum item_kind why)
+{
+	struct host *h = &w->host[w->primary];
+
+	if (!h->q.alive || !proc_live(&h->p) || guard_state(h->p.g) != FAILOVER_PROTECTED)
+		return;
+	h->damaged = h->copy_lost = true;
+	h->q.hung_until = UINT64_MAX;
+	tell(w, w->primary, why, between(w, 0, 50 * MS));
+}
+
+/* Both copies, each in its time. The primary's comes up with what it had; the copy's does not. */
+static void
+reboot_guest(struct world *w)
+{
+	struct qemu *q = &w->host[w->primary].q;
+
+	if (!q->alive)
+		return;
+	for (unsigned p = RAM_BLOCK0; p < RAM_PAGES; p++)
+		memset(q->guest.page[p], (int)rnd(w, 256), 64);
+	hang_qemu(w, w->primary, between(w, MS, 20 * MS));
+	reset_copy(w, STANDBY(w));
+}
+
+/* COMMITTED of the pair that was, for an epoch of this one. */
+static void
+send_stale(struct world *w)
+{
+	struct proc *p = &w->host[w->primary].p;
+	uint8_t epoch[8];
+
+	if (!proc_live(p) || p->generation == 0)
+		return;
+	put_be64(epoch, relay_epoch(p->g->p.relay) - 1);
+	proc_push(p, SRC_FAST, ITEM_DATA, g_bytes_new(epoch, sizeof epoch), PEER_COMMITTED, w->generation - 1);
+}
+
 static void
 heal(struct world *w)
 {
@@ -118,20 +201,31 @@ heal(struct world *w)
 			link_set_cut(w, i, false);
 }
 
+static enum mode
+random_mode(struct world *w)
+{
+	return (enum mode[]){ MODE_PASSIVE, MODE_AUTO, MODE_COLO }[rnd(w, 3)];
+}
+
 static void
 happen(struct world *w, enum fault f, unsigned host)
 {
 	struct host *h = &w->host[host];
 	bool of_copy = f == FAULT_DISK_ERROR || f == FAULT_COPY_RESET || f == FAULT_COPY_STREAM || f == FAULT_FAILOVER;
-	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK;
+	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK || f == FAULT_STALL_GUARDS;
+	bool of_primary = f == FAULT_DISABLE || f == FAULT_GUEST_ENDS || (f >= FAULT_PANIC && f <= FAULT_STALE_FRAME);
+	bool of_arbiter = (f >= FAULT_ARBITER_GONE && f <= FAULT_ARBITER_BACK) || f == FAULT_ARBITER_EMPTY;
+	uint64_t while_ns;
 
 	if (of_copy)
 		h = &w->host[host = STANDBY(w)];
-	if (f == FAULT_DISABLE || f == FAULT_GUEST_ENDS)
+	if (of_primary)
 		h = &w->host[host = w->primary];
-	if (!h->power)
+	if (!of_arbiter && h->power == (f == FAULT_POWER_BACK))
 		return;
 	say(w, of_pair ? -1 : (int)host, "*** %s", faults[f].text);
+	if (of_arbiter)
+		w->ended_due = 0;
 	switch (f) {
 	case FAULT_RESET_LINK: link_break(w, (enum peer_channel)between(w, PEER_CHANNEL_FAST, PEER_CHANNEL_DISK)); break;
 	case FAULT_RESET_LINKS:
@@ -156,23 +250,53 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_OP_FAILS: h->p.op_fails = true; break;
 	case FAULT_PAUSE_GUARD: proc_pause(&h->p, between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS)); break;
 	case FAULT_KILL_QEMU: kill_qemu(w, host); break;
-	case FAULT_POWER:
-		h->power = false;
-		h->damaged = true;
-		qemu_kill(&h->q);
-		break;
+	case FAULT_POWER: lose_power(w, host); break;
+	case FAULT_POWER_BACK: power_back(w, host); break;
 	case FAULT_ARBITER_GONE: w->reg.cut[host] = true; if (chance(w, 50)) w->reg.cut[!host] = true; break;
 	case FAULT_ARBITER_SLOW: w->reg.delay = between(w, 50 * MS, 900 * MS); break;
-	case FAULT_ARBITER_BACK: w->reg.cut[0] = w->reg.cut[1] = false; break;
+	case FAULT_ARBITER_BACK: w->reg.cut[0] = w->reg.cut[1] = w->reg.empty[0] = w->reg.empty[1] = false; break;
+	case FAULT_ARBITER_EMPTY: w->reg.empty[host] = true; break;
 	case FAULT_PERSIST_FAILS: h->p.persist_fails = true; break;
 	case FAULT_PERSIST_CRASHES: h->p.persist_crashes = h->damaged = true; break;
 	case FAULT_SLOW_DISK: h->disk_ns = between(w, 5 * MS, 60 * MS); break;
 	case FAULT_DISK_ERROR: h->disk_fail = between(w, 1, 6); break;
-	case FAULT_COPY_RESET: reset_copy(w, host); break;
+	case FAULT_COPY_RESET:
+		if (chance(w, 60))
+			reset_copy(w, host);
+		else
+			h->q.reset_at_load = true;
+		break;
 	case FAULT_COPY_STREAM: close_stream(w, host); break;
 	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
 	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
 	case FAULT_GUEST_ENDS: end_guest(w); break;
+	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX); break;
+	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, HANG)); break;
+	case FAULT_STALL_HOST:
+		while_ns = between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS);
+		proc_pause(&h->p, while_ns);
+		hang_qemu(w, host, while_ns);
+		break;
+	case FAULT_STALL_GUARDS:
+		while_ns = between(w, 50 * MS, 2500 * MS);
+		proc_pause(&w->host[0].p, while_ns);
+		proc_pause(&w->host[1].p, while_ns + rnd(w, 5 * MS));
+		break;
+	case FAULT_PANIC: fail_guest(w, ITEM_PANICKED); break;
+	case FAULT_PRIMARY_DISK: fail_guest(w, ITEM_DISK_ERROR); break;
+	case FAULT_SUSPEND:
+		if (h->q.alive)
+			qemu_suspend(&h->q);
+		break;
+	case FAULT_RESUME:
+		if (h->p.tell_starts)
+			qemu_resume(&h->q);
+		break;
+	case FAULT_GUEST_RESET: reboot_guest(w); break;
+	case FAULT_SET_MODE:
+		proc_tell(&h->p, ITEM_SET_MODE, 0, random_mode(w));
+		break;
+	case FAULT_STALE_FRAME: send_stale(w); break;
 	case FAULT_LAST: g_assert_not_reached();
 	}
 }
@@ -180,7 +304,8 @@ happen(struct world *w, enum fault f, unsigned host)
 static void
 on_fault(struct world *w, struct event *e)
 {
-	happen(w, (enum fault)e->a, e->host);
+	if (!w->calm)
+		happen(w, (enum fault)e->a, e->host);
 }
 
 /* -- rounds --------------------------------------------------------------------------------------------------------------------------- */
@@ -200,8 +325,12 @@ start_pair(struct world *w)
 	w->generation = broken == BREAK_GENERATION ? 1 : register_newest(w) + 1;
 	g_ptr_array_set_size(w->snapshots, 0);
 	link_reset(w);
-	a->damaged = b->damaged = false;
-	b->power = true;
+	a->off_since = b->off_since = 0;
+	w->ended_due = 0;
+	w->arm_sent = w->calm = false;
+	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
+	ftd_forget(w, 0);
+	ftd_forget(w, 1);
 	b->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_fail = b->disk_fail = 0;
@@ -224,15 +353,23 @@ is_protected(const struct world *w)
 
 /* An ordinary domain: nobody's guard has a hand in it. */
 static bool
-is_solo(const struct host *h)
+is_solo(const struct world *w, unsigned host)
 {
-	return h->power && h->q.alive && h->q.running && h->q.net == NET_DIRECT && !h->p.alive;
+	const struct host *h = &w->host[host];
+
+	return h->power && h->q.alive && h->q.running && h->q.hung_until <= w->now && h->q.net == NET_DIRECT && !h->p.alive;
+}
+
+static bool
+somebody_runs(const struct world *w)
+{
+	return is_protected(w) || is_solo(w, 0) || is_solo(w, 1);
 }
 
 static bool
 settled(const struct world *w)
 {
-	return is_protected(w) || is_solo(&w->host[0]) || is_solo(&w->host[1]);
+	return somebody_runs(w) || w->host[0].startable || w->host[1].startable;
 }
 
 /* Why nobody has to be alive; NULL: somebody has to. */
@@ -244,12 +381,18 @@ excuse(const struct world *w)
 
 	if (w->guest_ended)
 		return "the guest was shut down";
+	if (owner >= 0 && w->host[owner].copy_lost)
+		return "the owner's copy is lost";
+	if (owner == (int)STANDBY(w) && b->damaged)
+		return "the owner's guard is gone";
+	if (owner == (int)w->primary && register_newest(w) > w->generation + 1 && !a->q.alive)
+		return "it was given back to a side that had stopped its copy";
 	if (owner >= 0)
-		return w->host[owner].damaged ? "the owner was hit too" : NULL;
-	if (a->damaged && b->damaged)
+		return NULL;
+	if (a->copy_lost && b->damaged)
 		return "both sides were hit";
-	if (a->damaged && !b->p.has_durable && !b->p.persist_failed)
-		return "the primary was hit before the pair was armed";
+	if (a->copy_lost && !b->p.has_durable)
+		return "the primary's copy was lost before the pair was armed";
 	return NULL;
 }
 
@@ -264,14 +407,30 @@ describe(struct world *w, const char *what)
 		 register_newest(w), w->generation);
 }
 
+/* Whoever counts on a host that has no power any more has found out. */
+static void
+check_noticed(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct proc *p = &w->host[!i].p;
+		if (!w->host[i].power && w->now > w->host[i].off_since + NOTICED && proc_live(p) && w->now > p->paused_until + NOTICED &&
+		    guard_state(p->g) == FAILOVER_PROTECTED)
+			describe(w, "a host without power is still counted on");
+	}
+}
+
 static void
 stop_faults(struct world *w)
 {
+	w->calm = true;
+	check_noticed(w);
 	heal(w);
 	w->link.corrupt = false;
-	w->reg.cut[0] = w->reg.cut[1] = false;
+	w->reg.cut[0] = w->reg.cut[1] = w->reg.empty[0] = w->reg.empty[1] = false;
 	w->reg.delay = MIN(w->reg.delay, 2 * MS);
 	for (unsigned i = 0; i < 2; i++) {
+		power_back(w, i);
+		qemu_resume(&w->host[i].q);
 		w->host[i].disk_ns = MIN(w->host[i].disk_ns, 500 * US);
 		w->host[i].p.persist_crashes = w->host[i].p.op_fails = false;
 		w->host[i].p.crash_in = 0;
@@ -279,12 +438,25 @@ stop_faults(struct world *w)
 	say(w, -1, "the faults stop");
 }
 
-/* The ftd that enables protection ends its guard when the peer's part fails before there is anything to undo. */
+/* The ftd that enables protection ends its guard when the peer's part fails before there is anything to undo; the peer's ends a standby that nobody has use for. */
 static void
 call_off(struct world *w)
 {
-	if (!proc_live(&w->host[STANDBY(w)].p) && guard_current_phase(w->host[w->primary].p.g) == GUARD_PHASE_IDLE)
-		w->host[w->primary].p.alive = false;
+	struct host *a = &w->host[w->primary], *b = &w->host[STANDBY(w)];
+
+	if (!proc_live(&b->p) && guard_current_phase(a->p.g) == GUARD_PHASE_IDLE)
+		a->p.alive = false;
+	if (!proc_live(&a->p) && proc_live(&b->p) && guard_state(b->p.g) == FAILOVER_FORMING && !b->p.g->linked) {
+		b->p.alive = false;
+		qemu_kill(&b->q);
+	}
+}
+
+static void
+look_after(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++)
+		qemu_look_after(&w->host[i].q);
 }
 
 /* True: somebody answers the client. */
@@ -299,6 +471,7 @@ check_liveness(struct world *w)
 	while (w->now < end && !settled(w) && !w->violation[0]) {
 		run_until(w, w->now + 20 * MS);
 		call_off(w);
+		look_after(w);
 		if (excuse(w) && w->now + QUIET / 2 > end)
 			break;
 	}
@@ -312,23 +485,43 @@ check_liveness(struct world *w)
 		describe(w, "nobody is protected or alone");
 		return false;
 	}
+	if (!somebody_runs(w))
+		return false;
 	acked = w->client.n_acked;
 	end = w->now + 2000 * MS;
-	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0])
+	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
+		look_after(w);
+	}
 	if (!w->violation[0] && w->client.n_acked < acked + 5 && !excuse(w))
 		describe(w, "the client gets no answer");
 	return !w->violation[0] && w->client.n_acked >= acked + 5;
+}
+
+/* Nothing of the other copy stays. */
+static void
+check_loser(struct world *w, unsigned host)
+{
+	const struct host *h = &w->host[host];
+	uint64_t end = w->now + LOSER_GOES;
+
+	while (h->q.alive && w->now < end && !w->violation[0]) {
+		run_until(w, w->now + 20 * MS);
+		call_off(w);
+	}
+	if (h->q.alive)
+		describe(w, "the copy that lost is still there");
 }
 
 static void
 check_round(struct world *w)
 {
 	for (unsigned i = 0; i < 2; i++)
-		if (is_solo(&w->host[i])) {
+		if (is_solo(w, i)) {
 			w->solos++;
 			say(w, (int)i, "is alone, and answers");
 			check_takeover(w, i);
+			check_loser(w, !i);
 		}
 	if (is_protected(w))
 		say(w, -1, "the pair is protected, and answers");
@@ -354,6 +547,8 @@ setup(struct world *w)
 	w->guest_delay = between(w, 100 * US, chance(w, 20) ? 5 * MS : 800 * US);
 	w->load_ns = between(w, MS, chance(w, 20) ? 60 * MS : 8 * MS);
 	w->loop_delay = chance(w, 25) ? 2 * MS : 40 * US;
+	w->flush_load = chance(w, 20);
+	w->mode = random_mode(w);
 	client_start(w);
 	qemu_kick(&a->q, MS);
 	run_until(w, 20 * MS);
@@ -375,9 +570,61 @@ pick(struct world *w)
 	g_assert_not_reached();
 }
 
+/* Coincidences that chance alone brings too seldom; times are from the one before. The host is the primary (0) or the standby (1). */
+#define COINCIDENCE 4
+static const struct coincidence {
+	struct { enum fault fault; unsigned standby; unsigned from_ms, to_ms; } f[COINCIDENCE];
+} coincidences[] = {
+	/* What is between the data's failing and the primary's going on alone. */
+	{ { { FAULT_ARBITER_GONE, 0, 60, 300 }, { FAULT_CORRUPT, 0, 0, 5 }, { FAULT_KILL_QEMU, 0, 50, 250 }, { FAULT_ARBITER_BACK, 0, 100, 200 } } },
+	{ { { FAULT_ARBITER_SLOW, 0, 60, 300 }, { FAULT_DISK_ERROR, 1, 0, 5 }, { FAULT_KILL_QEMU, 0, 5, 200 } } },
+	/* The pair's record is written, its primary is not told yet. */
+	{ { { FAULT_ARBITER_SLOW, 0, 1, 3 }, { FAULT_RESET_LINKS, 0, 20, 600 } } },
+	{ { { FAULT_ARBITER_SLOW, 0, 1, 3 }, { FAULT_KILL_GUARD, 0, 20, 600 } } },
+	/* An operator's word, and nobody who answers. */
+	{ { { FAULT_ARBITER_GONE, 0, 60, 300 }, { FAULT_DISABLE, 0, 0, 20 }, { FAULT_ARBITER_BACK, 0, 350, 600 }, { FAULT_POWER, 0, 0, 100 } } },
+	{ { { FAULT_ARBITER_GONE, 1, 60, 300 }, { FAULT_FAILOVER, 1, 0, 20 }, { FAULT_CUT, 0, 50, 400 } } },
+	/* A host that comes back before the other side could claim, or does not see the arbiter's directory. */
+	{ { { FAULT_ARBITER_GONE, 1, 60, 200 }, { FAULT_POWER, 0, 0, 50 }, { FAULT_ARBITER_GONE, 1, 1, 5 }, { FAULT_POWER_BACK, 0, 10, 300 } } },
+	{ { { FAULT_POWER, 0, 60, 200 }, { FAULT_ARBITER_EMPTY, 0, 200, 300 }, { FAULT_POWER_BACK, 0, 1, 50 } } },
+	{ { { FAULT_POWER, 0, 60, 150 }, { FAULT_POWER, 1, 160, 250 }, { FAULT_ARBITER_EMPTY, 1, 1, 5 }, { FAULT_POWER_BACK, 1, 1, 50 } } },
+	/* Both sides' guards, or neither of them, notice something. */
+	{ { { FAULT_STALL_GUARDS, 0, 60, 300 }, { FAULT_STALL_GUARDS, 0, 100, 300 } } },
+	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 100 } } },
+	{ { { FAULT_CUT_TO_STANDBY, 0, 60, 300 } } },
+	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 } } },
+	{ { { FAULT_KILL_GUARD, 0, 60, 300 }, { FAULT_KILL_GUARD, 1, 0, 100 } } },
+	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 }, { FAULT_ARBITER_SLOW, 0, 0, 150 }, { FAULT_HEAL, 0, 100, 400 } } },
+	/* A QEMU that hangs while the pair forms. */
+	{ { { FAULT_HANG_QEMU, 1, 5, 30 } } },
+	{ { { FAULT_SLOW_DISK, 1, 60, 200 }, { FAULT_KILL_QEMU, 0, 5, 200 } } },
+	/* The guest is shut down, and the other side loses its primary at that moment. */
+	{ { { FAULT_GUEST_ENDS, 0, 60, 300 }, { FAULT_RESET_LINKS, 0, 0, 10 } } },
+	{ { { FAULT_CUT, 0, 60, 300 }, { FAULT_GUEST_ENDS, 0, 0, 140 } } },
+	/* A copy that resets itself while it is loaded. */
+	{ { { FAULT_COPY_RESET, 1, 60, 200 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_KILL_QEMU, 0, 0, 30 } } },
+};
+
+static void
+plan_coincidence(struct world *w)
+{
+	const struct coincidence *c = &coincidences[rnd(w, G_N_ELEMENTS(coincidences))];
+	uint64_t at = 0;
+
+	for (unsigned i = 0; i < COINCIDENCE && c->f[i].to_ms; i++) {
+		at += between(w, c->f[i].from_ms * MS, c->f[i].to_ms * MS);
+		later(w, at, &(struct event){ .fn = on_fault, .host = w->primary ^ c->f[i].standby, .a = c->f[i].fault });
+	}
+}
+
 static void
 plan(struct world *w)
 {
+	if (chance(w, 25)) {
+		plan_coincidence(w);
+		if (chance(w, 60))
+			return;
+	}
 	for (uint64_t n = between(w, 1, 4), i = 0; i < n; i++) {
 		enum fault f = pick(w);
 		/* Most come while the pair stands; some find it in the making, some close after another. */
@@ -393,7 +640,7 @@ static bool
 next_round(struct world *w)
 {
 	for (unsigned i = 0; i < 2; i++)
-		if (is_solo(&w->host[i])) {
+		if (is_solo(w, i)) {
 			w->primary = i;
 			w->round++;
 			return true;
@@ -417,6 +664,11 @@ play_round(struct world *w, bool with_faults)
 		stop_faults(w);
 	if (check_liveness(w))
 		check_round(w);
+	if (!with_faults && is_protected(w)) {
+		run_until(w, w->now + UNDISTURBED);
+		if (!is_protected(w))
+			describe(w, "protection was lost without a fault");
+	}
 }
 
 static bool
@@ -435,7 +687,7 @@ faults_run(struct world *w)
 	/* An old claim that is written now makes the first attempt fail; it cannot do so twice. */
 	for (unsigned i = 0; i < 2 && !is_protected(w) && may_go_on(w); i++)
 		play_round(w, false);
-	if (!w->violation[0] && !w->guest_ended && settled(w) && !is_protected(w))
+	if (!w->violation[0] && !w->guest_ended && somebody_runs(w) && !is_protected(w))
 		describe(w, "without a fault the pair was not formed");
 }
 
@@ -449,6 +701,8 @@ static const struct story {
 	{ "link-cut", { { 200 * MS, FAULT_CUT, 0 } } },
 	{ "silent-arbiter", { { 150 * MS, FAULT_ARBITER_GONE, 0 }, { 160 * MS, FAULT_ARBITER_GONE, 1 }, { 200 * MS, FAULT_KILL_QEMU, 0 } } },
 	{ "sleeping-primary", { { 200 * MS, FAULT_PAUSE_GUARD, 0 } } },
+	{ "hung-qemu", { { 200 * MS, FAULT_HANG_QEMU, 0 } } },
+	{ "power-loss-of-both", { { 200 * MS, FAULT_POWER, 0 }, { 210 * MS, FAULT_POWER, 1 } } },
 	{ "failover", { { 200 * MS, FAULT_FAILOVER, 1 } } },
 };
 
@@ -468,6 +722,8 @@ story_run(struct world *w, const char *name)
 		w->story = true;
 		setup(w);
 		w->loss = w->diverge = 0;
+		w->flush_load = false;
+		w->mode = MODE_COLO;
 		w->loop_delay = 40 * US;
 		start_pair(w);
 		w->link.loss = 0;

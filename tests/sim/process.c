@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define LINGER (5 * MS)		/* shorter than the shell's */
+#define LINGER (5 * MS)		/* shorter than the shell's, both */
+#define OP_TIMEOUT (1000 * MS)
 
 static void
 item_free(gpointer data)
@@ -69,6 +70,8 @@ link_item(struct proc *p, enum source s, const struct item *i)
 		guard_peer_closed(p->g, p->w->now, c, "closed");
 		return;
 	}
+	if (broken == BREAK_FRAME_GENERATION)
+		f.generation = guard_generation(p->g);
 	f.payload = g_bytes_get_data(i->bytes, NULL);
 	f.length = (uint32_t)g_bytes_get_size(i->bytes);
 	guard_peer_frame(p->g, p->w->now, &f, i->bytes);
@@ -108,8 +111,17 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_RESET: guard_copy_reset(p->g, now); break;
 	case ITEM_DISABLE: guard_disable(p->g, now); break;
 	case ITEM_FAILOVER: guard_failover(p->g, now); break;
-	case ITEM_GUEST_ENDED: guard_guest_ended(p->g, now); break;
+	case ITEM_GUEST_ENDED:
+		if (guard_state(p->g) == FAILOVER_PROTECTED && !p->w->reg.cut[p->host] && !p->w->reg.empty[p->host] && !p->crash_in)
+			p->w->ended_due = now + p->w->reg.delay;
+		guard_guest_ended(p->g, now);
+		break;
 	case ITEM_START: guard_start(p->g, now); break;
+	case ITEM_STOPPED: guard_guest_stopped(p->g, now, i->a); break;
+	case ITEM_SET_MODE: guard_set_mode(p->g, now, (enum mode)i->a); break;
+	case ITEM_RESUMED: guard_guest_resumed(p->g, now); break;
+	case ITEM_PANICKED: guard_guest_failed(p->g, now, FAILOVER_REASON_GUEST_PANICKED); break;
+	case ITEM_DISK_ERROR: guard_guest_failed(p->g, now, FAILOVER_REASON_DISK_ERROR); break;
 	case ITEM_DATA:
 	case ITEM_CLOSED:
 		g_assert_not_reached();
@@ -143,6 +155,7 @@ dispatch_item(struct proc *p, enum source s)
 		link_item(p, s, i);
 		break;
 	case SRC_CLAIM:
+		p->asked &= i->a == ARBITER_SILENT;
 		guard_claimed(p->g, now, (enum arbiter_verdict)i->a, register_newest(p->w) ? register_record(p->w) : NULL, "timed out");
 		break;
 	case SRC_OPS:
@@ -193,6 +206,7 @@ after(struct proc *p)
 	if (!proc_live(p))
 		return;
 	check_release(p->w, p);
+	check_claim(p->w, p);
 	arm(p);
 	for (enum source s = 0; s < SRC_LAST; s++)
 		if (ready(p, s)) {
@@ -213,6 +227,7 @@ on_timer(struct world *w, struct event *e)
 		return;
 	}
 	p->armed_for = UINT64_MAX;
+	breaks_before_tick(p);
 	guard_tick(p->g, w->now);
 	after(p);
 }
@@ -268,6 +283,22 @@ proc_push(struct proc *p, enum source source, enum item_kind kind, GBytes *bytes
 	schedule(p, between(p->w, 1 * US, p->w->loop_delay));
 }
 
+/* e->a: what, e->b: its argument */
+static void
+on_word(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life == p->life)
+		proc_push(p, SRC_QMP, (enum item_kind)e->a, NULL, e->b, 0);
+}
+
+void
+proc_tell(struct proc *p, enum item_kind what, uint64_t delay, uint64_t a)
+{
+	later(p->w, delay, &(struct event){ .fn = on_word, .host = p->host, .life = p->life, .a = what, .b = a });
+}
+
 static void
 drop(struct proc *p, enum source s)
 {
@@ -283,8 +314,10 @@ env_peer_send(void *ctx, enum peer_type type, const void *head, size_t length, G
 
 	if (!calls(p))
 		return;
-	if (type == PEER_ARM && !p->persist_failed && (!p->has_durable || p->durable.state != FAILOVER_PROTECTED))
+	if (type == PEER_ARM && (!p->has_durable || p->durable.state != FAILOVER_PROTECTED))
 		violated(p->w, "durable", "%c arms the standby before its own state is durable", NAME(p->host));
+	if (type == PEER_ARM)
+		p->w->arm_sent = true;
 	link_send(p->w, p->host, type, p->generation, head, length, body);
 }
 
@@ -317,7 +350,10 @@ goes_live(struct proc *p)
 	if (p->live)
 		return;
 	check_durable(p);
+	if (!p->w->arm_sent)
+		violated(p->w, "armed", "%c goes live, and its peer never told it that it counts", NAME(p->host));
 	p->live = true;
+	p->live_by_silence = p->g->failover.reason == FAILOVER_REASON_PEER_SILENT;
 	p->w->takeovers++;
 	check_takeover(p->w, p->host);
 }
@@ -332,13 +368,15 @@ env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 	if (!calls(p) || !p->ports_open)
 		return;
 	if (port == GUARD_PORT_INJ) {
-		later(p->w, between(p->w, 10 * US, 11 * US), &(struct event){ .fn = on_inject, .host = p->host, .life = q->life, .bytes = g_bytes_ref(frame) });
+		later(p->w, between(p->w, 10 * US, 11 * US), &(struct event){ .fn = on_inject, .of_qemu = true, .host = p->host, .life = q->life, .bytes = g_bytes_ref(frame) });
 		return;
 	}
 	if (s == FAILOVER_FENCED || (s == FAILOVER_ENDED && !guard_is_primary(p->g)))
 		violated(p->w, "fenced", "%c speaks, and it is %s", NAME(p->host), failover_state_name(s));
 	if (!guard_is_primary(p->g))
 		goes_live(p);
+	else if (p->w->host[!p->host].p.live_by_silence && proc_live(&p->w->host[!p->host].p))
+		violated(p->w, "two", "%c speaks, and %c has taken its silence for its death", NAME(p->host), NAME(!p->host));
 	note_release(p->w, frame);
 	lan_from_host(p->w, p->host, g_bytes_ref(frame), q->life);
 }
@@ -370,7 +408,7 @@ env_migration_write(void *ctx, GBytes *bytes)
 	struct proc *p = ctx;
 
 	if (calls(p) && p->migration_open)
-		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
+		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .of_qemu = true, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
 }
 
 static void
@@ -386,7 +424,7 @@ env_nbd_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno)
 	struct proc *p = ctx;
 
 	if (calls(p) && p->disks_open)
-		later(p->w, 10 * US, &(struct event){ .fn = on_nbd_reply, .host = p->host, .life = qemu_of(p)->life, .a = cookie });
+		later(p->w, 10 * US, &(struct event){ .fn = on_nbd_reply, .of_qemu = true, .host = p->host, .life = qemu_of(p)->life, .a = cookie });
 }
 
 /* e->a: cookie, e->b: offset */
@@ -404,7 +442,7 @@ on_copy_written(struct world *w, struct event *e)
 	} else {
 		memcpy(h->q.disk + e->b, g_bytes_get_data(e->bytes, NULL), g_bytes_get_size(e->bytes));
 	}
-	proc_push(&h->p, SRC_DONE, ITEM_DATA, NULL, e->a, fails ? 5 : 0);
+	proc_push(&h->p, SRC_DONE, ITEM_DATA, NULL, e->a, fails && broken != BREAK_DISK_ERROR ? 5 : 0);
 }
 
 static void
@@ -423,7 +461,7 @@ env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
 	/* disk-target-io.c keeps the order of writes that overlap; here all keep it. */
 	at = p->w->now + between(p->w, 20 * US, p->w->host[p->host].disk_ns);
 	p->disk_last = MAX(at, p->disk_last + 1);
-	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
+	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .of_qemu = true, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
 }
 
 static void
@@ -435,9 +473,32 @@ env_claim(void *ctx, const struct arbiter_record *record)
 		return;
 	if (p->known_unfit && !record->standby[0])
 		violated(p->w, "fitness", "%c claims the VM for a copy that cannot go live", NAME(p->host));
+	p->asked |= !record->standby[0];
 	if (broken == BREAK_ARM && record->standby[0])
 		link_send(p->w, p->host, PEER_ARM, p->generation, NULL, 0, NULL);
 	register_claim(p->w, p->host, record);
+}
+
+static void
+write_state(struct proc *p, char *text)
+{
+	char **file = &p->w->host[p->host].state_file;
+
+	g_free(*file);
+	*file = text;
+}
+
+/* The old content or the new (durable-state-io.c); or half of it, by a disk that does not keep what it promised. */
+static void
+tear_state(struct proc *p, const struct durable_state *state)
+{
+	unsigned draw = (unsigned)rnd(p->w, 3);
+
+	if (draw == 0)
+		return;
+	write_state(p, durable_state_encode(state));
+	if (draw == 2)
+		p->w->host[p->host].state_file[strlen(p->w->host[p->host].state_file) / 2] = '\0';
 }
 
 static bool
@@ -452,6 +513,7 @@ env_persist(void *ctx, const struct durable_state *state, GError **error)
 	if (p->persist_crashes) {
 		p->persist_crashes = false;
 		say(p->w, (int)p->host, "dies while it writes its state");
+		tear_state(p, state);
 		proc_kill(p);
 		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it is dead");
 		return false;
@@ -462,6 +524,7 @@ env_persist(void *ctx, const struct durable_state *state, GError **error)
 		return false;
 	}
 	if (broken != BREAK_PERSIST) {
+		write_state(p, durable_state_encode(state));
 		p->durable = *state;
 		p->has_durable = true;
 	}
@@ -474,14 +537,33 @@ env_generation(void *ctx, uint64_t generation)
 	((struct proc *)ctx)->generation = generation;
 }
 
+/* pairs-io.c, on_guard_event() */
+static void
+note_suspension(struct proc *p, const char *type)
+{
+	if (strcmp(type, "suspended") == 0)
+		p->tell_starts = true;
+	if (strcmp(type, "resumed") == 0)
+		p->tell_starts = false;
+}
+
+void
+proc_guest_started(struct proc *p)
+{
+	if (p->tell_starts)
+		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), 0);
+}
+
 static void
 env_event(void *ctx, struct json_object *event)
 {
 	struct proc *p = ctx;
 	struct json_object *type, *text;
 
-	if (p->w->verbose && p->alive && json_object_object_get_ex(event, "type", &type) && json_object_object_get_ex(event, "text", &text))
+	if (p->alive && json_object_object_get_ex(event, "type", &type) && json_object_object_get_ex(event, "text", &text)) {
 		say(p->w, (int)p->host, "%s: %s", json_object_get_string(type), json_object_get_string(text));
+		note_suspension(p, json_object_get_string(type));
+	}
 	json_object_put(event);
 }
 
@@ -520,6 +602,7 @@ env_finished(void *ctx)
 static void
 op_ends(struct proc *p, enum guard_op op, bool failed)
 {
+	p->ops_open &= ~(1u << op);
 	proc_push(p, SRC_OPS, ITEM_DATA, NULL, op, failed);
 }
 
@@ -582,6 +665,8 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_DETACH:
 		if (q->alive)
 			q->net = NET_DIRECT;
+		if (guard_is_suspended(p->g))
+			qemu_stop(q);
 		p->ports_open = false;
 		drop(p, SRC_OUT);
 		drop(p, SRC_MIR);
@@ -607,14 +692,32 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_STOP_COPY:
 		stop_copy(p);
 		break;
+	case GUARD_OP_SUSPEND:
+		if (q->alive)
+			qemu_stop(q);
+		break;
 	case GUARD_OP_CONNECT:
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
-	case GUARD_OP_SUSPEND:	/* no administrator in this world */
 	case GUARD_OP_LAST:
 		break;
 	}
 	op_ends(p, op, false);
+}
+
+/* A command that QEMU does not answer; guard-ops-io.c has a deadline for each. */
+static void
+on_op_due(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round || !(p->ops_open & 1u << e->a))
+		return;
+	if (w->host[e->host].q.hung_until <= w->now || guard_state(p->g) != FAILOVER_FORMING)
+		return;
+	p->op_round++;
+	op_ends(p, (enum guard_op)e->a, true);
 }
 
 static void
@@ -642,7 +745,17 @@ env_op_start(void *ctx, enum guard_op op)
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);
-	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
+	p->ops_open |= 1u << op;
+	if (op == GUARD_OP_ATTACH || op == GUARD_OP_DISKS || op == GUARD_OP_STANDBY_ATTACH)
+		later(p->w, OP_TIMEOUT, &(struct event){ .fn = on_op_due, .host = p->host, .life = p->life, .a = op, .b = p->op_round });
+	later(p->w, between(p->w, 100 * US, 4 * MS), &(struct event){ .fn = on_op, .of_qemu = op != GUARD_OP_CONNECT && op != GUARD_OP_STOP_COPY,
+		.host = p->host, .life = p->life, .a = op, .b = p->op_round });
+}
+
+/* A frame that QEMU is given is on the LAN at once here, and what the LAN brings is with QEMU: nothing lies between. */
+static void
+env_take_back(void *ctx)
+{
 }
 
 static const struct guard_env env = {
@@ -650,6 +763,7 @@ static const struct guard_env env = {
 	.peer_queued = env_peer_queued,
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
+	.frames_take_back = env_take_back,
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,
@@ -680,7 +794,9 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->generation = generation;
 	c->n_nics = c->n_disks = 1;
 	c->max_epoch_ms = w->max_epoch_ms;
+	c->mode = w->mode;
 	c->compare_timeout_ms = w->compare_ms;
+	c->tcg_flush_load = w->flush_load;
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
 	c->disks[0].size = DISK_BYTES;
@@ -720,6 +836,7 @@ proc_kill(struct proc *p)
 	p->alive = false;
 	link_finish(p->w, p->host);
 	qemu_guard_gone(qemu_of(p));
+	ftd_guard_gone(p->w, p->host);
 }
 
 void

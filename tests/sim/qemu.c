@@ -55,7 +55,7 @@ on_run(struct world *w, struct event *e)
 {
 	struct qemu *q = &w->host[e->host].q;
 
-	if (e->life != q->life || !q->kicked || e->at != q->kick_at)
+	if (e->life != q->life || !q->kicked || e->at < q->kick_at)
 		return;
 	q->kicked = false;
 	if (!q->alive || !q->running)
@@ -73,7 +73,7 @@ qemu_kick(struct qemu *q, uint64_t delay)
 		return;
 	q->kicked = true;
 	q->kick_at = at;
-	later(q->w, delay, &(struct event){ .fn = on_run, .host = q->host, .life = q->life });
+	later(q->w, delay, &(struct event){ .fn = on_run, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 static void
@@ -83,11 +83,81 @@ wake(struct qemu *q)
 }
 
 static void
-set_running(struct qemu *q, bool running)
+start_cpus(struct qemu *q)
 {
-	q->running = running;
-	if (running)
-		wake(q);
+	if (!q->running && q->net == NET_FILTERED)
+		proc_guest_started(guard_of(q));
+	q->running = true;
+	wake(q);
+}
+
+/* The STOP event goes from QEMU through libvirt and ftd to the guard. */
+static void
+stop_cpus(struct qemu *q)
+{
+	if (q->running && q->net == NET_FILTERED && (!guard_of(q)->tell_starts || chance(q->w, 30)))
+		proc_tell(guard_of(q), ITEM_STOPPED, between(q->w, 100 * US, 20 * MS), q->w->now);
+	q->running = false;
+}
+
+void
+qemu_stop(struct qemu *q)
+{
+	stop_cpus(q);
+	drained(q);
+}
+
+static void
+on_suspend(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life)
+		return;
+	q->suspended = true;
+	qemu_stop(q);
+}
+
+/* A wish that comes before the guard has found out that the guest is to stand, or while it takes leave of QEMU, is lost. */
+void
+qemu_look_after(struct qemu *q)
+{
+	if (!q->alive || q->running || q->hung_until > q->w->now)
+		return;
+	if (q->net == NET_DIRECT || (q->net == NET_FILTERED && guard_of(q)->alive && guard_is_suspended(guard_of(q)->g))) {
+		say(q->w, (int)q->host, "an administrator finds the guest suspended, and resumes it");
+		q->suspended = false;
+		start_cpus(q);
+	}
+}
+
+/* In a checkpoint's stop the command is taken, and it is vm_start() that starts the guest. */
+static void
+on_resume(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !q->suspended)
+		return;
+	q->suspended = false;
+	if (q->running)
+		return;
+	if (q->colo == COLO_OUT_STOPPING || q->colo == COLO_OUT_SENT || q->colo == COLO_OUT_INITIAL)
+		proc_guest_started(guard_of(q));
+	else
+		start_cpus(q);
+}
+
+void
+qemu_suspend(struct qemu *q)
+{
+	later(q->w, 0, &(struct event){ .fn = on_suspend, .of_qemu = true, .host = q->host, .life = q->life });
+}
+
+void
+qemu_resume(struct qemu *q)
+{
+	later(q->w, 0, &(struct event){ .fn = on_resume, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 /* -- network ------------------------------------------------------------------------------------------------------------------------------- */
@@ -138,11 +208,22 @@ receive(struct qemu *q, GBytes *frame)
 		wake(q);
 }
 
+static void
+on_hear(struct world *w, struct event *e)
+{
+	if (e->life == w->host[e->host].q.life)
+		qemu_hear(&w->host[e->host].q, e->bytes);
+}
+
 void
 qemu_hear(struct qemu *q, GBytes *frame)
 {
 	if (!q->alive)
 		return;
+	if (q->hung_until > q->w->now) {	/* the tap keeps it */
+		later(q->w, 0, &(struct event){ .fn = on_hear, .of_qemu = true, .host = q->host, .life = q->life, .bytes = g_bytes_ref(frame) });
+		return;
+	}
 	if (q->net == NET_FILTERED)
 		proc_push(guard_of(q), SRC_MIR, ITEM_DATA, g_bytes_ref(frame), 0, 0);
 	if (q->net == NET_DIRECT || q->net == NET_FILTERED)
@@ -221,14 +302,16 @@ qemu_disk_write(struct qemu *q, uint32_t n, uint32_t value)
 		mirror(q, sector * SECTOR, g_bytes_ref(bytes));
 		q->write_cookie = q->cookie;
 	}
-	later(q->w, between(q->w, 20 * US, q->w->host[q->host].disk_ns), &(struct event){ .fn = on_local_write, .host = q->host, .life = q->life, .bytes = bytes, .a = sector });
+	later(q->w, between(q->w, 20 * US, q->w->host[q->host].disk_ns), &(struct event){ .fn = on_local_write, .of_qemu = true, .host = q->host, .life = q->life, .bytes = bytes, .a = sector });
 }
 
 static void
 copy_ends(struct qemu *q)
 {
-	if (g_hash_table_size(q->copying) == 0)
-		proc_push(guard_of(q), SRC_OPS, ITEM_DATA, NULL, GUARD_OP_DISKS, 0);
+	if (g_hash_table_size(q->copying) != 0)
+		return;
+	guard_of(q)->ops_open &= ~(1u << GUARD_OP_DISKS);
+	proc_push(guard_of(q), SRC_OPS, ITEM_DATA, NULL, GUARD_OP_DISKS, 0);
 }
 
 void
@@ -386,14 +469,18 @@ on_stop(struct world *w, struct event *e)
 
 	if (e->life != q->life || !q->alive || (q->colo != COLO_OUT_INITIAL && q->colo != COLO_OUT_STOPPING && q->colo != COLO_IN_IDLE))
 		return;
-	q->running = false;
+	if (!q->running && q->write_out && q->suspended) {	/* somebody else's stop waits for it, and has the big lock */
+		later(w, MS, &(struct event){ .fn = on_stop, .of_qemu = true, .host = q->host, .life = q->life });
+		return;
+	}
+	stop_cpus(q);
 	drained(q);
 }
 
 static void
 stop_soon(struct qemu *q)
 {
-	later(q->w, between(q->w, 50 * US, 500 * US), &(struct event){ .fn = on_stop, .host = q->host, .life = q->life });
+	later(q->w, between(q->w, 50 * US, 500 * US), &(struct event){ .fn = on_stop, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 void
@@ -420,10 +507,12 @@ on_request_due(struct world *w, struct event *e)
 static void
 run_epoch(struct qemu *q)
 {
+	if (q->suspended && guard_of(q)->alive && guard_of(q)->g->p.suspend == SUSPEND_DONE)
+		violated(q->w, "suspended", "the guest on %c is to stand, and a checkpoint starts it", NAME(q->host));
 	q->colo = COLO_OUT_RUNNING;
 	q->epoch++;
-	set_running(q, true);
-	later(q->w, MS, &(struct event){ .fn = on_request_due, .host = q->host, .life = q->life });
+	start_cpus(q);
+	later(q->w, MS, &(struct event){ .fn = on_request_due, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 /* The way back of the initial migration, then READY and the answers. */
@@ -500,6 +589,21 @@ take_cache(struct qemu *q)
 	g_byte_array_set_size(q->in, 0);
 }
 
+void
+qemu_reset_copy(struct qemu *q)
+{
+	struct proc *p = guard_of(q);
+
+	q->reset_at_load = false;
+	if (proc_live(p) && p->g->s.going_live)
+		return;		/* that is the VM's own reboot */
+	q->w->host[q->host].damaged = true;
+	guest_boot(&q->guest);
+	q->was_reset = true;
+	if (broken != BREAK_FITNESS)
+		proc_push(p, SRC_QMP, ITEM_RESET, NULL, 0, 0);
+}
+
 static void
 on_loaded_message(struct world *w, struct event *e)
 {
@@ -523,8 +627,10 @@ on_load(struct world *w, struct event *e)
 	rx_clear(q);
 	memset(q->in_overlay, 0, sizeof q->in_overlay);
 	take_cache(q);
-	set_running(q, true);
-	later(w, between(w, 0, 400 * US), &(struct event){ .fn = on_loaded_message, .host = q->host, .life = q->life });
+	start_cpus(q);
+	if (q->reset_at_load)
+		qemu_reset_copy(q);
+	later(w, between(w, 0, 400 * US), &(struct event){ .fn = on_loaded_message, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 /* Is all of it here? A reader of its own: the real one reads when it is loaded. */
@@ -557,7 +663,7 @@ initial_input(struct qemu *q)
 	put(b, COLO_READY, 4);
 	to_guard(q, b);
 	q->colo = COLO_IN_IDLE;
-	set_running(q, true);
+	start_cpus(q);
 }
 
 void
@@ -576,7 +682,7 @@ qemu_migration_input(struct qemu *q, GBytes *bytes)
 			return;
 		q->colo = COLO_IN_LOADING;
 		message_to_guard(q, COLO_VMSTATE_RECEIVED);
-		later(q->w, between(q->w, 200 * US, q->w->load_ns), &(struct event){ .fn = on_load, .host = q->host, .life = q->life });
+		later(q->w, between(q->w, 200 * US, q->w->load_ns), &(struct event){ .fn = on_load, .of_qemu = true, .host = q->host, .life = q->life });
 	} else if (q->colo != COLO_NONE) {
 		primary_input(q);
 	}
@@ -599,7 +705,7 @@ qemu_leave(struct qemu *q)
 	g_hash_table_remove_all(q->copying);
 	write_ends(q);
 	if (!q->running)
-		set_running(q, true);
+		start_cpus(q);	/* migration_iteration_finish(), whoever stopped it */
 }
 
 void
@@ -609,7 +715,8 @@ qemu_prepare_standby(struct qemu *q)
 
 	q->alive = true;
 	q->life++;
-	q->running = false;
+	q->running = q->suspended = q->reset_at_load = false;
+	q->hung_until = 0;
 	q->kicked = false;
 	q->net = NET_STANDBY;
 	q->colo = COLO_IN_INITIAL;
@@ -631,8 +738,9 @@ qemu_kill(struct qemu *q)
 {
 	if (!q->alive)
 		return;
-	q->alive = q->running = false;
+	q->alive = q->running = q->suspended = false;
 	q->life++;
+	q->hung_until = 0;
 	q->colo = COLO_NONE;
 	rx_clear(q);
 }

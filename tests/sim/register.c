@@ -77,17 +77,44 @@ on_timeout(struct world *w, struct event *e)
 	answer(w, e->host, e->life, broken == BREAK_SILENCE ? ARBITER_GRANTED : ARBITER_SILENT);
 }
 
+/* A request may get through when its answer does not. In a directory that is empty the generations below the claim are missing. */
+static enum arbiter_verdict
+arrive(struct world *w, unsigned host, const struct arbiter_record *r)
+{
+	uint64_t before = register_newest(w);
+	enum arbiter_verdict v;
+
+	if (w->reg.empty[host] || (w->reg.cut[host] && !chance(w, 30)))
+		return ARBITER_SILENT;
+	v = decide(w, r);
+	say(w, (int)host, "arbiter: generation %" G_GUINT64_FORMAT " for %s%s%s: %s", r->generation, r->active, r->standby[0] ? " with " : " alone", r->standby,
+	    v == ARBITER_GRANTED ? "granted" : v == ARBITER_DENIED ? "denied" : "silent");
+	if (register_newest(w) > before && host == STANDBY(w) && w->ended_due && w->now > w->ended_due)
+		violated(w, "ended", "the VM was shut down, and %c is given it", NAME(host));
+	return v;
+}
+
+enum arbiter_verdict
+register_claim_now(struct world *w, unsigned host, const struct arbiter_record *record)
+{
+	enum arbiter_verdict v = arrive(w, host, record);
+
+	return w->reg.cut[host] ? ARBITER_SILENT : v;
+}
+
+int
+register_known(const struct world *w, unsigned host)
+{
+	if (w->reg.cut[host])
+		return -1;
+	return !w->reg.empty[host] && register_newest(w) > 0;
+}
+
 static void
 on_claim(struct world *w, struct event *e)
 {
-	const struct arbiter_record *r = g_bytes_get_data(e->bytes, NULL);
-	enum arbiter_verdict v;
+	enum arbiter_verdict v = arrive(w, e->host, g_bytes_get_data(e->bytes, NULL));
 
-	if (w->reg.cut[e->host] && !chance(w, 30))	/* a request that got through, with an answer that does not */
-		return;
-	v = decide(w, r);
-	say(w, (int)e->host, "arbiter: generation %" G_GUINT64_FORMAT " for %s%s%s: %s", r->generation, r->active, r->standby[0] ? " with " : " alone", r->standby,
-	    v == ARBITER_GRANTED ? "granted" : v == ARBITER_DENIED ? "denied" : "silent");
 	if (v != ARBITER_SILENT)
 		later(w, between(w, 100 * US, w->reg.delay), &(struct event){ .fn = on_answer, .host = e->host, .life = e->life, .a = v });
 }

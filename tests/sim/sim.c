@@ -11,12 +11,12 @@
 
 static struct {
 	gint64 seeds, seed;
-	gint jobs;
+	gint jobs, violations;
 	gboolean verbose, list_breaks, list_stories;
 	char *broken, *story;
-} options = { .seeds = 300, .seed = 1, .jobs = 1 };
+} options = { .seeds = 300, .seed = 1 };
 
-struct totals { uint64_t steps, released, loads, takeovers, solos; };
+struct totals { uint64_t found, steps, released, loads, takeovers, solos; };
 
 static sigjmp_buf aborted;
 
@@ -55,53 +55,70 @@ play(uint64_t seed, bool verbose, struct totals *t)
 	return violation;
 }
 
-/* Plays every `jobs`th seed from `first`; the number of violations (with a break: the first is enough). */
-static unsigned
+/* Plays every `jobs`th seed from `first`. */
+static void
 play_seeds(uint64_t first, unsigned jobs, struct totals *t)
 {
-	unsigned found = 0;
+	uint64_t enough = (uint64_t)options.violations;
 
 	for (uint64_t s = first; s < (uint64_t)(options.seed + options.seeds); s += jobs) {
 		g_autofree char *violation = play(s, options.verbose, t);
 		if (!violation)
 			continue;
-		found++;
+		t->found++;
 		printf("seed %" G_GUINT64_FORMAT ": %s\n", s, violation);
 		fflush(stdout);
-		if (broken || found >= 20)
+		if (t->found >= enough)
 			break;
 	}
-	return found;
 }
 
-static unsigned
-play_in_jobs(void)
+static void
+add(struct totals *sum, const struct totals *t)
 {
-	unsigned found = 0;
+	sum->found += t->found;
+	sum->steps += t->steps;
+	sum->released += t->released;
+	sum->loads += t->loads;
+	sum->takeovers += t->takeovers;
+	sum->solos += t->solos;
+}
+
+/* A job that does not report was ended by a signal: that is a violation, too. */
+static void
+play_in_jobs(struct totals *sum)
+{
+	int ends[2], reports = 0;
+	struct totals t;
 
 	fflush(stdout);
+	if (pipe(ends) < 0)
+		g_error("pipe: %m");
 	for (int i = 0; i < options.jobs; i++) {
-		pid_t pid = fork();
-		if (pid == 0) {
-			struct totals t = { 0 };
-			_exit(play_seeds((uint64_t)(options.seed + i), (unsigned)options.jobs, &t) ? 1 : 0);
-		}
+		if (fork() != 0)
+			continue;
+		t = (struct totals){ 0 };
+		play_seeds((uint64_t)(options.seed + i), (unsigned)options.jobs, &t);
+		_exit(write(ends[1], &t, sizeof t) != sizeof t);
 	}
-	for (int i = 0, status; i < options.jobs; i++)
-		found += wait(&status) > 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	return found;
+	close(ends[1]);
+	for (; read(ends[0], &t, sizeof t) == sizeof t; reports++)
+		add(sum, &t);
+	close(ends[0]);
+	sum->found += (unsigned)(options.jobs - reports);
+	while (wait(NULL) > 0)
+		;
 }
 
 static int
-finish(unsigned found, const struct totals *t)
+finish(const struct totals *t)
 {
-	if (options.jobs == 1)
-		printf("%" G_GINT64_FORMAT " seeds from %" G_GINT64_FORMAT ": %u violations; %" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT " frames on the LAN, %"
-		       G_GUINT64_FORMAT " loads, %" G_GUINT64_FORMAT " take-overs, %" G_GUINT64_FORMAT " survivors\n", options.seeds, options.seed, found, t->steps,
-		       t->released, t->loads, t->takeovers, t->solos);
-	if (broken && !found)
+	printf("%" G_GINT64_FORMAT " seeds from %" G_GINT64_FORMAT ": %" G_GUINT64_FORMAT " violations; %" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT
+	       " frames on the LAN, %" G_GUINT64_FORMAT " loads, %" G_GUINT64_FORMAT " take-overs, %" G_GUINT64_FORMAT " survivors\n", options.seeds, options.seed,
+	       t->found, t->steps, t->released, t->loads, t->takeovers, t->solos);
+	if (broken && !t->found)
 		printf("--break %s: not found\n", break_infos[broken].name);
-	return broken ? !found : found != 0;
+	return broken ? !t->found : t->found != 0;
 }
 
 static void
@@ -110,7 +127,8 @@ parse_options(int argc, char **argv)
 	const GOptionEntry entries[] = {
 		{ "seeds", 0, 0, G_OPTION_ARG_INT64, &options.seeds, "how many seeds (300)", "N" },
 		{ "seed", 0, 0, G_OPTION_ARG_INT64, &options.seed, "the first one; without --seeds, the only one", "S" },
-		{ "jobs", 0, 0, G_OPTION_ARG_INT, &options.jobs, "processes (1)", "N" },
+		{ "jobs", 0, 0, G_OPTION_ARG_INT, &options.jobs, "processes (as many as there are processors; 1 with --break, --verbose or a single seed)", "N" },
+		{ "violations", 0, 0, G_OPTION_ARG_INT, &options.violations, "go on until that many were found, in each process (20; 1 with --break)", "N" },
 		{ "break", 0, 0, G_OPTION_ARG_STRING, &options.broken, "switch a rule off; fails when that is not found", "RULE" },
 		{ "list-breaks", 0, 0, G_OPTION_ARG_NONE, &options.list_breaks, "the rules that can be switched off", NULL },
 		{ "list-stories", 0, 0, G_OPTION_ARG_NONE, &options.list_stories, "the stories that can be played", NULL },
@@ -127,13 +145,17 @@ parse_options(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		one = one && !g_str_has_prefix(argv[i], "--seeds");
 	g_option_context_add_main_entries(context, entries, NULL);
-	if (!g_option_context_parse(context, &argc, &argv, &error) || argc > 1 || options.jobs < 1) {
+	if (!g_option_context_parse(context, &argc, &argv, &error) || argc > 1 || options.jobs < 0 || options.violations < 0) {
 		fprintf(stderr, "sim: %s\n", error ? error->message : "see --help");
 		exit(2);
 	}
 	g_option_context_free(context);
 	if (one || options.story)
 		options.seeds = 1;
+	if (options.jobs == 0)
+		options.jobs = options.broken || options.verbose || options.seeds == 1 ? 1 : (gint)g_get_num_processors();
+	if (options.violations == 0)
+		options.violations = options.broken ? 1 : 20;
 }
 
 int
@@ -163,6 +185,8 @@ main(int argc, char **argv)
 		return violation != NULL;
 	}
 	if (options.jobs > 1)
-		return finish(play_in_jobs(), &t);
-	return finish(play_seeds((uint64_t)options.seed, 1, &t), &t);
+		play_in_jobs(&t);
+	else
+		play_seeds((uint64_t)options.seed, 1, &t);
+	return finish(&t);
 }

@@ -6,7 +6,8 @@
  *   guest.c    the guest: TCP server, ledger, disk        process.c   a guard: real cores, its sockets, struct guard_env
  *   qemu.c     QEMU around it: COLO stream, filters       link.c      the three connections of a pair
  *   check.c    what must hold after every step            faults.c    what happens to it, and when
- *   breaks.c   rules that can be switched off             sim.c       seeds, command line
+ *   ftd.c      what becomes of a copy without a guard     breaks.c    rules that can be switched off
+ *                                                         sim.c       seeds, command line
  */
 #pragma once
 
@@ -62,6 +63,30 @@ enum sim_break {
 	BREAK_FAIL_CLOSED,
 	BREAK_FENCE,
 	BREAK_GENERATION,
+	BREAK_FRAME_GENERATION,
+	BREAK_COMPARE_TCP,
+	BREAK_LOAD_OUTPUT,
+	BREAK_MERGE,
+	BREAK_SETTLED,
+	BREAK_DISK_ERROR,
+	BREAK_STOP_ANSWERS,
+	BREAK_LEASE,
+	BREAK_SUSPICION,
+	BREAK_HANG,
+	BREAK_AWAKE,
+	BREAK_READY_WAIT,
+	BREAK_DISK_WAIT,
+	BREAK_SUSPEND,
+	BREAK_RESET_IN_LOAD,
+	BREAK_SPOIL,
+	BREAK_ARMED,
+	BREAK_ASK_AGAIN,
+	BREAK_TAKE_BACK,
+	BREAK_YIELD,
+	BREAK_DENIED,
+	BREAK_CLOSING,
+	BREAK_ORPHAN_CLAIM,
+	BREAK_EMPTY_ARBITER,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -74,6 +99,7 @@ struct event {
 	void (*fn)(struct world *w, struct event *e);
 	unsigned host;
 	uint64_t life;		/* of whom it is for: an event for somebody who is gone is dropped */
+	bool of_qemu;		/* QEMU does it: not while it hangs */
 	GBytes *bytes;		/* owned */
 	uint64_t a, b;
 };
@@ -125,7 +151,9 @@ struct qemu {
 	struct world *w;
 	unsigned host;
 	bool alive, running, kicked;
+	bool suspended;			/* an administrator wants the guest to stand */
 	uint64_t life, kick_at;
+	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
 	enum net net;
@@ -148,12 +176,14 @@ struct qemu {
 	struct migration_reader *reader;
 	uint32_t emitted_from;		/* SVM: snd_nxt as it was loaded */
 	bool was_reset;			/* SVM: since the last load */
+	bool reset_at_load;		/* SVM: it will, as soon as the next load lets it run */
 };
 
 /* -- guard process -------------------------------------------------------------------------------------------------------------------- */
 
 enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_LAST };
-enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_GUEST_ENDED, ITEM_START };
+enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_GUEST_ENDED, ITEM_START,
+	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
 
 struct item {
 	enum item_kind kind;
@@ -176,18 +206,27 @@ struct proc {
 	bool ports_open, disks_open, migration_open;
 	struct durable_state durable;
 	bool has_durable, persist_fails, persist_crashes, persist_failed;
+	unsigned ops_open;		/* bits of enum guard_op */
 	bool op_fails;			/* the next operation while the pair forms */
 	unsigned crash_in;		/* calls of struct guard_env until it crashes; 0: it does not */
 	uint64_t released_same;		/* when it should have stopped */
 	bool held;
+	bool tell_starts;		/* primary: its guard has said that the guest stands, and wants to know when it runs */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
+	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_LIVE was started */
+	bool live_by_silence;		/* ... because the primary was silent for too long */
 	uint32_t kept_to;		/* standby: sequence number up to which its output reached REL at the take-over */
 };
 
 struct host {
 	bool power;
-	bool damaged;			/* something happened that it does not recover from in this round */
+	bool damaged;			/* something happened that its guard, or its copy, does not recover from in this round */
+	bool copy_lost;			/* ... its copy, by something else than a loss of power */
+	bool startable;			/* its domain is off and may be started: whoever does finds what is on the disk */
+	char *state_file;		/* the guard's durable state; NULL: there is none */
+	struct { uint64_t life, orphan_since; } ftd;
+	uint64_t off_since;		/* when it lost power */
 	uint64_t disk_ns, disk_fail;	/* slowness of its disk; the nth write to the copy fails */
 	struct qemu q;
 	struct proc p;
@@ -213,7 +252,7 @@ struct link {
 
 struct reg {
 	GArray *records;		/* struct arbiter_record by generation */
-	bool cut[2];
+	bool cut[2], empty[2];		/* out of reach; a share that is not mounted */
 	uint64_t delay, claims;
 };
 
@@ -254,7 +293,11 @@ struct world {
 	unsigned diverge;		/* percent */
 	unsigned loss;			/* per mille of LAN frames */
 	uint64_t guest_delay, load_ns, loop_delay;
-	bool guest_ended;
+	bool guest_ended, flush_load;
+	enum mode mode;			/* as configured; an operator may set another */
+	uint64_t ended_due;		/* by then the primary's claim for a VM that was shut down is written; 0: it need not be */
+	bool arm_sent;			/* in this round */
+	bool calm;			/* the faults of this round have stopped */
 	uint64_t steps;
 	uint64_t released;
 	unsigned loads, takeovers, solos;
@@ -299,6 +342,11 @@ void qemu_leave(struct qemu *q);				/* primary: everything the pair added is gon
 void qemu_prepare_standby(struct qemu *q);
 void qemu_disk_view(const struct qemu *q, uint8_t out[DISK_BYTES]);
 bool qemu_loading(const struct qemu *q);
+void qemu_stop(struct qemu *q);					/* the monitor's command */
+void qemu_suspend(struct qemu *q);				/* an administrator's wish, and the command */
+void qemu_resume(struct qemu *q);
+void qemu_look_after(struct qemu *q);
+void qemu_reset_copy(struct qemu *q);
 void qemu_kill(struct qemu *q);
 void qemu_guard_gone(struct qemu *q);			/* the far ends of its sockets are closed */
 void lan_from_host(struct world *w, unsigned host, GBytes *frame, uint64_t life);
@@ -307,6 +355,8 @@ void lan_from_host(struct world *w, unsigned host, GBytes *frame, uint64_t life)
 void proc_start(struct proc *p, struct world *w, unsigned host, enum failover_role role, uint64_t generation);
 void proc_clear(struct proc *p);
 void proc_push(struct proc *p, enum source source, enum item_kind kind, GBytes *bytes, uint64_t a, uint64_t b);	/* takes bytes */
+void proc_tell(struct proc *p, enum item_kind what, uint64_t delay, uint64_t a);	/* by ftd, by QEMU's monitor */
+void proc_guest_started(struct proc *p);
 void proc_kill(struct proc *p);
 void proc_pause(struct proc *p, uint64_t for_ns);
 bool proc_live(const struct proc *p);
@@ -325,7 +375,13 @@ void link_set_cut(struct world *w, unsigned from, bool cut);
 void register_claim(struct world *w, unsigned host, const struct arbiter_record *record);
 uint64_t register_newest(const struct world *w);
 const struct arbiter_record *register_record(const struct world *w);	/* the newest */
+int register_known(const struct world *w, unsigned host);	/* 1: it has records, 0: none, -1: no answer */
+enum arbiter_verdict register_claim_now(struct world *w, unsigned host, const struct arbiter_record *record);
 int register_owner(const struct world *w);	/* host that owns alone the newest generation, -1: nobody */
+
+/* ftd.c */
+void ftd_guard_gone(struct world *w, unsigned host);	/* without a word, or its host is up again */
+void ftd_forget(struct world *w, unsigned host);	/* the pair that was */
 
 /* client.c */
 void client_start(struct world *w);
@@ -337,8 +393,11 @@ const struct guest *survivor(const struct world *w);	/* state of the copy that w
 void check_step(struct world *w);
 void check_frame(struct world *w, unsigned host, GBytes *frame);
 void check_takeover(struct world *w, unsigned host);
+void check_startable(struct world *w, unsigned host);
 void check_kept(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
+void check_given_up(struct proc *p);
+void check_claim(struct world *w, const struct proc *p);
 void note_release(struct world *w, GBytes *frame);
 
 /* faults.c */
@@ -349,3 +408,4 @@ bool story_run(struct world *w, const char *name);
 /* breaks.c */
 int break_find(const char *name);
 bool breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **payload);	/* false: the message is swallowed */
+void breaks_before_tick(struct proc *p);

@@ -88,6 +88,17 @@ take_first(struct world *w)
 	return first;
 }
 
+static bool
+put_off(struct world *w, const struct event *e)
+{
+	uint64_t hung_until = w->host[e->host].q.hung_until;
+
+	if (!e->of_qemu || hung_until <= w->now)
+		return false;
+	later(w, hung_until - w->now, e);
+	return true;
+}
+
 bool
 world_step(struct world *w, uint64_t until)
 {
@@ -100,6 +111,8 @@ world_step(struct world *w, uint64_t until)
 	}
 	e = take_first(w);
 	w->now = e.at;
+	if (put_off(w, &e))
+		return true;
 	w->steps++;
 	e.fn(w, &e);
 	if (e.bytes)
@@ -167,6 +180,7 @@ world_free(struct world *w)
 	for (unsigned i = 0; i < 2; i++) {
 		proc_clear(&w->host[i].p);
 		qemu_clear(&w->host[i].q);
+		g_free(w->host[i].state_file);
 	}
 	link_clear(w);
 	g_ptr_array_unref(w->snapshots);

@@ -87,6 +87,18 @@ $(tail -n 5 "$CACHE/root.log")"
 # Older debootstraps do not know the newer suites: all of them are like sid.
 build_root() {
 	local suite=$1 uri=$2 root=$3
+	# shellcheck disable=SC2086 # a list
+	debian_root "$suite" "$uri" "$root" $ROOT_PACKAGES || return
+	chroot "$root" qemu-system-x86_64 --version && chroot "$root" libvirtd --version || return
+	mkdir -p "$root/usr/lib/ftd-build" "$root/srv/ftd-arbiter"
+	finish_root "$root"
+	echo "$ROOT_VERSION" >"$root/.ftd-lab-version"
+}
+
+# debian_root SUITE URI ROOT PACKAGE...
+debian_root() {
+	local suite=$1 uri=$2 root=$3
+	shift 3
 	umount -l "$root/proc" "$root/sys" 2>/dev/null	# debootstrap was interrupted
 	rm -rf --one-file-system "$root"
 	debootstrap --variant=minbase "$suite" "$root" "$uri" /usr/share/debootstrap/scripts/sid || return
@@ -95,10 +107,7 @@ build_root() {
 	cp /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/" 2>/dev/null
 	cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 	chroot "$root" apt-get update || return
-	# shellcheck disable=SC2086 # a list
-	DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-recommends $ROOT_PACKAGES || return
-	chroot "$root" qemu-system-x86_64 --version && chroot "$root" libvirtd --version || return
-	finish_root "$root"
+	DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y --no-install-recommends "$@"
 }
 
 finish_root() {
@@ -106,12 +115,12 @@ finish_root() {
 	chroot "$root" apt-get clean
 	rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/{doc,man,locale}/*
 	rm -f "$root/etc/machine-id"
-	mkdir -p "$root/usr/lib/ftd-build" "$root/srv/ftd-arbiter"
-	echo "$ROOT_VERSION" >"$root/.ftd-lab-version"
 }
 
 make_programs() {
 	compile guest-server -static
+	compile guest-agent -static
+	compile guest-dirty -static
 	compile lab-client -static
 	compile lab-wire -static
 }
@@ -125,7 +134,7 @@ compile() {
 
 make_guest() {
 	local version
-	version="$GUEST_VERSION $(cat "$LAB_DIR/guest-init" "$CACHE/bin/guest-server" | cksum)"
+	version="$GUEST_VERSION $(cat "$LAB_DIR/guest-init" "$CACHE"/bin/guest-{server,agent,dirty} | cksum)"
 	[ "$(cat "$CACHE/guest/version" 2>/dev/null)" = "$version" ] && return
 	make_kernel
 	say 'packing the guest'
@@ -167,7 +176,7 @@ build_initrd() {
 	t=$(mktemp -d "$CACHE/initrd.XXXXXX")
 	mkdir -p "$t"/{bin,proc,sys,dev,data,lib/modules}
 	cp "$(command -v busybox)" "$t/bin/busybox"
-	cp "$CACHE/bin/guest-server" "$t/bin/"
+	cp "$CACHE"/bin/guest-{server,agent,dirty} "$t/bin/"
 	install -m 0755 "$LAB_DIR/guest-init" "$t/init"
 	for module in virtio_pci virtio_net virtio_blk ext4 button evdev pvpanic-mmio; do
 		modprobe -d "$CACHE/kernel" -S "$kernel" -D "$module" 2>/dev/null || true

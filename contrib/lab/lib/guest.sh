@@ -3,7 +3,7 @@
 # Guests: disks, domain XML, start, removal.
 
 guest_options() {
-	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_DEVICES='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60
+	G_HOST=a G_MEMORY=256 G_VCPUS=1 G_DISKS=() G_IP='' G_NIC='' G_DEVICES='' G_IMAGE='' G_KERNEL='' G_INITRD='' G_APPEND='' G_TIMEOUT=60 G_SECOND=''
 	G_NAME=${1:-}
 	[[ $G_NAME =~ ^[a-zA-Z0-9][a-zA-Z0-9._-]*$ ]] || die 'usage: lab guest NAME [OPTION...] (see lab --help)'
 	shift
@@ -15,6 +15,7 @@ guest_options() {
 		--vcpus) G_VCPUS=$2 ;;
 		--disk) G_DISKS+=("$2") ;;
 		--ip) G_IP=$2 ;;
+		--second-nic) G_SECOND=$2 ;;
 		--nic-xml-extra) G_NIC=$2 ;;
 		--devices-xml-extra) G_DEVICES=$2 ;;
 		--image) G_IMAGE=$2 ;;
@@ -30,8 +31,8 @@ guest_options() {
 	[ -n "$G_IP" ] || G_IP=$(cat "$RUN/guests/$G_NAME.ip" 2>/dev/null || echo "$LAN_NET.10")
 	[ ${#G_DISKS[@]} -gt 0 ] || [ -n "$G_IMAGE" ] || G_DISKS=(1G)
 	[[ $G_IP == "$LAN_NET".* ]] || die "guest: --ip must be in $LAN_NET.0/24, the lab's LAN"
-	if [ -n "$G_IMAGE$G_KERNEL$G_INITRD" ]; then
-		if [ -z "$G_KERNEL" ] || [ -z "$G_INITRD" ]; then die 'guest: --image needs --kernel and --initrd'; fi
+	if [ -n "$G_IMAGE$G_KERNEL$G_INITRD" ] && [ "$G_IMAGE" != "$CACHE/image/guest.raw" ]; then
+		if [ -z "$G_KERNEL" ] || [ -z "$G_INITRD" ]; then die 'guest: --image needs --kernel and --initrd (but for the one "lab image" makes)'; fi
 	fi
 	local file
 	for file in "$G_IMAGE" "$G_KERNEL" "$G_INITRD"; do
@@ -142,8 +143,9 @@ guest_xml() {
 	local last=${G_IP##*.} cache file target append
 	cache=$(guest_cache_mode)
 	append="console=ttyS0 panic=-1 quiet tsc=unstable random.trust_cpu=1 ftd.ip=$G_IP ftd.ip6=$LAN_NET6:$(printf %x "$last")"
-	[ -z "$G_IMAGE" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
-	append+="${G_APPEND:+ $G_APPEND}"
+	[ -z "$G_IMAGE" ] || append+=' ftd.image=/dev/vda'
+	[ -z "$G_KERNEL" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
+	append+="${G_SECOND:+ ftd.second-ip=$G_SECOND}${G_APPEND:+ $G_APPEND}"
 	cat <<-XML
 		<domain type='qemu'>
 		  <name>$G_NAME</name>
@@ -182,6 +184,16 @@ guest_xml() {
 		      <driver name='qemu'/>
 		      $G_NIC
 		    </interface>
+	XML
+	[ -z "$G_SECOND" ] || cat <<-XML
+		    <interface type='bridge'>
+		      <mac address='52:54:00:99:01:$(printf %02x "$last")'/>
+		      <source bridge='br0'/>
+		      <model type='virtio'/>
+		      <driver name='qemu'/>
+		    </interface>
+	XML
+	cat <<-XML
 		    <serial type='file'><source path='/var/log/libvirt/qemu/$G_NAME-serial.log' append='on'/></serial>
 		    <memballoon model='none'/>
 		    $G_DEVICES
@@ -203,6 +215,19 @@ guest_remove() {
 	done
 	rm -f "$RUN/guests/$name".{xml,ip} "$STATE/guest-boot/$name"-{vmlinuz,initrd}
 	say "guest $name: removed"
+}
+
+# The guest's agent prints the command's output and then "exit N".
+guest_run() {
+	local ip line last=
+	[ $# -eq 2 ] || die 'usage: lab guest-run NAME COMMAND'
+	ip=$(cat "$RUN/guests/$1.ip" 2>/dev/null) || die "there is no guest $1"
+	while IFS= read -r line; do
+		[ -z "$last" ] || echo "${last#+}"
+		last=+$line
+	done < <(in_ns lan bash -c 'exec 3<>"/dev/tcp/$1/2" && printf "%s\n" "$2" >&3 && cat <&3' bash "$ip" "$2")
+	[[ $last == +exit\ * ]] || die "guest $1: its agent does not answer at $ip"
+	return "${last#+exit }"
 }
 
 # The pid file is libvirt's, and a pid in it is the host's own.

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# What the systems and workloads of the bench share. Globals: WORK (this run's files), SECONDS_EACH, GUEST (small or debian), CACHE.
+#
+# A system (systems/NAME.sh) defines
+#   system_up             the guest of kind $GUEST answers at each of $SERVERS, as this system protects it (or not)
+#   system_down           and nothing of it uses the machine any more
+#   system_pauses FILE    writes the guest's stops into FILE from now on: lines "STOP TIME", "RESUME TIME" (optional)
+#   system_counters       prints "NAME VALUE" lines, counted since whenever; measure() takes differences (optional)
+#   system_pauses_end     ends that
+#   protect               what PROTECT=later leaves to the workload (only systems that protect)
+#   system_missing        prints why this system cannot be measured here, if so (optional)
+#   system_gauges         prints "METRIC VALUE" lines (optional)
+# A workload (workloads/NAME.sh) sets GUEST and defines
+#   load ADDRESS          runs for about $SECONDS_EACH seconds and prints "METRIC VALUE" lines
+#   prepare ADDRESS       once per guest before it is measured (optional)
+
+lab() { "$LAB" "$@"; }
+on_lan() { lab exec lan "$@"; }
+image_client() { on_lan chroot "$CACHE/image/root" "$@"; }	# a client from the Debian guest's own packages
+median_of() { sort -g | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+# percentile P...: of the numbers on stdin
+percentiles() {
+	sort -g | awk -v want="$*" '{ v[NR] = $1 } END { n = split(want, p, " "); for (i = 1; i <= n; i++) printf "%s%.3f", (i > 1 ? " " : ""), (NR ? v[int(p[i] / 100 * (NR - 1)) + 1] : 0); print "" }'
+}
+
+# in_guest ADDRESS COMMAND: by the guest's agent; not over the name, for the native pair is not a guest of the lab
+in_guest() {
+	local out
+	out=$(on_lan bash -c 'exec 3<>"/dev/tcp/$1/2" && printf "%s\n" "$2" >&3 && cat <&3' bash "$1" "$2") || return
+	printf '%s\n' "$out" | sed '$d'
+	[ "${out##*$'\n'}" = 'exit 0' ]
+}
+
+guest_memory() { case $GUEST in small) echo "${MEMORY:-256}" ;; debian) echo 512 ;; esac; }
+guest_image() { [ "$GUEST" = small ] || echo "$CACHE/image/guest.raw"; }
+
+# guest_start NAME HOST ADDRESS: a guest of the lab, running and answering
+guest_start() {
+	local args=("$1" --host "$2" --ip "$3" --memory "$(guest_memory)" --timeout 120)
+	[ "$GUEST" = small ] || args+=(--image "$(guest_image)")
+	lab guest "${args[@]}"
+}
+
+wait_echo() { on_lan "$CACHE/bin/lab-client" wait --guest "$1" --duration 120; }
+
+# host_pids HOST NAME...: process ids in the host's own counting
+host_pids() { lab exec "$1" pgrep -x "$2" | tr '\n' ' '; }
+# CPU seconds used so far by these processes of a host
+host_cpu() {
+	local h=$1
+	shift
+	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
+	lab exec "$h" sh -c 'for p; do cat /proc/$p/stat; done' sh "$@" 2>/dev/null | sed 's/.*) //' | awk '{ s += $12 + $13 } END { printf "%.2f\n", s / 100 }'
+}
+host_rss() { # MiB, resident now
+	local h=$1
+	shift
+	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
+	lab exec "$h" sh -c 'for p; do cat /proc/$p/status; done' sh "$@" 2>/dev/null | awk '/^VmRSS/ { s += $2 } END { printf "%.1f\n", s / 1024 }'
+}
+ft_bytes() { lab exec a cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { print s }'; }
+
+# pause_metrics FILE SECONDS: from STOP/RESUME pairs with their times
+pause_metrics() {
+	local stops p
+	awk '$1 == "STOP" { t = $2 } $1 == "RESUME" && t { printf "%.3f\n", ($2 - t) * 1000; t = 0 }' "$1" >"$1.ms"
+	stops=$(wc -l <"$1.ms")
+	awk -v n="$stops" -v s="$2" 'BEGIN { printf "epochs_per_s %.2f\n", n / s }'
+	[ "$stops" -gt 0 ] || return 0
+	read -r -a p <<<"$(percentiles 50 99 100 <"$1.ms")"
+	printf 'pause_p50_ms %s\npause_p99_ms %s\npause_max_ms %s\n' "${p[@]}"
+}
+
+# row WORKLOAD SYSTEM: "METRIC VALUE" lines from stdin into this run's rows
+rows() { awk -v w="$1" -v s="$2" 'NF == 2 && $2 ~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/ { print w, s, $1, $2 }' >>"$WORK/rows"; }
+
+# measure WORKLOAD SYSTEM: one measurement of the workload that is loaded, on the system that is up
+measure() {
+	local w=$1 s=$2 address n=0 start took pids=()
+	rm -f "$WORK"/load-* "$WORK"/counters-* "$WORK/pauses" "$WORK/pauses.log"
+	[ "$(type -t system_pauses)" != function ] || system_pauses "$WORK/pauses.log"
+	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-before"
+	start=$(date +%s.%N)
+	for address in "${SERVERS[@]}"; do
+		load "$address" >"$WORK/load-$n" &
+		pids+=($!)
+		n=$((n + 1))
+	done
+	for n in "${pids[@]}"; do wait "$n" || { note "$w on $s: the load failed"; return 1; }; done
+	took=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')
+	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-after"
+	[ "$(type -t system_pauses_end)" != function ] || system_pauses_end
+	{
+		# Two servers under load at once: the mean of what each gave.
+		cat "$WORK"/load-* | awk 'NF == 2 { if (!($1 in n)) order[++k] = $1; v[$1] += $2; n[$1]++ } END { for (i = 1; i <= k; i++) printf "%s %.3f\n", order[i], v[order[i]] / n[order[i]] }'
+		join <(sort "$WORK/counters-before") <(sort "$WORK/counters-after") | awk -v s="$took" '
+			{ d = $3 - $2; name = $1 }
+			name ~ /_cpu_s$/ { sub(/_cpu_s$/, "_cpu_percent", name); printf "%s %.2f\n", name, 100 * d / s; next }
+			name ~ /_bytes$/ { printf "%s_per_s %.0f\n", name, d / s; value[name] = d; next }
+			{ value[name] = d }
+			END {
+				if (value["dirty_bytes"] > 0) printf "ft_link_per_dirty_byte %.3f\n", value["ft_link_bytes"] / value["dirty_bytes"]
+				if (value["same"] + value["committed"] > 0) printf "released_same_percent %.1f\n", 100 * value["same"] / (value["same"] + value["committed"])
+			}'
+		[ ! -e "$WORK/pauses.log" ] || pause_metrics "$WORK/pauses.log" "$took"
+		[ "$(type -t system_gauges)" != function ] || system_gauges
+	} >"$WORK/measured"
+	rows "$w" "$s" <"$WORK/measured"
+}
+
+note() { printf '%s\n' "$*" | tee -a "$WORK/notes" >&2; }

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+# How long it takes to protect a guest of 256 MiB, and what its clients notice of it.
+. "$BENCH/workloads/protect.inc"
+GUEST=small
+MEMORY=256
