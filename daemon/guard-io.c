@@ -183,6 +183,8 @@ io_prepare(struct guard_io *io, const char *config_path, GError **error)
 	if (!io->arbiter)
 		return false;
 	arbiter_remember_names(io->arbiter);
+	if (io->config->role == FAILOVER_PRIMARY)
+		taps_open(io);
 	return fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);
 }
 

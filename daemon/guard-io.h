@@ -131,7 +131,7 @@ void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
 /* guard-taps-io.c */
-void taps_open(struct guard_io *io);	/* QEMU runs; what cannot be had is logged, and only costs time after a failover */
+void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */
 void taps_read(struct guard_io *io);	/* QEMU is dead */
 void taps_close(struct guard_io *io);
 

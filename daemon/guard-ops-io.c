@@ -105,8 +105,6 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
-	if (!error)
-		taps_open(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 

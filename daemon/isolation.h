@@ -24,5 +24,5 @@ void isolate_process(void);
 bool isolate_privileges(GError **error);
 /* Stage 3, Landlock: files and ports. *level: what the kernel has of it, 0 for nothing, which is no error. What does not exist is left out. */
 bool isolate_files(const struct isolation_paths *paths, int *level, GError **error);
-/* Stage 4, seccomp: the system calls of a process that moves bytes. Others do not exist (ENOSYS); those that only an intruder makes end the process. */
+/* Stage 4, seccomp: the system calls of a process that moves bytes. Others do not exist (ENOSYS), which stderr is told; those that only an intruder makes end the process. */
 bool isolate_syscalls(GError **error);

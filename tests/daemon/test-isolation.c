@@ -341,6 +341,30 @@ test_privileges(void **state)
 	assert_int_equal(try(look_at_status), 0);
 }
 
+/* A call that is on no list is told by name, once. */
+static int
+refused_is_told(void)
+{
+	static const char expected[] = "ftd-guard: confined: the system call acct was refused; it is not on isolation.c's list\n";
+	char text[2 * sizeof expected] = "";
+	int fds[2];
+
+	if (pipe2(fds, O_NONBLOCK) < 0 || dup2(fds[1], STDERR_FILENO) < 0)
+		return __LINE__;
+	for (int i = 0; i < 2; i++)
+		if (syscall(SYS_acct, "/nowhere") == 0 || errno != ENOSYS)
+			return __LINE__;
+	if (read(fds[0], text, sizeof text - 1) != sizeof expected - 1)
+		return __LINE__;
+	return strcmp(text, expected) == 0 ? 0 : __LINE__;
+}
+
+static void
+test_refused(void **state)
+{
+	assert_int_equal(try(refused_is_told), 0);
+}
+
 static int
 set_up(void **state)
 {
@@ -380,6 +404,7 @@ main(void)
 		cmocka_unit_test(test_unconfined),
 		cmocka_unit_test(test_privileges),
 		cmocka_unit_test(test_attempts),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -25,6 +25,7 @@ guard=$(guard_of_a)
 ftd=$(ftd_of_a)
 check "the guard runs in a scope of its own" in_own_scope
 check "the guard has real-time priority under the unit's limits" eval "on_a chrt -p $guard | grep -q SCHED_RR"
+check "the confined guard has what it needs" nothing_refused a
 check "the journal has the event by its MESSAGE_ID and domain" journal_has "$(message_id protected)"
 
 on_a systemctl restart ftd
