@@ -109,7 +109,9 @@ client_end() {
 result() { jq -r "$2" "$TEST_WORK/result-$1"; }
 
 # HOST: its guards have all that they ask for, confined as they are
-nothing_refused() { ! "$LAB" exec "$1" sh -c 'cat /run/ftd/pairs/*/guard.log' | grep -E 'was refused|will be lost|no Landlock'; }
+nothing_refused() {
+	"$LAB" exec "$1" sh -c 'cat /run/ftd/pairs/*/guard.log' >"$TEST_WORK/guard.log" && ! grep -E 'was refused|will be lost|no Landlock' "$TEST_WORK/guard.log"
+}
 
 nothing_lost() {	# NAME
 	[ "$(result "$1" '.lost + .out_of_order + .doubled + .connections_reset')" = 0 ]
