@@ -90,10 +90,12 @@ on_reload(gpointer user_data)
 	struct daemon *d = user_data;
 	g_autoptr(GError) error = NULL;
 
-	if (host_reload_credentials(&d->host, &error))
+	if (host_reload_credentials(&d->host, &error)) {
 		host_event(&d->host, NULL, "operator", "SIGHUP: certificates were read again");
-	else
+		host_look_at_certificates(&d->host);
+	} else {
 		log_error("ftd", "%s; the old certificates stay in use", error->message);
+	}
 	return G_SOURCE_CONTINUE;
 }
 

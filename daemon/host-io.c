@@ -33,6 +33,21 @@ host_credentials(struct host *h)
 	return c;
 }
 
+void
+host_look_at_certificates(struct host *h)
+{
+	g_autoptr(peer_credentials) c = host_credentials(h);
+	const char *path;
+	gint64 end = peer_credentials_end(c, &path), left = end - g_get_real_time() / G_USEC_PER_SEC;
+	g_autoptr(GDateTime) date = g_date_time_new_from_unix_local(end);
+	g_autofree char *day = date ? g_date_time_format(date, "%Y-%m-%d %H:%M") : g_strdup("?");
+
+	if (left <= 0)
+		host_event(h, NULL, "certificate", "%s has ended, on %s: no pair can be made; install a new one, then systemctl reload ftd", path, day);
+	else if (left < CERTIFICATE_WARNING_S)
+		host_event(h, NULL, "certificate", "%s ends on %s, and no pair can be made then; install a new one, then systemctl reload ftd", path, day);
+}
+
 bool
 host_reload_credentials(struct host *h, GError **error)
 {
@@ -50,27 +65,17 @@ host_reload_credentials(struct host *h, GError **error)
 }
 
 static gboolean
-look_at_certificates(gpointer data)
+on_certificate_check(gpointer data)
 {
-	struct host *h = data;
-	g_autoptr(peer_credentials) c = host_credentials(h);
-	const char *path;
-	gint64 end = peer_credentials_end(c, &path), left = end - g_get_real_time() / G_USEC_PER_SEC;
-	g_autoptr(GDateTime) date = g_date_time_new_from_unix_local(end);
-	g_autofree char *day = date ? g_date_time_format(date, "%Y-%m-%d %H:%M") : g_strdup("?");
-
-	if (left <= 0)
-		host_event(h, NULL, "certificate", "%s has ended, on %s: no pair can be made; install a new one, then systemctl reload ftd", path, day);
-	else if (left < CERTIFICATE_WARNING_S)
-		host_event(h, NULL, "certificate", "%s ends on %s, and no pair can be made then; install a new one, then systemctl reload ftd", path, day);
+	host_look_at_certificates(data);
 	return G_SOURCE_CONTINUE;
 }
 
 void
 host_watch_certificates(struct host *h)
 {
-	look_at_certificates(h);
-	g_timeout_add_seconds(CERTIFICATE_CHECK_S, look_at_certificates, h);
+	host_look_at_certificates(h);
+	g_timeout_add_seconds(CERTIFICATE_CHECK_S, on_certificate_check, h);
 }
 
 char *

@@ -202,6 +202,8 @@ host_restart_ftd() {
 		kill -9 "$pid"' 2>/dev/null || true
 }
 
+host_reload_ftd() { host_run "$1" sh -c 'kill -HUP "$(cat /run/ftd-lab/ftd.pid)"'; }
+
 host_crash() {
 	local h=${1:-} pid
 	[ $# -ge 1 ] || die 'usage: lab crash HOST [--dark]'
