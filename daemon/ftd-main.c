@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define CONFIG_FILE "/etc/ftd/ftd.conf"
+#define EXIT_UNUSABLE 78	/* sysexits(3): EX_CONFIG; ftd.service does not try again */
 
 struct daemon {
 	GMainLoop *loop;
@@ -36,12 +37,12 @@ load_config(const char *path, GError **error)
 	return ftd_config_parse(text, path, error);
 }
 
-/* The directories exist from here on, and only root looks into them; ftd.sock's own mode says who may talk to it. */
+/* The directories exist from here on, and only root looks into them; ftd.sock's own mode says who may talk to it. QEMU passes through pairs/ on its way to its sockets. */
 static bool
 make_directories(const struct ftd_config *c, GError **error)
 {
 	const struct { const char *parent, *name; mode_t mode; } dirs[] = {
-		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0700 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
+		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0711 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
 		{ c->state_dir, "stale", 0700 },
 	};
 
@@ -154,7 +155,7 @@ run(const struct ftd_config *config)
 
 	if (!start(&d, config, &error)) {
 		log_error("ftd", "%s", error->message);
-		return 1;
+		return g_error_matches(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE) ? EXIT_UNUSABLE : 1;
 	}
 	g_unix_signal_add(SIGTERM, on_terminate, &d);
 	g_unix_signal_add(SIGINT, on_terminate, &d);
@@ -194,7 +195,7 @@ main(int argc, char **argv)
 	config = load_config(path ? path : CONFIG_FILE, &error);
 	if (!config) {
 		fprintf(stderr, "ftd: %s\n", error->message);
-		return 1;
+		return check ? 1 : EXIT_UNUSABLE;
 	}
 	if (check)
 		return 0;

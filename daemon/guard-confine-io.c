@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which files and ports this guard still needs: its sockets and state, the arbiter's directory, the certificates for a new connection to etcd. */
+#include "daemon/base/error.h"
 #include "daemon/guard-io.h"
 #include "daemon/isolation.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +73,11 @@ guard_confine_files(const struct guard_io *io, int *level, GError **error)
 
 	g_ptr_array_add(changed, g_strdup(c->run_dir));
 	g_ptr_array_add(changed, g_path_get_dirname(c->state_file));
+	/* An operator's word may be the first one on this host; what is not there now would be out of reach for ever. A share is there, or must not be made. */
+	if (arbiter_is_manual(io->arbiter) && g_mkdir_with_parents(directory, 0700) < 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: %s", directory, g_strerror(errno));
+		return false;
+	}
 	if (directory)
 		g_ptr_array_add(changed, arbiter_place(directory));
 	add_certificates(read, c->pki);

@@ -448,7 +448,7 @@ ops_targets_ready(struct guard_io *io)
 static char *
 export_path(const struct guard_io *io)
 {
-	return g_strdup_printf("%s/export.sock", io->config->run_dir);
+	return g_strdup_printf("%s/qemu/export.sock", io->config->run_dir);
 }
 
 static void

@@ -30,10 +30,9 @@ system_error(const char *what, GError **error)
 	return false;
 }
 
-void
-guard_remove_dir(const struct host *h, const char *uuid)
+static void
+remove_dir(const char *dir)
 {
-	g_autofree char *dir = host_pair_dir(h, uuid);
 	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
 
 	for (const char *name; entries && (name = g_dir_read_name(entries));) {
@@ -44,13 +43,24 @@ guard_remove_dir(const struct host *h, const char *uuid)
 	g_rmdir(dir);
 }
 
-bool
-guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
+void
+guard_remove_dir(const struct host *h, const char *uuid)
 {
-	g_autofree char *dir = host_pair_dir(h, uuid);
+	g_autofree char *dir = host_pair_dir(h, uuid), *of_qemu = host_pair_file(h, uuid, PAIR_QEMU_DIR);
+
+	remove_dir(of_qemu);
+	remove_dir(dir);
+}
+
+bool
+guard_prepare_dir(const struct host *h, const char *uuid, const struct qemu_user *user, GError **error)
+{
+	g_autofree char *dir = host_pair_dir(h, uuid), *of_qemu = host_pair_file(h, uuid, PAIR_QEMU_DIR);
 
 	guard_remove_dir(h, uuid);
-	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
+	if (g_mkdir(dir, 0711) < 0 || chmod(dir, 0711) < 0)
+		return system_error(dir, error);
+	return (g_mkdir(of_qemu, 0700) == 0 && chown(of_qemu, user->uid, user->gid) == 0) || system_error(of_qemu, error);
 }
 
 /* Beside ftd in a build directory, in libexec when both are installed. */

@@ -38,6 +38,10 @@ if command -v systemd-tmpfiles >/dev/null && [ "$(id -u)" -eq 0 ]; then
 	systemd-tmpfiles --root="$stage/root" --create "$root/lib/tmpfiles.d/ftd.conf"
 	[ "$(stat -c %a "$stage/root/var/lib/ftd")" = 700 ]
 fi
+if command -v apparmor_parser >/dev/null; then
+	printf 'profile x {\n#include "%s"\n}\n' "$stage/root/etc/apparmor.d/abstractions/libvirt-qemu.d/ftd" >"$stage/profile"
+	apparmor_parser -Q -K "$stage/profile" >/dev/null 2>"$stage/said" || { cat "$stage/said" >&2; exit 1; }
+fi
 if command -v journalctl >/dev/null; then
 	mkdir -p "$stage/root/usr/lib/systemd/catalog" "$stage/root/var/lib/systemd/catalog"
 	[ "$root" = "$stage/root/usr" ] || cp "$root/lib/systemd/catalog/ftd.catalog" "$stage/root/usr/lib/systemd/catalog/"
