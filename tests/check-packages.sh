@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # usage: check-packages.sh SOURCE-DIR
-# The Debian packages build from a clean export, lintian finds neither error nor warning that is not overridden with a reason, and they have what `meson install` has.
+# The packages build from a clean export and have what `meson install` has; lintian finds neither error nor warning that is not overridden with a reason.
 set -euo pipefail
 export LC_ALL=C
 top=$(readlink -f "$1")
@@ -14,6 +14,10 @@ lintian --allow-root --display-level '>=warning' --fail-on error,warning ./*.cha
 
 dpkg-deb --fsys-tarfile ftd_*_amd64.deb | tar -t | sed -n '/[^/]$/s|^\./||p' | grep -v '^usr/share/\(doc\|lintian\)/' | sed 's/\.gz$//; s|^lib/|usr/lib/|' | sort >have
 sed 's/^[0-7]* //; s|^PREFIX|usr|' "$top/tests/installed-files.txt" | sort >want
+diff want have
+
+"$top/contrib/packaging/build-rpm" "$work" --nodeps --define '_smp_mflags -j2'
+rpm -qp --list x86_64/ftd-*.rpm | sed 's|^/||; s/\.gz$//' | grep -v -e '^usr/share/\(doc\|licenses\)/' -e '^etc/ftd$' -e '/\.build-id' | sort >have
 diff want have
 
 # An override without a reason is none.
