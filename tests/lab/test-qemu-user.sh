@@ -9,6 +9,7 @@ user() {
 	until_true 10 "$LAB" virsh "$1" list >/dev/null 2>&1
 }
 undo() {
+	end_clients
 	fresh
 	for h in a b; do user $h root; done
 } >/dev/null 2>&1

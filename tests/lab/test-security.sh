@@ -3,6 +3,7 @@
 . "$(dirname "$0")/bad.sh"
 
 undo() {
+	end_clients
 	for h in a b; do "$LAB" pki $h good; done
 	"$LAB" exec a groupdel ftd
 	"$LAB" restart-ftd a
