@@ -45,7 +45,7 @@ struct guard_config {
 	guint peer_port;	/* of its guard */
 	/* standby */
 	char *listen_address;	/* NULL: all */
-	char *qmp_path;		/* the standby QEMU's second monitor */
+	char *qmp_path;		/* the standby QEMU's second monitor, in <run_dir>/qemu */
 	enum mode mode;		/* setting */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
