@@ -32,3 +32,4 @@ struct json_object *ftctl_call(struct ftctl *f, const char *verb, const char *do
 			       bool (*progress)(struct json_object *reply, gpointer user_data), gpointer user_data, int *status);
 int ftctl_fail(const struct ftctl *f, const char *verb, const char *domain, const GError *error);
 void ftctl_print_json(struct json_object *o);
+unsigned ftctl_columns(int fd);	/* of the terminal; 0: it is none */

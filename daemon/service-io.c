@@ -14,6 +14,7 @@
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
@@ -374,7 +375,7 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	begin(request, parameters, user_data, DO_CHECK, true, true);
+	begin(request, parameters, user_data, DO_CHECK, true, false);
 }
 
 static void
@@ -527,6 +528,18 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 		return NULL;
 	}
 	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
+}
+
+static struct json_object *
+peer_echo(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_echo();
+}
+
+static struct json_object *
+peer_listen(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_listen(error);
 }
 
 static struct json_object *
@@ -684,7 +697,7 @@ static const struct varlink_method_entry people_methods[] = {
 };
 
 static const struct peer_method_entry peer_methods[] = {
-	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
 	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { NULL, NULL },
 };
 

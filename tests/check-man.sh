@@ -105,7 +105,17 @@ facts difference | same "reason of a difference" ftctl.1 3<<X
 $(section ftctl.1 FLOWS | awk '$1 == ".Pq" { next } { print }' | item_text first_difference | sed 's/.* is \(content.*limit\).*/\1/' | tr -s ' ,' '\n\n' | grep -vx or)
 X
 
+facts requirement | same "requirement" ftctl.1 3<<X
+$(section ftctl.1 CHECKS | sed -n 's/^\.It Cm //p')
+X
+facts check-reason | same "reason of a check" ftctl.1 3<<X
+$(section ftctl.1 CHECKS | sed -n 's/^\.It //p' | grep -v '^Cm ')
+X
+
 # -- ftd(8), ftd-guard(8)
+facts could | same "reason that could be supported" ftd.8 3<<X
+$(section ftd.8 "NOT SUPPORTED" | items)
+X
 "$ftd" --help | help_options | same "option" ftd.8 3<<X
 $(page_options ftd.8)
 X

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the manual pages have to list, as the code itself has it: one fact per line, a kind and its words. tests/check-man.sh compares. */
 #include "daemon/base/error.h"
+#include "daemon/check-report.h"
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-internal.h"
@@ -49,6 +50,18 @@ names(void)
 		printf("phase %s\n", guard_phase_name(i));
 	for (unsigned i = 0; i < RELAY_WANT_LAST; i++)
 		printf("want %s\n", relay_want_name(i));
+}
+
+static void
+check_reasons(void)
+{
+	for (enum check_requirement i = 0; i < CHECK_REQUIREMENT_LAST; i++)
+		printf("requirement %s\n", check_requirement_name(i));
+	for (enum check_reason i = CHECK_REASON_NONE + 1; i < CHECK_REASON_LAST; i++) {
+		printf("check-reason %s%s\n", check_reason_name(i), check_reason_state(i) == CHECK_WARNING ? " Pq warning" : "");
+		if (check_reason_could_be_supported(i))
+			printf("could %s\n", check_reason_name(i));
+	}
 }
 
 static void
@@ -121,6 +134,7 @@ main(void)
 	status_members(FAILOVER_PRIMARY);
 	status_members(FAILOVER_STANDBY);
 	flow_members();
+	check_reasons();
 	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
 	interface(GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION);
 	return 0;
