@@ -259,6 +259,12 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+struct json_object *
+service_status(struct host *h)
+{
+	return status_all(h, NULL, NULL);
+}
+
 /* -- flows */
 
 static struct json_object *

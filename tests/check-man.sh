@@ -132,6 +132,11 @@ X
 $(section ftd-guard.8 FILES "Members of guard.json" | items; section ftd-guard.8 FILES "Members of guard.json" | sed -nE 's/^\.Cm ([a-z_]+).*/\1/p')
 X
 
+# -- ftd-metrics(7)
+facts metric | same "metric" ftd-metrics.7 3<<X
+$(section ftd-metrics.7 METRICS | sed -nE 's/^\.It ([a-z_]+) Pq (.*)/\1 \2/p')
+X
+
 # -- ftd.conf(5): group, key, range and default
 awk -F '[{}, "]+' '/^\t\{ "[a-z]+", "[a-z-]+", KEY_/ { field = $5; sub(/AT\(/, "", field); sub(/\)/, "", field); print $2, $3, $4, field, $6, $7 }' daemon/config.c >"$tmp/keys"
 function_body daemon/config.c ftd_config_new | sed -nE 's/^\tc->([a-z_]+) = (g_strdup\("([^"]*)"\)|([0-9]+)(u << 20)?);/\1 \3\4/p' >"$tmp/defaults"

@@ -5,6 +5,7 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-internal.h"
+#include "daemon/metrics.h"
 #include "checkpoint/relay.h"
 
 #include <stdio.h>
@@ -61,6 +62,17 @@ check_reasons(void)
 		printf("check-reason %s%s\n", check_reason_name(i), check_reason_state(i) == CHECK_WARNING ? " Pq warning" : "");
 		if (check_reason_could_be_supported(i))
 			printf("could %s\n", check_reason_name(i));
+	}
+}
+
+static void
+metrics(void)
+{
+	for (guint i = 0; i < metrics_families(); i++) {
+		struct metrics_family_info f;
+
+		metrics_family(i, &f);
+		printf("metric %s %s\n", f.name, f.type);
 	}
 }
 
@@ -135,6 +147,7 @@ main(void)
 	status_members(FAILOVER_STANDBY);
 	flow_members();
 	check_reasons();
+	metrics();
 	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
 	interface(GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION);
 	return 0;

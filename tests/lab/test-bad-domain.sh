@@ -34,7 +34,7 @@ jq -c '.[]' <<<"$out"
 check "each requirement has its row, in order, and nothing is refused or unknown" test "$status/$(jq -r 'map(.requirement) | unique | length' <<<"$out")/$(
 	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/18/1
 check "the link was measured" eval 'jq -e "map(select(.requirement == \"link\" and (.found | test(\"[0-9.]+ ms\")))) | length > 0" <<<"$out"'
-check "the guards'"'"' ports are open" eval 'jq -e "map(select(.requirement == \"ports\" and .state == \"ok\")) | length == 1" <<<"$out"'
+check "the ports of guards are open" eval 'jq -e "map(select(.requirement == \"ports\" and .state == \"ok\")) | length == 1" <<<"$out"'
 odd_end a odd
 
 # -- NICs
