@@ -96,6 +96,14 @@ ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *me
 	return reply;
 }
 
+struct json_object *
+ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, int timeout_s, GError **error)
+{
+	g_autofree char *full = g_strconcat(FTD_INTERFACE ".", method, NULL);
+
+	return varlink_call_sync(f->socket ? f->socket : DEFAULT_SOCKET, full, parameters, false, NULL, NULL, timeout_s * 1000, error);
+}
+
 static void
 print_help(void)
 {
