@@ -22,6 +22,7 @@ static const struct { const char *name, *summary; int (*run)(struct ftctl *f, in
 	{ "forget", "allow the start of a stale copy on this host", ftctl_forget },
 	{ "failover", "let the standby take over now", ftctl_failover },
 	{ "events", "what happened", ftctl_events },
+	{ "report", "a page that shows what a pair has done", ftctl_report },
 };
 
 int

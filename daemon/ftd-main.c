@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-io.h"
 #include "daemon/libvirt-events-io.h"
 #include "daemon/libvirt-io.h"
@@ -126,6 +127,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	if (!d->metrics)
 		return false;
 	pairs_load(d->host.pairs);
+	history_start(&d->host);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);
 }

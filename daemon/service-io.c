@@ -11,6 +11,7 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
@@ -283,7 +284,7 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY };
 
 struct work {
 	struct host *host;
@@ -327,6 +328,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HISTORY:
+		return history_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -431,6 +434,12 @@ static void
 on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_FLOWS, true, false);
+}
+
+static void
+on_history(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HISTORY, true, false);
 }
 
 /* -- Events */
@@ -699,7 +708,7 @@ service_uplink_lost(struct service *s)
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {

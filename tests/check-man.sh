@@ -112,6 +112,16 @@ facts check-reason | same "reason of a check" ftctl.1 3<<X
 $(section ftctl.1 CHECKS | sed -n 's/^\.It //p' | grep -v '^Cm ')
 X
 
+{
+	facts history | grep -vx age_seconds
+	echo begin
+} | same "member of a history" ftctl.1 3<<X
+$(section ftctl.1 HISTORY | items)
+X
+facts column | same "figure of a history" ftctl.1 3<<X
+$(section ftctl.1 HISTORY | sed '/^Pauses/,$d' | item_text columns | sed 's/.*: //' | tr -s ' ,.' '\n\n\n')
+X
+
 # -- ftd(8), ftd-guard(8)
 facts could | same "reason that could be supported" ftd.8 3<<X
 $(section ftd.8 "NOT SUPPORTED" | items)

@@ -96,6 +96,29 @@ status_members(enum failover_role role)
 	guard_free(g);
 }
 
+static void
+history_members(void)
+{
+	static const struct guard_env env;
+	g_autoptr(guard_config) config = guard_config_new();
+	struct json_object *history, *columns;
+	struct guard *g;
+
+	config->role = FAILOVER_PRIMARY;
+	config->token = g_strnfill(64, '0');
+	g = guard_new(config, 1, &env, NULL);
+	history = guard_history(g, 1);
+	json_object_object_foreach(history, key, value) {
+		(void)value;
+		printf("history %s\n", key);
+	}
+	columns = json_object_object_get(history, "columns");
+	for (size_t i = 0; i < json_object_array_length(columns); i++)
+		printf("column %s\n", json_object_get_string(json_object_array_get_idx(columns, i)));
+	json_object_put(history);
+	guard_free(g);
+}
+
 /* One whole frame that differs has all members a flow can have. */
 static void
 flow_members(void)
@@ -146,6 +169,7 @@ main(void)
 	status_members(FAILOVER_PRIMARY);
 	status_members(FAILOVER_STANDBY);
 	flow_members();
+	history_members();
 	check_reasons();
 	metrics();
 	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
