@@ -36,7 +36,7 @@
 "# What the domain sends and how it was released, on its primary's host: see ftctl(1), FLOWS, for the members.\n" \
 "method Flows(domain: string) -> (flows: []object)\n" \
 "\n" \
-"# What this host's side of the pair has done, also of one that has ended: see ftctl(1), HISTORY, for the members.\n" \
+"# What this host's side of the pair has done, also of one that has ended: see ftctl(1), TIMELINE, for the members.\n" \
 "method History(domain: string) -> (history: object)\n" \
 "\n" \
 "# The last events {time, domain, type, text, ...}, one reply each; with follow: and every one from now on. Needs more.\n" \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What `ftctl report` draws of one side; members are listed in ftctl(1), HISTORY. Pure. */
+/* What `ftctl report` draws of one side; members are listed in ftctl(1), TIMELINE. Pure. */
 #include "daemon/guard-internal.h"
 
 static struct json_object *

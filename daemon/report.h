@@ -7,5 +7,5 @@
 
 #define REPORT_EVENTS_MAX 300	/* the newest; how many are left out is told */
 
-/* status: one domain's; history: ftctl(1), HISTORY; events: of that domain, oldest first. Any of them may lack anything. */
+/* status: one domain's; history: ftctl(1), TIMELINE; events: of that domain, oldest first. Any of them may lack anything. */
 char *report_html(struct json_object *status, struct json_object *history, struct json_object *events, const char *host, gint64 now_s);

@@ -116,10 +116,10 @@ X
 	facts history | grep -vx age_seconds
 	echo begin
 } | same "member of a history" ftctl.1 3<<X
-$(section ftctl.1 HISTORY | items)
+$(section ftctl.1 TIMELINE | items)
 X
 facts column | same "figure of a history" ftctl.1 3<<X
-$(section ftctl.1 HISTORY | sed '/^Pauses/,$d' | item_text columns | sed 's/.*: //' | tr -s ' ,.' '\n\n\n')
+$(section ftctl.1 TIMELINE | sed '/^Pauses/,$d' | item_text columns | sed 's/.*: //' | tr -s ' ,.' '\n\n\n')
 X
 
 # -- ftd(8), ftd-guard(8)
