@@ -525,6 +525,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		g->p.heard_qemu = 0;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
+		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
 		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns };
 		g->p.wants[a->want]++;
@@ -586,6 +587,7 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	if (g->p.sealed_at) {
 		g->p.cost.commit_ns = now - g->p.sealed_at;
 		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
+		history_lag(&g->history, now, g->p.cost.commit_ns);
 	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);

@@ -289,6 +289,8 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 		mended(g, now);
 	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
+	guard_note_epoch(g, now, a->stop_ns);
+	history_lag(&g->history, now, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
 }

@@ -103,4 +103,5 @@ enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);
 struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */
+struct json_object *guard_history(const struct guard *g, uint64_t now);	/* ftctl(1) TIMELINE */
 struct json_object *guard_flows(const struct guard *g);			/* ftctl(1) FLOWS: an array; empty on the standby's side */

@@ -11,9 +11,11 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
@@ -258,6 +260,12 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+struct json_object *
+service_status(struct host *h)
+{
+	return status_all(h, NULL, NULL);
+}
+
 /* -- flows */
 
 static struct json_object *
@@ -276,7 +284,7 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY };
 
 struct work {
 	struct host *host;
@@ -320,6 +328,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HISTORY:
+		return history_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -386,7 +396,7 @@ note_change(const char *method, struct json_object *parameters, const char *call
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	begin(request, parameters, user_data, DO_CHECK, true, true);
+	begin(request, parameters, user_data, DO_CHECK, true, false);
 }
 
 static void
@@ -431,6 +441,12 @@ static void
 on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_FLOWS, true, false);
+}
+
+static void
+on_history(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HISTORY, true, false);
 }
 
 /* -- Events */
@@ -534,6 +550,18 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 		return NULL;
 	}
 	return asked && arbiter_probe_read(asked, nonce, error) ? json_object_new_object() : NULL;
+}
+
+static struct json_object *
+peer_echo(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_echo();
+}
+
+static struct json_object *
+peer_listen(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_listen(error);
 }
 
 static struct json_object *
@@ -688,11 +716,11 @@ service_uplink_lost(struct service *s)
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {
-	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
 	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { NULL, NULL },
 };
 
