@@ -87,6 +87,7 @@ enum sim_break {
 	BREAK_CLOSING,
 	BREAK_ORPHAN_CLAIM,
 	BREAK_EMPTY_ARBITER,
+	BREAK_REPAIR,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -261,6 +262,7 @@ struct client {
 	uint32_t n_sent, n_acked, window;
 	uint64_t sent_at, rto, think;
 	bool kicked;
+	bool silent;			/* asks nothing new */
 };
 
 /* What has reached the LAN. */
