@@ -169,13 +169,22 @@ qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic)
 
 /* Both directions are open already; this lets out what was on its way through the guard when they opened. */
 struct qmp_plan *
-qmp_recipe_standby_nic_open(unsigned i)
+qmp_recipe_standby_nic_hear(unsigned i)
 {
 	g_autofree char *rel = g_strdup_printf("/objects/ftd-rel%u", i), *inj = g_strdup_printf("/objects/ftd-inj%u", i);
-	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
+	struct qmp_plan *p = qmp_plan_new("let the standby's NIC hear");
 
 	qmp_plan_add(p, qmp_qom_set_str(inj, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(p, qmp_qom_set_str(rel, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
+	return p;
+}
+
+/* Should they not be: without these two nothing is in the way. */
+struct qmp_plan *
+qmp_recipe_standby_nic_open(unsigned i)
+{
+	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
+
 	plan_del_filter(p, i, "cap", QMP_STEP_MUST);
 	plan_del_filter(p, i, "shut", QMP_STEP_MUST);
 	return p;

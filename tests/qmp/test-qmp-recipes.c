@@ -130,9 +130,10 @@ standby_nic(void **state)
 		LINES(OBJECT_DEL("rew1"), OBJECT_DEL("cap1"), OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), OBJECT_DEL("shut1"), CHARDEV_REMOVE("cap1"), CLOSEFD("cap1"),
 		      CHARDEV_REMOVE("rel1"), CLOSEFD("rel1"), CHARDEV_REMOVE("shut1"), CLOSEFD("shut1"), CHARDEV_REMOVE("inj1"), CLOSEFD("inj1")));
 	close_rest(&n);
-	assert_recipe(qmp_recipe_standby_nic_open(1), 
+	assert_recipe(qmp_recipe_standby_nic_hear(1),
 		LINES(C("qom-set", "\"path\":\"/objects/ftd-inj1\",\"property\":\"status\",\"value\":\"on\""),
-		      C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\""), OBJECT_DEL("cap1"), OBJECT_DEL("shut1")), NULL);
+		      C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\"")), NULL);
+	assert_recipe(qmp_recipe_standby_nic_open(1), LINES(OBJECT_DEL("cap1"), OBJECT_DEL("shut1")), NULL);
 	assert_recipe(qmp_recipe_standby_nic_finish(1),
 		LINES(OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), CHARDEV_REMOVE("rel1"), CHARDEV_REMOVE("cap1"), CHARDEV_REMOVE("shut1"), CHARDEV_REMOVE("inj1")), NULL);
 }
