@@ -213,7 +213,7 @@ treat_anew(struct flow *flow, void *data)
 	if (flow->treatment == FLOW_BYPASS && flow->held.length == 0)
 		flow->tcp = (struct tcp_compare){ .waiting = 0 };
 	flow->treatment = treatment;
-	flow->differs = true;
+	flow->differs = true;	/* what is held: the SVM's part may be gone */
 }
 
 void
