@@ -225,6 +225,13 @@ keep_at_peer(struct host *h, const struct pair_record *r, const struct pair_sett
 	return reply != NULL;
 }
 
+static void
+tell_settings(struct host *h, const struct pair_record *r, const struct pair_settings *s)
+{
+	host_event(h, r->domain, "operator", "settings of %s: mode %s, bypass %s, never-compare %s", r->domain, s->mode ? s->mode : h->config->mode, s->bypass ? s->bypass : "nothing",
+		   s->never_compare ? s->never_compare : "nothing");
+}
+
 static bool
 set_here_locked(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
 {
@@ -232,8 +239,10 @@ set_here_locked(struct host *h, const struct pair_record *r, const struct pair_s
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, error) : NULL;
 	g_auto(pair_settings) all = { 0 };
 
-	return dom && pair_settings_load(dom, &all, error) && pair_settings_change(&all, change, error) && set_at_guard(h, r, change, &all, error) &&
-	       pair_settings_store(dom, &all, error) && keep_at_peer(h, r, &all, error);
+	if (!dom || !pair_settings_load(dom, &all, error) || !pair_settings_change(&all, change, error) || !set_at_guard(h, r, change, &all, error))
+		return false;
+	tell_settings(h, r, &all);
+	return pair_settings_store(dom, &all, error) && keep_at_peer(h, r, &all, error);
 }
 
 /* On the primary's host. */
