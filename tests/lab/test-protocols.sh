@@ -49,9 +49,9 @@ mkdir -p "$TEST_WORK/www"
 head -c 4000000 /dev/urandom >"$TEST_WORK/www/object"
 lan sh -c 'busybox httpd -f -p "[::]:8080" -h "$1" & echo $! >"$2"; wait' sh "$TEST_WORK/www" "$TEST_WORK/pid-httpd" &
 sum=$(md5sum <"$TEST_WORK/www/object")
-"$LAB" guest-run vm1 "while [ ! -e /tmp/stop ]; do wget -q -O - http://10.99.0.1:8080/object | md5sum; done" >"$TEST_WORK/download4" 2>&1 &
+"$LAB" guest-run vm1 "while [ ! -e /stop ]; do wget -q -O - http://10.99.0.1:8080/object | md5sum; done" >"$TEST_WORK/download4" 2>&1 &
 download4=$!
-"$LAB" guest-run vm1 "while [ ! -e /tmp/stop ]; do wget -q -O - 'http://[fd99::1]:8080/object' | md5sum; done" >"$TEST_WORK/download6" 2>&1 &
+"$LAB" guest-run vm1 "while [ ! -e /stop ]; do wget -q -O - 'http://[fd99::1]:8080/object' | md5sum; done" >"$TEST_WORK/download6" 2>&1 &
 download6=$!
 
 lan ping -n -i 0.1 -w 25 10.99.0.10 >"$TEST_WORK/ping4" 2>&1 &
@@ -72,7 +72,7 @@ check "the guest's downloads go on" eval '[ "$(lines download4)" -gt $((download
 until_true 20 state_is b vm1 solo
 check "the survivor is solo" state_is b vm1 solo
 touch "$TEST_WORK/curl-stop"
-"$LAB" guest-run vm1 "touch /tmp/stop" >/dev/null
+"$LAB" guest-run vm1 "touch /stop" >/dev/null
 kill -INT "$(cat "$TEST_WORK/pid-wrk4")" "$(cat "$TEST_WORK/pid-wrk6")"
 wait "$curl4" "$curl6" "$wrk4" "$wrk6" "$download4" "$download6"
 wait "$ping4" "$ping6"
