@@ -64,6 +64,8 @@ enum guard_suspend {
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
+	char *bypass, *never_compare;	/* what is to leave uncompared, and by commit only */
+	bool patterns_new;		/* ... from the next boundary on; forming a pair ends with one */
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;

@@ -33,6 +33,8 @@ standby_side_init(struct guard *g)
 	struct standby_limits sl = {
 		.max_checkpoint_bytes = c->max_checkpoint_bytes,
 		.max_held_bytes = 2 * c->max_checkpoint_bytes,
+		/* The peer begins no checkpoint while half a checkpoint is not committed, and a whole one may be under way then: that is room for both. */
+		.max_unloaded_bytes = c->max_checkpoint_bytes / 4,
 	};
 	struct standby_proxy_limits pl = {
 		.max_inbound_bytes = c->max_held_bytes,
