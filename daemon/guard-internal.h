@@ -38,6 +38,7 @@
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (300 * 1000000ull)
+#define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
@@ -135,6 +136,8 @@ struct guard {
 	struct failover failover;
 	struct liveness liveness;
 	uint64_t looked_at, awake_since;
+	unsigned looks_stopped;		/* without a break; since then: */
+	uint64_t stopped_since;
 	bool linked;			/* all channels are up: heartbeats flow */
 	enum guard_phase phase;
 	bool start_answered;

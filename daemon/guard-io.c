@@ -191,6 +191,7 @@ static void
 io_clear(struct guard_io *io)
 {
 	ops_clear(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	taps_close(io);

@@ -105,8 +105,10 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
-	if (!error)
+	if (!error) {
 		taps_open(user_data);
+		qemu_look_start(user_data);
+	}
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -379,6 +381,7 @@ static void
 op_detach(struct guard_io *io)
 {
 	taps_close(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
@@ -459,10 +462,12 @@ on_standby_attached(struct qmp_plan *plan, const GError *error, gpointer user_da
 	struct guard_io *io = user_data;
 	g_autofree char *path = export_path(io);
 
-	if (error)
+	if (error) {
 		op_done(io, GUARD_OP_STANDBY_ATTACH, error);
-	else
-		disks_connect_targets(io, path);
+		return;
+	}
+	qemu_look_start(io);
+	disks_connect_targets(io, path);
 }
 
 static bool

@@ -378,6 +378,30 @@ guard_qemu_hung(struct guard *g, uint64_t now)
 	}
 }
 
+/* Nobody waits for a guest that is to stand; and a copy that stands still costs nobody anything before it is to take over. */
+static uint64_t
+stopped_patience(const struct guard *g)
+{
+	if (guard_is_suspended(g) || g->failover.state != FAILOVER_PROTECTED)
+		return UINT64_MAX;
+	return guard_is_primary(g) ? g->config->suspect_ms * 1000000ull : GUARD_QEMU_HANG_NS;
+}
+
+void
+guard_qemu_looked(struct guard *g, uint64_t now, bool stopped)
+{
+	uint64_t since = MAX(g->stopped_since, g->awake_since);
+
+	if (!stopped) {
+		g->looks_stopped = 0;
+		return;
+	}
+	if (g->looks_stopped++ == 0)
+		g->stopped_since = since = now;
+	if (g->looks_stopped > GUARD_LOOKS_STOPPED && now - MIN(since, now) >= stopped_patience(g))
+		guard_qemu_hung(g, now);
+}
+
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {

@@ -138,6 +138,70 @@ a_guard_that_slept_waits_anew(void **state)
 	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
 }
 
+/* -- a process that is stopped ---------------------------------------------------------------------------------------------------- */
+
+static void
+a_stopped_qemu_is_given_up_as_a_silent_host_is(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass_looking(&f, 3000, false);
+	pass_looking(&f, 150, true);	/* seen for 120 ms */
+	expect(&f, "");
+	pass_looking(&f, 30, true);
+	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+	pass_looking(&f, 300, true);
+	expect(&f, "");
+}
+
+static void
+a_qemu_that_was_stopped_for_a_moment_is_kept(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	for (unsigned i = 0; i < 20; i++) {
+		pass_looking(&f, 150, true);
+		pass_looking(&f, 30, false);
+	}
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+/* A whole host that was stopped wakes up one process after the other. */
+static void
+a_guard_that_slept_looks_anew(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass_looking(&f, 120, true);
+	f.now += 3000 * MS;
+	guard_tick(f.g, f.now);
+	guard_qemu_looked(f.g, f.now, true);
+	pass_looking(&f, 120, true);
+	expect(&f, "");
+	pass_looking(&f, 30, false);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+static void
+nobody_waits_for_a_suspended_guest(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	guard_guest_stopped(f.g, f.now, f.now);
+	expect(&f, "op suspend; ");
+	op_done(&f, GUARD_OP_SUSPEND);
+	pass_looking(&f, 3000, true);
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
 /* -- the timer of COLO's that a clock set back puts off ------------------------------------------------------------------------- */
 
 static void
@@ -282,6 +346,10 @@ main(void)
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
+		cmocka_unit_test(a_stopped_qemu_is_given_up_as_a_silent_host_is),
+		cmocka_unit_test(a_qemu_that_was_stopped_for_a_moment_is_kept),
+		cmocka_unit_test(a_guard_that_slept_looks_anew),
+		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
 		cmocka_unit_test(every_epoch_may_be_nudged),
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),

@@ -9,6 +9,7 @@
 
 #define LINGER (5 * MS)		/* shorter than the shell's, both */
 #define OP_TIMEOUT (1000 * MS)
+#define LOOK (30 * MS)
 
 static void
 item_free(gpointer data)
@@ -230,6 +231,25 @@ on_timer(struct world *w, struct event *e)
 	breaks_before_tick(p);
 	guard_tick(p->g, w->now);
 	after(p);
+}
+
+/* guard-qemu-io.c */
+static void
+on_look(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	const struct qemu *q = qemu_of(p);
+	uint64_t next = w->now + LOOK;
+
+	if (e->life != p->life || !proc_live(p) || !q->alive)
+		return;
+	if (p->paused_until > w->now) {
+		next = p->paused_until;
+	} else if (broken != BREAK_STOPPED) {
+		guard_qemu_looked(p->g, w->now, q->stopped && q->hung_until > w->now);
+		after(p);
+	}
+	later(w, next - w->now, &(struct event){ .fn = on_look, .host = p->host, .life = p->life });
 }
 
 static void
@@ -745,6 +765,8 @@ env_op_start(void *ctx, enum guard_op op)
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);
+	if (op == GUARD_OP_ATTACH || op == GUARD_OP_STANDBY_ATTACH)
+		later(p->w, LOOK, &(struct event){ .fn = on_look, .host = p->host, .life = p->life });
 	p->ops_open |= 1u << op;
 	if (op == GUARD_OP_ATTACH || op == GUARD_OP_DISKS || op == GUARD_OP_STANDBY_ATTACH)
 		later(p->w, OP_TIMEOUT, &(struct event){ .fn = on_op_due, .host = p->host, .life = p->life, .a = op, .b = p->op_round });

@@ -88,6 +88,7 @@ enum sim_break {
 	BREAK_ORPHAN_CLAIM,
 	BREAK_EMPTY_ARBITER,
 	BREAK_REPAIR,
+	BREAK_STOPPED,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -155,6 +156,7 @@ struct qemu {
 	bool suspended;			/* an administrator wants the guest to stand */
 	uint64_t life, kick_at;
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
+	bool stopped;			/* ... by SIGSTOP, which its guard sees */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
 	enum net net;
