@@ -57,7 +57,7 @@ struct disk_pending {		/* a mirrored write the standby has not applied yet */
 enum guard_suspend {
 	SUSPEND_NONE,
 	SUSPEND_WANTED,			/* no further checkpoint; when QEMU waits with its next REQUEST */
-	SUSPEND_STOPPING,		/* ... it is told to stop */
+	SUSPEND_STOPPING,		/* ... it is told to stop, or asked whether it stands */
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
@@ -89,6 +89,9 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
+	uint64_t suspended_at;		/* the stop that no checkpoint made */
+	uint64_t resumed_at;		/* the last checkpoint let the guest go */
+	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
 	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */

@@ -349,6 +349,24 @@ on_status_stopped(struct json_object *reply, const GError *error, gpointer user_
 }
 
 static void
+on_status_stands(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	g_autoptr(GError) local = NULL;
+	char status[32] = "?";
+	bool running = true;
+
+	if (!error && qmp_read_status(reply, status, &running, &local) && (running || strcmp(status, "paused") != 0))
+		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
+	op_done(user_data, GUARD_OP_STANDS, error ? error : local);
+}
+
+static void
+op_stands(struct guard_io *io)
+{
+	query(io, "query-status", on_status_stands);
+}
+
+static void
 op_suspend(struct guard_io *io)
 {
 	query(io, "query-status", on_status_stopped);
@@ -700,6 +718,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
 		[GUARD_OP_SUSPEND] = op_suspend,
+		[GUARD_OP_STANDS] = op_stands,
 		[GUARD_OP_NUDGE] = op_nudge,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,

@@ -69,6 +69,9 @@ primary_start(struct guard *g, uint64_t now)
  * QEMU starts the guest after every checkpoint, whoever stopped it (migration/colo.c, colo_do_checkpoint_transaction(): vm_start()). So while an administrator
  * wants the guest to stand no checkpoint is made. A guest that stands sends nothing, so nothing is held for lack of one; and a guest that sends something
  * runs again, whether ftd was there to tell or not.
+ *
+ * A guest that runs when QEMU waits with the next REQUEST was started by a checkpoint that had begun before the stop was told: it is stopped again. If there was none,
+ * somebody has resumed it already, and it goes on.
  */
 
 static void
@@ -78,15 +81,16 @@ suspend_pump(struct guard *g)
 	if (g->p.suspend != SUSPEND_WANTED || !relay_waiting(g->p.relay) || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_STOPPING;
-	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
+	g->env.op_start(g->ctx, g->p.resumed_at > g->p.suspended_at ? GUARD_OP_SUSPEND : GUARD_OP_STANDS);
 }
 
 static void
-suspend(struct guard *g)
+suspend(struct guard *g, uint64_t when)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
+	g->p.suspended_at = when;
 	relay_suspend(g->p.relay, true);
 	suspend_pump(g);
 }
@@ -106,10 +110,12 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (!g->p.live || when < g->p.live_at)
 		return;		/* the end of the initial migration stops the guest too */
+	if (when <= g->p.own_stop_at)
+		return;
 	if (relay_stopping(g->p.relay))
 		g->p.unexplained_stop = when;
 	else if (!checkpoint_stopped_at(g, when))
-		suspend(g);
+		suspend(g, when);
 }
 
 static void
@@ -120,6 +126,7 @@ note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
 
 	g->p.stops[i].from = to - resumed->drain_ns;
 	g->p.stops[i].to = to;
+	g->p.resumed_at = now;
 	g->p.unexplained_stop = 0;
 	if (when)
 		primary_stopped(g, now, when);
@@ -142,6 +149,7 @@ primary_resume(struct guard *g, uint64_t now)
 void
 primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 {
+	g->p.own_stop_at = now;
 	if (g->p.suspend != SUSPEND_STOPPING)
 		return;		/* resumed meanwhile */
 	g->env.filters_drain(g->ctx);

@@ -31,6 +31,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
 		[GUARD_OP_SUSPEND] = "suspend",
+		[GUARD_OP_STANDS] = "stands",
 		[GUARD_OP_NUDGE] = "nudge",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
@@ -398,8 +399,10 @@ guard_qemu_looked(struct guard *g, uint64_t now, bool stopped)
 	}
 	if (g->looks_stopped++ == 0)
 		g->stopped_since = since = now;
-	if (g->looks_stopped > GUARD_LOOKS_STOPPED && now - MIN(since, now) >= stopped_patience(g))
-		guard_qemu_hung(g, now);
+	if (g->looks_stopped <= GUARD_LOOKS_STOPPED || now - MIN(since, now) < stopped_patience(g))
+		return;
+	guard_event(g, "error", "QEMU's process is stopped, since %d ms", (int)((now - since) / 1000000));
+	guard_qemu_hung(g, now);
 }
 
 void
@@ -460,7 +463,7 @@ guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const
 void
 guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error)
 {
-	if (error)
+	if (error && op != GUARD_OP_STANDS)
 		guard_event(g, "error", "%s: %s", guard_op_name(op), error->message);
 	switch (op) {
 	case GUARD_OP_CONNECT:
@@ -480,6 +483,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		guard_policy(g, now, FAILOVER_EV_STOPPED, g->failover.reason);
 		return;
 	case GUARD_OP_SUSPEND:
+	case GUARD_OP_STANDS:
 		primary_suspend_done(g, now, error);
 		return;
 	case GUARD_OP_STANDBY_PAUSE:

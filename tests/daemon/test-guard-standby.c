@@ -160,7 +160,7 @@ a_stopped_copy_is_given_up_after_a_second(void **state)
 	pass_looking(&f, 1020, true);
 	expect(&f, "");
 	pass_looking(&f, 30, true);
-	expect(&f, "event error; send ABDICATE 7; ");
+	expect(&f, "event error; event error; send ABDICATE 7; ");
 	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
 	assert_false(f.g->failover.fit);
 }

@@ -60,7 +60,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_ARBITER_EMPTY] = { "the arbiter's share is not mounted", 2 },
 	[FAULT_PANIC] = { "the guest panics", 2 },
 	[FAULT_PRIMARY_DISK] = { "the primary's disk reports an error", 2 },
-	[FAULT_SUSPEND] = { "an administrator suspends the guest", 3 },
+	[FAULT_SUSPEND] = { "an administrator suspends the guest", 5 },
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
 	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
@@ -300,10 +300,7 @@ happen(struct world *w, enum fault f, unsigned host)
 		if (h->q.alive)
 			qemu_suspend(&h->q);
 		break;
-	case FAULT_RESUME:
-		if (h->p.tell_starts)
-			qemu_resume(&h->q);
-		break;
+	case FAULT_RESUME: qemu_resume(&h->q); break;
 	case FAULT_GUEST_RESET: reboot_guest(w); break;
 	case FAULT_SET_MODE:
 		proc_tell(&h->p, ITEM_SET_MODE, 0, random_mode(w));
@@ -642,6 +639,12 @@ static const struct coincidence {
 	/* The guest is shut down, and the other side loses its primary at that moment. */
 	{ { { FAULT_GUEST_ENDS, 0, 60, 300 }, { FAULT_RESET_LINKS, 0, 0, 10 } } },
 	{ { { FAULT_CUT, 0, 60, 300 }, { FAULT_GUEST_ENDS, 0, 0, 140 } } },
+	/* A suspension that is over before anybody knows, and one at the time of something worse. */
+	{ { { FAULT_SUSPEND, 0, 60, 300 }, { FAULT_RESUME, 0, 0, 30 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_RESUME, 0, 40, 100 }, { FAULT_SUSPEND, 0, 20, 100 }, { FAULT_RESUME, 0, 0, 60 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 300 }, { FAULT_POWER, 0, 0, 60 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_CUT, 0, 0, 60 }, { FAULT_RESUME, 0, 0, 300 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_DISABLE, 0, 0, 60 }, { FAULT_RESUME, 0, 0, 60 } } },
 	/* A copy that resets itself while it is loaded. */
 	{ { { FAULT_COPY_RESET, 1, 60, 200 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_KILL_QEMU, 0, 0, 30 } } },
 };

@@ -567,11 +567,20 @@ note_suspension(struct proc *p, const char *type)
 		p->tell_starts = false;
 }
 
+/* libvirt-events-io.c, answer(); pairs_domain_news() */
+static void
+on_state_asked(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life == p->life && p->tell_starts && qemu_of(p)->running)
+		proc_tell(p, ITEM_RESUMED, between(w, 100 * US, 5 * MS), 0);
+}
+
 void
 proc_guest_started(struct proc *p)
 {
-	if (p->tell_starts)
-		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), 0);
+	later(p->w, between(p->w, 100 * US, 15 * MS), &(struct event){ .fn = on_state_asked, .host = p->host, .life = p->life });
 }
 
 static void
@@ -713,9 +722,15 @@ on_op(struct world *w, struct event *e)
 		stop_copy(p);
 		break;
 	case GUARD_OP_SUSPEND:
-		if (q->alive)
+	case GUARD_OP_STANDS:
+		if (q->alive && (op == GUARD_OP_SUSPEND || broken == BREAK_STANDS))
 			qemu_stop(q);
-		break;
+		if (q->alive && !q->running && q->write_out) {	/* do_vm_stop() returns when everything is written */
+			later(w, MS, &(struct event){ .fn = on_op, .of_qemu = true, .host = e->host, .life = e->life, .a = e->a, .b = e->b });
+			return;
+		}
+		op_ends(p, op, q->running);
+		return;
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:

@@ -89,6 +89,7 @@ enum sim_break {
 	BREAK_EMPTY_ARBITER,
 	BREAK_REPAIR,
 	BREAK_STOPPED,
+	BREAK_STANDS,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -154,6 +155,8 @@ struct qemu {
 	unsigned host;
 	bool alive, running, kicked;
 	bool suspended;			/* an administrator wants the guest to stand */
+	uint64_t wish, wished_at;	/* number and time of an administrator's last wish */
+	bool wish_lost;			/* what ftd(8) says of such wishes: somebody has to look after the guest */
 	uint64_t life, kick_at;
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
 	bool stopped;			/* ... by SIGSTOP, which its guard sees */
