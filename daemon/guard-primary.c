@@ -85,14 +85,14 @@ suspend_pump(struct guard *g)
 }
 
 static void
-suspend(struct guard *g, uint64_t when)
+suspend(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
 	g->p.suspended_at = when;
 	relay_suspend(g->p.relay, true);
-	suspend_pump(g);
+	primary_pump(g, now);
 }
 
 /* QEMU stops the guest between our REPLY and its VMSTATE_SEND, and at no other time by itself. */
@@ -115,7 +115,7 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 	if (relay_stopping(g->p.relay))
 		g->p.unexplained_stop = when;
 	else if (!checkpoint_stopped_at(g, when))
-		suspend(g, when);
+		suspend(g, now, when);
 }
 
 static void
@@ -172,12 +172,22 @@ heard_guest(struct guard *g, uint64_t now)
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * QEMU stops, for a checkpoint or by an administrator's word, and waits for every write with its big lock held. What comes then is bounded by the guest's queues, and a
+ * suspended guest gets no checkpoint that would make room.
+ */
+static bool
+disk_is_awaited(const struct guard *g)
+{
+	return relay_stopping(g->p.relay) || g->p.suspend != SUSPEND_NONE;
+}
+
 static bool
 disk_may_answer(const struct guard *g)
 {
 	if (!g->p.live)
 		return false;
-	return g->p.disk_outstanding <= g->config->max_disk_bytes || relay_stopping(g->p.relay);
+	return g->p.disk_outstanding <= g->config->max_disk_bytes || disk_is_awaited(g);
 }
 
 /* Answers, oldest first, what may be answered now. */
@@ -274,8 +284,8 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 bool
 guard_disk_reading(const struct guard *g)
 {
-	/* Past twice the limit nothing more is read, except while QEMU stops: then what comes is bounded by the guest's queues. */
-	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || relay_stopping(g->p.relay);
+	/* Past twice the limit nothing more is read. */
+	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || disk_is_awaited(g);
 }
 
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
@@ -557,7 +567,7 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_wants(g, now);
 	}
 	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
-	if (relay_stopping(g->p.relay))
+	if (disk_is_awaited(g))
 		disk_answer(g);
 	suspend_pump(g);
 }

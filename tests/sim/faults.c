@@ -125,7 +125,7 @@ hang_qemu(struct world *w, unsigned host, uint64_t for_ns, bool by_signal)
 {
 	struct qemu *q = &w->host[host].q;
 
-	if (!q->alive || q->suspended)	/* nobody waits for a guest that is to stand */
+	if (!q->alive || q->suspended || guard_is_suspended(w->host[host].p.g))	/* nobody waits for a guest that is to stand */
 		return;
 	if (q->hung_until <= w->now) {
 		q->hung_since = w->now;
@@ -338,6 +338,7 @@ start_pair(struct world *w)
 	a->off_since = b->off_since = 0;
 	w->ended_due = 0;
 	w->arm_sent = w->calm = false;
+	a->q.wish_lost = b->q.wish_lost = false;
 	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
 	ftd_forget(w, 0);
 	ftd_forget(w, 1);
@@ -630,6 +631,7 @@ static const struct coincidence {
 	{ { { FAULT_STALL_GUARDS, 0, 60, 300 }, { FAULT_STALL_GUARDS, 0, 100, 300 } } },
 	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 100 } } },
 	{ { { FAULT_CUT_TO_STANDBY, 0, 60, 300 } } },
+	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_CUT_TO_STANDBY, 0, 0, 100 } } },
 	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 } } },
 	{ { { FAULT_KILL_GUARD, 0, 60, 300 }, { FAULT_KILL_GUARD, 1, 0, 100 } } },
 	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 }, { FAULT_ARBITER_SLOW, 0, 0, 150 }, { FAULT_HEAL, 0, 100, 400 } } },

@@ -661,6 +661,21 @@ stop_copy(struct proc *p)
 	qemu_kill(q);
 }
 
+/* do_vm_stop() returns when everything is written, and nothing else is answered before. */
+static void
+on_stop_ends(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	const struct qemu *q = qemu_of(p);
+
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round)
+		return;
+	if (q->alive && !q->running && q->write_out)
+		later(w, MS, &(struct event){ .fn = on_stop_ends, .of_qemu = true, .host = e->host, .life = e->life, .a = e->a, .b = e->b });
+	else
+		op_ends(p, (enum guard_op)e->a, q->running);
+}
+
 /* The end of the operation that e->a names. */
 static void
 on_op(struct world *w, struct event *e)
@@ -725,11 +740,7 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_STANDS:
 		if (q->alive && (op == GUARD_OP_SUSPEND || broken == BREAK_STANDS))
 			qemu_stop(q);
-		if (q->alive && !q->running && q->write_out) {	/* do_vm_stop() returns when everything is written */
-			later(w, MS, &(struct event){ .fn = on_op, .of_qemu = true, .host = e->host, .life = e->life, .a = e->a, .b = e->b });
-			return;
-		}
-		op_ends(p, op, q->running);
+		on_stop_ends(w, e);
 		return;
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_PAUSE:

@@ -163,8 +163,8 @@ wish_for(struct qemu *q, bool to_stand)
 {
 	const struct proc *p = guard_of(q);
 
-	/* One upon the other, and while the guard sleeps: there is no telling in which order it hears of them. */
-	if ((to_stand && q->wish && q->w->now < q->wished_at + WISH_SETTLES) || p->paused_until > q->wished_at)
+	/* One upon the other, and while the guard sleeps or QEMU has just hung: there is no telling in which order it hears of them. */
+	if ((to_stand && q->wish && q->w->now < q->wished_at + WISH_SETTLES) || p->paused_until > q->wished_at || q->hung_until + WISH_SETTLES > q->w->now)
 		q->wish_lost = true;
 	q->suspended = to_stand;
 	q->wished_at = q->w->now;
@@ -193,7 +193,7 @@ qemu_look_after(struct qemu *q)
 		return;
 	if (q->net == NET_DIRECT || (q->wish_lost && q->net == NET_FILTERED && guard_of(q)->alive && guard_is_suspended(guard_of(q)->g))) {
 		say(q->w, (int)q->host, "an administrator finds the guest suspended, and resumes it");
-		q->suspended = q->wish_lost = false;
+		q->suspended = false;
 		start_cpus(q);
 	}
 }
