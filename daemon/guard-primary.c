@@ -114,7 +114,7 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 	if (when <= g->p.own_stop_at)
 		return;
 	if (relay_stopping(g->p.relay))
-		g->p.unexplained_stop = when;
+		g->p.unexplained_stop = g->p.unexplained_stop ? MIN(g->p.unexplained_stop, when) : when;	/* the later one is the checkpoint's own */
 	else if (!checkpoint_stopped_at(g, when))
 		suspend(g, now, when);
 }
