@@ -311,6 +311,17 @@ qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old
 }
 
 static void
+add_no_flush(struct json_object *node)
+{
+	struct json_object *cache = json_object_new_object();
+
+	json_object_object_add(cache, "no-flush", json_object_new_boolean(true));
+	json_object_object_add(node, "cache", cache);
+}
+
+/* Nobody ever opens an overlay again when its QEMU is gone: what is in one at a host's end is lost, on the disk or not. But QEMU empties both with every load, and its
+ * main loop stands until the disk has taken each step (block/qcow2.c, make_completely_empty()); likewise when a take-over commits them. */
+static void
 plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path, const char *backing)
 {
 	g_autofree char *node = g_strdup_printf("ftd-%s%u", name, i);
@@ -318,8 +329,10 @@ plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path,
 
 	add_str(file, "driver", "file");
 	add_str(file, "filename", path);
+	add_no_flush(file);
 	add_str(arguments, "driver", "qcow2");
 	add_str(arguments, "node-name", node);
+	add_no_flush(arguments);
 	json_object_object_add(arguments, "file", file);
 	add_str(arguments, "backing", backing);
 	qmp_plan_add(p, qmp_command("blockdev-add", arguments), qmp_blockdev_del(node), -1, QMP_STEP_MUST);

@@ -175,7 +175,8 @@ primary_all(void **state)
 		LINES(LOST_HEARTBEAT, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), BLOCKDEV_DEL("ftd-nbd0"), CAPABILITIES_OFF), NULL);
 }
 
-#define OVERLAY(name, path, backing) C("blockdev-add", "\"driver\":\"qcow2\",\"node-name\":\"" name "\",\"file\":{\"driver\":\"file\",\"filename\":\"" path "\"}," \
+#define NO_FLUSH "\"cache\":{\"no-flush\":true}"
+#define OVERLAY(name, path, backing) C("blockdev-add", "\"driver\":\"qcow2\",\"node-name\":\"" name "\"," NO_FLUSH ",\"file\":{\"driver\":\"file\",\"filename\":\"" path "\"," NO_FLUSH "}," \
 				       "\"backing\":\"" backing "\"")
 #define DRIVE_GET C("qom-get", "\"path\":\"vd0\",\"property\":\"drive\"")
 #define DRIVE_SET(node) C("qom-set", "\"path\":\"vd0\",\"property\":\"drive\",\"value\":\"" node "\"")
