@@ -46,7 +46,7 @@ struct guard_config {
 	guint peer_port;	/* of its guard */
 	/* standby */
 	char *listen_address;	/* NULL: all */
-	char *qmp_path;		/* the standby QEMU's second monitor */
+	char *qmp_path;		/* the standby QEMU's second monitor, in <run_dir>/qemu */
 	enum mode mode;		/* setting */
 	char *bypass, *never_compare;	/* primary: flow patterns (proxy/flow-pattern.h), comma separated; NULL: none */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */

@@ -89,6 +89,14 @@ call_flows(struct varlink_request *r, struct json_object *parameters, gpointer u
 }
 
 static void
+call_history(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	varlink_request_finish(r, wrap("history", guard_history(io->guard, guard_io_now())));
+}
+
+static void
 on_request_gone(struct varlink_request *r, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -338,6 +346,7 @@ control_init(struct guard_io *io, GError **error)
 	static const struct varlink_method_entry methods[] = {
 		{ "Status", call_status, false },
 		{ "Flows", call_flows, false },
+		{ "History", call_history, false },
 		{ "Start", call_start, true },
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },

@@ -15,6 +15,9 @@
 "# Primary: the flows with the most bytes, see ftctl(1) FLOWS for the members.\n" \
 "method Flows() -> (flows: []object)\n" \
 "\n" \
+"# What this side has done since the pair was made, see ftctl(1) TIMELINE for the members.\n" \
+"method History() -> (history: object)\n" \
+"\n" \
 "# Primary: attach to QEMU, copy disks and memory, arm the pair. With more: progress replies\n" \
 "# {phase: connect|attach|disk|memory|arm, done: int, total: int}; the last reply comes when the pair is protected.\n" \
 "# Standby: prepares QEMU and answers {port} when its link listener is ready for the primary.\n" \

@@ -108,7 +108,7 @@ static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
 	if (!error)
-		taps_open(user_data);
+		qemu_look_start(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -349,6 +349,24 @@ on_status_stopped(struct json_object *reply, const GError *error, gpointer user_
 }
 
 static void
+on_status_stands(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	g_autoptr(GError) local = NULL;
+	char status[32] = "?";
+	bool running = true;
+
+	if (!error && qmp_read_status(reply, status, &running, &local) && (running || strcmp(status, "paused") != 0))
+		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
+	op_done(user_data, GUARD_OP_STANDS, error ? error : local);
+}
+
+static void
+op_stands(struct guard_io *io)
+{
+	query(io, "query-status", on_status_stands);
+}
+
+static void
 op_suspend(struct guard_io *io)
 {
 	query(io, "query-status", on_status_stopped);
@@ -381,6 +399,7 @@ static void
 op_detach(struct guard_io *io)
 {
 	taps_close(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
@@ -452,7 +471,7 @@ ops_targets_ready(struct guard_io *io)
 static char *
 export_path(const struct guard_io *io)
 {
-	return g_strdup_printf("%s/export.sock", io->config->run_dir);
+	return g_strdup_printf("%s/qemu/export.sock", io->config->run_dir);
 }
 
 static void
@@ -461,10 +480,12 @@ on_standby_attached(struct qmp_plan *plan, const GError *error, gpointer user_da
 	struct guard_io *io = user_data;
 	g_autofree char *path = export_path(io);
 
-	if (error)
+	if (error) {
 		op_done(io, GUARD_OP_STANDBY_ATTACH, error);
-	else
-		disks_connect_targets(io, path);
+		return;
+	}
+	qemu_look_start(io);
+	disks_connect_targets(io, path);
 }
 
 static bool
@@ -742,6 +763,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
 		[GUARD_OP_SUSPEND] = op_suspend,
+		[GUARD_OP_STANDS] = op_stands,
 		[GUARD_OP_NUDGE] = op_nudge,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,

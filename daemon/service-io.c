@@ -11,9 +11,11 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
 #include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
@@ -35,6 +37,7 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define WORD_TIMEOUT_S 20
 #define WORD_POLL_US 50000
+#define NOTED_MAX 200		/* bytes of a call's parameters that are told */
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
@@ -137,7 +140,6 @@ verb_here(struct host *h, const struct pair_record *r, const char *method, GErro
 	struct json_object *reply;
 	bool armed;
 
-	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
 	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
@@ -323,6 +325,12 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+struct json_object *
+service_status(struct host *h)
+{
+	return status_all(h, NULL, NULL);
+}
+
 /* -- flows */
 
 static struct json_object *
@@ -341,7 +349,7 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY };
 
 struct work {
 	struct host *host;
@@ -386,6 +394,8 @@ work_run(struct job *job, gpointer data, GError **error)
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HISTORY:
+		return history_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -443,23 +453,33 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 	job_start(work_run, w, work_free, work_progress, work_done, w);
 }
 
+/* Every change that is asked for is told with who asked, and for what. */
+static void
+note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
+{
+	const struct service *s = user_data;
+	const char *all = json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN);
+	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX));
+
+	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s %s was asked for by %s%s", method, what, caller,
+		   refused ? ", and refused: not root, and not in the socket's group" : "");
+}
+
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	begin(request, parameters, user_data, DO_CHECK, true, true);
+	begin(request, parameters, user_data, DO_CHECK, true, false);
 }
 
 static void
 on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Enable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_ENABLE, true, true);
 }
 
 static void
 on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Disable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_DISABLE, true, false);
 }
 
@@ -468,21 +488,18 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	bool force = json_get_bool(parameters, "force");
 
-	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
 	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
 on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Forget by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
 static void
 on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Set by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_SET, true, false);
 }
 
@@ -496,6 +513,12 @@ static void
 on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_FLOWS, true, false);
+}
+
+static void
+on_history(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HISTORY, true, false);
 }
 
 /* -- Events */
@@ -602,6 +625,18 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 }
 
 static struct json_object *
+peer_echo(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_echo();
+}
+
+static struct json_object *
+peer_listen(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_listen(error);
+}
+
+static struct json_object *
 peer_prepare_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
@@ -656,6 +691,7 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", verbs[verb].method, caller->name);
 	if (info->record->role == verbs[verb].role)
 		return verb_here(s->host, info->record, verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
@@ -788,13 +824,13 @@ service_uplink_lost(struct service *s)
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {
-	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
-	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { "Set", peer_set },
-	{ "KeepSettings", peer_keep_settings }, { NULL, NULL },
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe },
+	{ "PrepareStandby", peer_prepare_standby }, { "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover },
+	{ "Set", peer_set }, { "KeepSettings", peer_keep_settings }, { NULL, NULL },
 };
 
 struct service *
@@ -810,8 +846,10 @@ service_new(struct host *host, GError **error)
 	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
 	if (s->peers)
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
-	if (s->varlink)
+	if (s->varlink) {
+		varlink_server_note_changes(s->varlink, note_change);
 		return s;
+	}
 	service_free(s);
 	return NULL;
 }
