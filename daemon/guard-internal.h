@@ -8,6 +8,7 @@
 #include "daemon/base/byte-reader.h"
 #include "daemon/base/error.h"
 #include "daemon/base/histogram.h"
+#include "daemon/history.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
 #include "policy/mode.h"
@@ -64,6 +65,8 @@ enum guard_suspend {
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
+	char *bypass, *never_compare;	/* what is to leave uncompared, and by commit only */
+	bool patterns_new;		/* ... from the next boundary on; forming a pair ends with one */
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
@@ -153,6 +156,7 @@ struct guard {
 	uint64_t state_since;
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
+	struct history history;
 	struct guard_primary p;
 	struct guard_standby s;
 };
@@ -168,6 +172,7 @@ void guard_policy(struct guard *g, uint64_t now, enum failover_event_type event,
 void guard_claim_generation(struct guard *g, uint64_t generation, const char *other, const char *reason);
 void guard_send(struct guard *g, enum peer_type type, const void *head, size_t length, GBytes *body);
 void guard_send_u64(struct guard *g, enum peer_type type, unsigned n, const uint64_t *values);
+void guard_note_epoch(struct guard *g, uint64_t now, uint64_t pause_ns);	/* guard-history.c */
 void guard_event(struct guard *g, const char *type, const char *format, ...) G_GNUC_PRINTF(3, 4);
 void guard_started(struct guard *g, const char *failure);
 void guard_set_phase(struct guard *g, enum guard_phase phase);

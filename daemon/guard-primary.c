@@ -17,6 +17,28 @@
 
 #include <string.h>
 
+static void
+keep_patterns(struct guard *g, const char *bypass, const char *never_compare)
+{
+	g_free(g->p.bypass);
+	g_free(g->p.never_compare);
+	g->p.bypass = g_strdup(bypass ? bypass : "");
+	g->p.never_compare = g_strdup(never_compare ? never_compare : "");
+}
+
+/* The comparator wants them with an epoch, or before the first one. */
+static void
+take_patterns(struct guard *g)
+{
+	struct guard_config lists = { .bypass = g->p.bypass, .never_compare = g->p.never_compare };
+	struct flow_patterns patterns;
+	bool ok = guard_config_patterns(&lists, &patterns, NULL);
+
+	g_assert(ok);
+	comparator_set_patterns(g->p.comparator, &patterns);
+	g->p.patterns_new = false;
+}
+
 void
 primary_init(struct guard *g, uint64_t now)
 {
@@ -47,6 +69,8 @@ primary_init(struct guard *g, uint64_t now)
 	mode_init(&g->p.mode, now, c->mode);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
+	keep_patterns(g, c->bypass, c->never_compare);
+	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
 }
 
@@ -55,6 +79,8 @@ primary_clear(struct guard *g)
 {
 	relay_free(g->p.relay);
 	comparator_free(g->p.comparator);
+	g_free(g->p.bypass);
+	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
 }
 
@@ -473,6 +499,8 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
 	take_mode(g, now, epoch);
+	if (g->p.patterns_new)
+		take_patterns(g);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
 	if (comparator_full(g->p.comparator))
@@ -538,6 +566,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		g->p.heard_qemu = 0;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
+		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
 		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns };
 		g->p.wants[a->want]++;
@@ -599,6 +628,7 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	if (g->p.sealed_at) {
 		g->p.cost.commit_ns = now - g->p.sealed_at;
 		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
+		history_lag(&g->history, now, g->p.cost.commit_ns);
 	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);
@@ -916,6 +946,25 @@ guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
 	primary_pump(g, now);
 }
 
+/* A checkpoint under way may have passed its boundary already: asked for until it is there. */
+static void
+want_patterns(struct guard *g, uint64_t now)
+{
+	if (g->p.patterns_new && g->failover.state == FAILOVER_PROTECTED)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
+void
+guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare)
+{
+	if (!guard_is_primary(g))
+		return;
+	keep_patterns(g, bypass, never_compare);
+	g->p.patterns_new = true;
+	want_patterns(g, now);
+	primary_pump(g, now);
+}
+
 static void
 mode_tick(struct guard *g, uint64_t now)
 {
@@ -954,6 +1003,7 @@ primary_tick(struct guard *g, uint64_t now)
 		guard_qemu_hung(g, now);
 	repair_if_due(g, now);
 	mode_tick(g, now);
+	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);

@@ -54,15 +54,20 @@ on_look(gpointer user_data)
 }
 
 void
-qemu_look_start(struct guard_io *io)
+qemu_look_open(struct guard_io *io)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/stat", qemu_pid(io));
 
 	io->qemu_stat_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (io->qemu_stat_fd < 0)
+		log_warn("qemu", "%s: %s: that QEMU is stopped will be seen by its silence only", path, g_strerror(errno));
+}
+
+void
+qemu_look_start(struct guard_io *io)
+{
 	if (io->qemu_stat_fd >= 0)
 		io->qemu_look_timer = g_timeout_add(LOOK_MS, on_look, io);
-	else
-		log_warn("qemu", "%s: %s: that QEMU is stopped will be seen by its silence only", path, g_strerror(errno));
 }
 
 void

@@ -33,6 +33,8 @@ standby_side_init(struct guard *g)
 	struct standby_limits sl = {
 		.max_checkpoint_bytes = c->max_checkpoint_bytes,
 		.max_held_bytes = 2 * c->max_checkpoint_bytes,
+		/* The peer begins no checkpoint while half a checkpoint is not committed, and a whole one may be under way then: that is room for both. */
+		.max_unloaded_bytes = c->max_checkpoint_bytes / 4,
 	};
 	struct standby_proxy_limits pl = {
 		.max_inbound_bytes = c->max_held_bytes,
@@ -289,6 +291,8 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 		mended(g, now);
 	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
+	guard_note_epoch(g, now, a->stop_ns);
+	history_lag(&g->history, now, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
 }

@@ -664,6 +664,7 @@ guard_new(const struct guard_config *config, uint64_t now, const struct guard_en
 	failover_init(&g->failover, &(struct failover_config){ .role = config->role, .claim_retry_ns = GUARD_CLAIM_RETRY_NS }, config->generation);
 	liveness_init(&g->liveness, now, config->heartbeat_ms * 1000000ull, config->suspect_ms * 1000000ull);
 	g->state_since = now;
+	history_init(&g->history, now);
 	if (guard_is_primary(g))
 		primary_init(g, now);
 	else

@@ -74,6 +74,7 @@ void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
 void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
+void guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare);	/* primary; lists that are well formed */
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
@@ -105,4 +106,5 @@ enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);
 struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */
+struct json_object *guard_history(const struct guard *g, uint64_t now);	/* ftctl(1) TIMELINE */
 struct json_object *guard_flows(const struct guard *g);			/* ftctl(1) FLOWS: an array; empty on the standby's side */

@@ -434,6 +434,53 @@ a_copy_that_cannot_be_ends_the_pair(void **state)
 	}
 }
 
+/* -- flow patterns --------------------------------------------------------------------------------------------------------------- */
+
+static void
+patterns_come_with_a_checkpoint_that_is_made_for_them(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	guard_set_patterns(f.g, f.now, "udp:9,icmp", NULL);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_true(f.g->p.patterns_new);
+	one_checkpoint(&f);
+	assert_false(f.g->p.patterns_new);
+	assert_string_equal(f.g->p.bypass, "udp:9,icmp");
+	assert_string_equal(f.g->p.never_compare, "");
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	pass(&f, 100);
+	expect(&f, "");
+}
+
+/* The boundary is over: the next checkpoint is asked for as soon as there can be one. */
+static void
+patterns_that_miss_a_boundary_get_the_next_one(void **state)
+{
+	g_auto(fixture) f;
+	g_autoptr(GByteArray) b = small_checkpoint();
+
+	protect(&f);
+	pass(&f, 10);
+	guard_set_patterns(f.g, f.now, "udp:9", NULL);
+	qemu_says_message(&f, COLO_VMSTATE_SEND);
+	guard_set_patterns(f.g, f.now, "", "tcp:80");
+	qemu_says(&f, b);
+	assert_true(f.g->p.patterns_new);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2"));
+	committed(&f, 2);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 50);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_false(f.g->p.patterns_new);
+	assert_string_equal(f.g->p.never_compare, "tcp:80");
+}
+
 int
 main(void)
 {
@@ -456,6 +503,8 @@ main(void)
 		cmocka_unit_test(a_copy_that_is_not_fit_gets_a_checkpoint_at_once),
 		cmocka_unit_test(a_copy_that_is_never_fit_is_no_storm_of_checkpoints),
 		cmocka_unit_test(a_copy_that_cannot_be_ends_the_pair),
+		cmocka_unit_test(patterns_come_with_a_checkpoint_that_is_made_for_them),
+		cmocka_unit_test(patterns_that_miss_a_boundary_get_the_next_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
