@@ -48,6 +48,7 @@ typedef struct attempt {
 	struct arbiter *arbiter;
 	struct peer_client *client;	/* NULL: not reached */
 	guint64 generation;
+	bool return_path;		/* as the peer's emulator wants it, which is of this domain's version */
 } attempt;
 
 static void
@@ -268,6 +269,7 @@ inspect_peer(struct attempt *a, struct check_report *report)
 	if (probe_files(a, suffix, true, &error))
 		answer = peer_client_call(a->client, "Inspect", inspect_request(a->domain, a->qemu, suffix), CALL_TIMEOUT_MS, &error);
 	probe_files(a, suffix, false, NULL);
+	a->return_path = !json_get(answer, "wants_return_path") || json_get_bool(answer, "wants_return_path");	/* an ftd that does not tell is for QEMU 11 */
 	if (answer)
 		peer_check_answer(a->domain, a->qemu, cpu, peer_client_name(a->client), answer, report);
 	else
@@ -333,7 +335,7 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 /* -- enable */
 
 static struct json_object *
-settings_of(const struct ftd_config *c)
+settings_of(const struct ftd_config *c, bool return_path)
 {
 	struct json_object *s = json_object_new_object();
 
@@ -341,6 +343,7 @@ settings_of(const struct ftd_config *c)
 	json_put_u64(json_put_u64(s, "max_epoch_ms", c->max_epoch_ms), "target_latency_ms", c->target_latency_ms);
 	json_put_u64(s, "compare_timeout_ms", c->compare_timeout_ms);
 	json_put_u64(json_put_u64(s, "max_held_bytes", c->max_held_bytes), "max_checkpoint_bytes", c->max_checkpoint_bytes);
+	json_put_bool(s, "return_path", return_path);
 	return json_put_bool(json_put_u64(s, "max_disk_bytes", c->max_disk_bytes), "tcg_flush_load", c->tcg_flush_load);
 }
 
@@ -357,7 +360,7 @@ prepare_request(struct attempt *a, const char *token, GError **error)
 	json_object_put(r);
 	r = json_put_value(json_object_new_object(), "disks", disks);
 	json_put_str(json_put_str(json_put_str(r, "domain", a->domain->name), "uuid", a->domain->uuid), "xml", xml);
-	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config));
+	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config, a->return_path));
 }
 
 static void
@@ -419,6 +422,7 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->peer_port = port;
 	fill_settings(c, a->host->config);
 	c->mode = a->mode;
+	c->return_path = a->return_path;
 	fill_disks(c, a);
 	fill_nics(c, a);
 	return c;

@@ -47,6 +47,7 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, listen_address, KIND_TEXT, OPTIONAL),
 	FIELD(guard_config, qmp_path, KIND_TEXT, NEEDED_STANDBY),
 	FIELD(guard_config, mode, KIND_MODE, NEEDED),
+	FIELD(guard_config, return_path, KIND_BOOL, NEEDED),
 	FIELD(guard_config, tcg_flush_load, KIND_BOOL, NEEDED),
 	FIELD(guard_config, show_differences, KIND_BOOL, OPTIONAL),
 	FIELD(guard_config, heartbeat_ms, KIND_UINT, NEEDED, 1, 10000),

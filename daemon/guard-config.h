@@ -47,6 +47,7 @@ struct guard_config {
 	char *listen_address;	/* NULL: all */
 	char *qmp_path;		/* the standby QEMU's second monitor */
 	enum mode mode;		/* setting */
+	bool return_path;	/* the migration capability that goes with x-colo: on from QEMU 11.0 on, off before */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Inspect, between the daemons: {name, uuid, emulator, cpu?, probe, disks: [{path, size, format}], files: [path]}
- * -> {host, qemu_version, has_colo, qemu_missing?, emulator_error?, cpu, cpu_fit?: fits|incompatible|unknown, memory_available_kib,
+ * -> {host, qemu_version, has_colo, wants_return_path, qemu_missing?, emulator_error?, cpu, cpu_fit?: fits|incompatible|unknown, memory_available_kib,
  *     domain: none|defined|running, name_taken, disks: [{exists, size?, error?, directory, writable, free, shared}], files: [bool]}
  * `probe` is the suffix of an empty file that the asking host keeps beside each image meanwhile: a peer that sees it shares the storage.
  */
@@ -62,7 +62,7 @@ check_qemu(const struct domain_facts *domain, const struct qemu_facts *qemu, con
 		check_object(report, CHECK_PEER_QEMU_NO_COLO, "install the one of this host", "%s: its QEMU was built without COLO (x-colo)", peer);
 	else if (missing)
 		check_object(report, CHECK_PEER_QEMU_INTERFACE, "install the one of this host", "%s: its QEMU does not have %s", peer, missing);
-	check_fine(report, CHECK_PEER_QEMU, "QEMU %s with COLO", version);
+	check_fine(report, CHECK_PEER_QEMU, "QEMU %s with COLO, which takes return-path %s", version, json_get_bool(answer, "wants_return_path") ? "on" : "off");
 }
 
 static void

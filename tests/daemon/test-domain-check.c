@@ -326,6 +326,7 @@ test_qemu_replies(void **state)
 	g_autoptr(json_object_ptr) kvm = parse("{\"return\":{\"enabled\":false,\"present\":true}}"), blocks = parse(query_block);
 	g_autoptr(json_object_ptr) filters = parse("{\"return\":[{\"name\":\"filter-mirror\"},{\"name\":\"filter-rewriter\"}]}");
 	g_autoptr(qemu_facts) q = qemu_facts_new();
+	g_autoptr(json_object_ptr) refused = parse("{\"error\":{\"class\":\"GenericError\",\"desc\":\"Capability 'x-colo' requires capability 'return-path'\"}}");
 	static const char cmdline[] = "qemu\0-uuid\0ef72\0-x";
 
 	assert_true(qemu_facts_read_version(q, version, NULL));
@@ -340,6 +341,11 @@ test_qemu_replies(void **state)
 	assert_false(qemu_facts_read_jobs(q, odd, NULL));
 	assert_false(qemu_facts_read_commands(q, odd, NULL));
 	assert_false(qemu_facts_read_filters(q, odd, NULL));
+	assert_true(qemu_facts_read_return_path(q, refused, NULL));
+	assert_true(q->wants_return_path);
+	assert_true(qemu_facts_read_return_path(q, odd, NULL));
+	assert_false(q->wants_return_path);
+	assert_false(qemu_facts_read_return_path(q, NULL, NULL));
 	assert_null(q->missing);
 	assert_true(qemu_facts_read_filters(q, filters, NULL));
 	assert_string_equal(q->missing, "filter-redirector");
