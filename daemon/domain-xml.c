@@ -443,3 +443,49 @@ domain_xml_is_standby(const char *xml, const char *qmp_path)
 			return true;
 	return false;
 }
+
+/* -- whom it runs as (https://libvirt.org/formatdomain.html#security-label) */
+
+char *
+domain_xml_owner(const char *xml, bool next)
+{
+	g_autoptr(xml_node) root = parse_domain(xml, NULL);
+	guint position = 0;
+
+	for (struct xml_node *n; (n = xml_next(root, "seclabel", &position));) {
+		g_autofree char *label = xml_text(xml_child(n, "label"));
+
+		/* A dynamic one is made anew at each start. */
+		if (g_strcmp0(xml_attr(n, "model"), "dac") == 0 && *label && (!next || g_strcmp0(xml_attr(n, "type"), "static") == 0))
+			return g_steal_pointer(&label);
+	}
+	return NULL;
+}
+
+static char *
+base_label(const struct xml_node *model, const char *type)
+{
+	guint position = 0;
+
+	for (struct xml_node *n; (n = xml_next(model, "baselabel", &position));)
+		if (g_strcmp0(xml_attr(n, "type"), type) == 0)
+			return xml_text(n);
+	return NULL;
+}
+
+char *
+capabilities_xml_owner(const char *capabilities, const char *domain_xml)
+{
+	g_autoptr(xml_node) root = xml_parse(capabilities, NULL), domain = parse_domain(domain_xml, NULL);
+	const struct xml_node *host = xml_child(root, "host");
+	const char *type = xml_attr(domain, "type");
+	guint position = 0;
+
+	for (struct xml_node *n; type && (n = xml_next(host, "secmodel", &position));) {
+		g_autofree char *model = xml_text(xml_child(n, "model"));
+
+		if (strcmp(model, "dac") == 0)
+			return base_label(n, type);
+	}
+	return NULL;
+}

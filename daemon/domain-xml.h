@@ -54,5 +54,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(domain_facts, domain_facts_free)
 char *domain_xml_clean(const char *xml, GError **error);
 char *domain_xml_standby(const char *xml, const char *qmp_path, GError **error);
 char *domain_xml_on_poweroff(const char *xml);	/* "destroy" where it says nothing */
+/* The label of libvirt's DAC security model, "+64055:+64055" or "qemu:kvm"; NULL: it says nothing. Of the domain that runs, or `next` time it is started. */
+char *domain_xml_owner(const char *xml, bool next);
+/* What libvirt's capabilities have for domains of this one's type. */
+char *capabilities_xml_owner(const char *capabilities, const char *domain_xml);
 /* Was this (live) domain started as the standby whose monitor is qmp_path? */
 bool domain_xml_is_standby(const char *xml, const char *qmp_path);

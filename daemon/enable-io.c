@@ -443,9 +443,10 @@ run_guard(struct attempt *a, const char *token, struct json_object *prepared, GE
 {
 	g_autoptr(guard_config) config = make_guard_config(a, token, json_get_str(prepared, "address"), (guint)json_get_u64(prepared, "port"));
 	g_autoptr(json_object_ptr) reply = NULL;
+	struct qemu_user user;
 
 	report(a, "connect");
-	if (!guard_prepare_dir(a->host, a->domain->uuid, error) || !guard_start(a->host, config, error))
+	if (!qemu_user_of_running(a->dom, &user, error) || !guard_prepare_dir(a->host, a->domain->uuid, &user, error) || !guard_start(a->host, config, error))
 		return false;
 	reply = guard_call(a->host, a->domain->uuid, "Start", true, on_progress, a->job, -1, error);
 	return reply != NULL;

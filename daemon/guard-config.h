@@ -45,7 +45,7 @@ struct guard_config {
 	guint peer_port;	/* of its guard */
 	/* standby */
 	char *listen_address;	/* NULL: all */
-	char *qmp_path;		/* the standby QEMU's second monitor */
+	char *qmp_path;		/* the standby QEMU's second monitor, in <run_dir>/qemu */
 	enum mode mode;		/* setting */
 	bool return_path;	/* the migration capability that goes with x-colo: on from QEMU 11.0 on, off before */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */

@@ -115,6 +115,9 @@ guard_io_now(void)
 void guard_io_speaks(struct guard_io *io);	/* before the standby's copy sends anything to the LAN, by us or by itself */
 void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
 
+/* guard-confine-io.c */
+bool guard_confine_files(const struct guard_io *io, int *level, GError **error);	/* isolate_files() with what this guard needs */
+
 /* guard-filters-io.c */
 int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
 void filters_close(struct guard_io *io);
@@ -128,7 +131,7 @@ void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
 /* guard-taps-io.c */
-void taps_open(struct guard_io *io);	/* QEMU runs; what cannot be had is logged, and only costs time after a failover */
+void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */
 void taps_read(struct guard_io *io);	/* QEMU is dead */
 void taps_close(struct guard_io *io);
 

@@ -105,8 +105,6 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
-	if (!error)
-		taps_open(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -450,7 +448,7 @@ ops_targets_ready(struct guard_io *io)
 static char *
 export_path(const struct guard_io *io)
 {
-	return g_strdup_printf("%s/export.sock", io->config->run_dir);
+	return g_strdup_printf("%s/qemu/export.sock", io->config->run_dir);
 }
 
 static void

@@ -2,6 +2,7 @@
 #include "daemon/host-facts-io.h"
 
 #include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
 #include "daemon/qemu-facts-io.h"
@@ -69,6 +70,13 @@ image_create(const char *path, const char *format, guint64 size, GError **error)
 	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
 
 	return run_qemu_img((const char *const[]){ "qemu-img", "create", "-q", "-f", format, path, bytes, NULL }, NULL, error);
+}
+
+void
+image_give(const char *path, uid_t uid, gid_t gid)
+{
+	if (chown(path, uid, gid) < 0)
+		log_debug("image", "chown %s: %s", path, g_strerror(errno));
 }
 
 void

@@ -36,6 +36,7 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define WORD_TIMEOUT_S 20
 #define WORD_POLL_US 50000
+#define NOTED_MAX 200		/* bytes of a call's parameters that are told */
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
@@ -131,7 +132,6 @@ verb_here(struct host *h, const struct pair_record *r, const char *method, GErro
 	struct json_object *reply;
 	bool armed;
 
-	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
 	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
@@ -381,6 +381,18 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 	job_start(work_run, w, work_free, work_progress, work_done, w);
 }
 
+/* Every change that is asked for is told with who asked, and for what. */
+static void
+note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
+{
+	const struct service *s = user_data;
+	const char *all = json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN);
+	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX));
+
+	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s %s was asked for by %s%s", method, what, caller,
+		   refused ? ", and refused: not root, and not in the socket's group" : "");
+}
+
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
@@ -390,14 +402,12 @@ on_check(struct varlink_request *request, struct json_object *parameters, gpoint
 static void
 on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Enable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_ENABLE, true, true);
 }
 
 static void
 on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Disable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_DISABLE, true, false);
 }
 
@@ -406,21 +416,18 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	bool force = json_get_bool(parameters, "force");
 
-	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
 	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
 on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Forget by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
 static void
 on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Set by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_SET, true, false);
 }
 
@@ -612,6 +619,7 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", verbs[verb].method, caller->name);
 	if (info->record->role == verbs[verb].role)
 		return verb_here(s->host, info->record, verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
@@ -729,8 +737,10 @@ service_new(struct host *host, GError **error)
 	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
 	if (s->peers)
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
-	if (s->varlink)
+	if (s->varlink) {
+		varlink_server_note_changes(s->varlink, note_change);
 		return s;
+	}
 	service_free(s);
 	return NULL;
 }

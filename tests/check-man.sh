@@ -167,6 +167,8 @@ while read -r group key type field min max; do
 	echo "$want" | same "setting with its default and range" ftd.conf.5 3<<X
 $has
 X
+	sample=$(sed -n "/^\[$group\]/,/^\[/s/^#$key=//p" contrib/ftd.conf)
+	[ -z "$sample" ] || [ -z "$default" ] || [ "$sample" = "$default" ] || echo "contrib/ftd.conf: $key is $sample, and its default $default" >>"$tmp/problems"
 done <"$tmp/keys"
 
 # -- ftd-protocol(7)

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define UUID "ef723547-8d90-4100-9621-92fa522b6f05"
-#define QMP "/run/ftd/pairs/" UUID "/qmp.sock"
+#define QMP "/run/ftd/pairs/" UUID "/qemu/qmp.sock"
 #define HEAD "<domain type='qemu'><name>vm1</name><uuid>" UUID "</uuid><memory unit='KiB'>262144</memory>"
 
 static const char typical[] =
@@ -180,7 +180,7 @@ test_standby(void **state)
 	assert_int_equal(count(standby, "name=\"qemu\""), 2);	/* the disk's driver and the virtio NIC's, not the e1000's */
 	assert_int_equal(count(standby, "<on_poweroff>restart</on_poweroff>"), 1);
 	assert_true(domain_xml_is_standby(standby, QMP));
-	assert_false(domain_xml_is_standby(standby, "/run/ftd/pairs/other/qmp.sock"));
+	assert_false(domain_xml_is_standby(standby, "/run/ftd/pairs/other/qemu/qmp.sock"));
 	again = domain_xml_standby(standby, QMP, &error);
 	assert_string_equal(again, standby);
 }
@@ -193,6 +193,26 @@ test_standby_of_a_plain_domain(void **state)
 	assert_non_null(strstr(standby, "xmlns:qemu="));
 	assert_true(domain_xml_is_standby(standby, QMP));
 	assert_null(strstr(clean, "qemu:commandline"));
+}
+
+static void
+test_owner(void **state)
+{
+	static const char dynamic[] = HEAD "<devices/><seclabel type='dynamic' model='apparmor'><label>libvirt-x</label></seclabel>"
+		"<seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+109</label></seclabel></domain>";
+	static const char fixed[] = HEAD "<devices/><seclabel type='static' model='dac'><label>guest:kvm</label></seclabel></domain>";
+	static const char capabilities[] = "<capabilities><host><secmodel><model>apparmor</model><baselabel type='kvm'>libvirt-y</baselabel></secmodel>"
+		"<secmodel><model>dac</model><doi>0</doi><baselabel type='kvm'>+1:+2</baselabel><baselabel type='qemu'>+3:+4</baselabel></secmodel></host></capabilities>";
+	g_autofree char *now = domain_xml_owner(dynamic, false), *next = domain_xml_owner(dynamic, true), *always = domain_xml_owner(fixed, true);
+	g_autofree char *of_host = capabilities_xml_owner(capabilities, dynamic), *of_none = capabilities_xml_owner("<capabilities><host/></capabilities>", dynamic);
+
+	assert_string_equal(now, "+64055:+109");
+	assert_null(next);
+	assert_string_equal(always, "guest:kvm");
+	assert_string_equal(of_host, "+3:+4");
+	assert_null(of_none);
+	assert_null(domain_xml_owner("garbage", false));
+	assert_null(capabilities_xml_owner("garbage", dynamic));
 }
 
 static void
@@ -219,6 +239,7 @@ main(void)
 		cmocka_unit_test(test_depth_is_limited),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_standby),
+		cmocka_unit_test(test_owner),
 		cmocka_unit_test(test_poweroff_of_a_copy),
 		cmocka_unit_test(test_standby_of_a_plain_domain),
 	};
