@@ -48,6 +48,7 @@ typedef struct attempt {
 	struct arbiter *arbiter;
 	struct peer_client *client;	/* NULL: not reached */
 	guint64 generation;
+	gint64 certificate_end;		/* of the peer's; 0: it does not tell */
 	bool return_path;		/* as the peer's emulator wants it, which is of this domain's version */
 } attempt;
 
@@ -236,6 +237,7 @@ connect_peer(struct attempt *a, GError **error)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
 				 CALL_TIMEOUT_MS, error);
+	a->certificate_end = (gint64)json_get_u64(hello, "certificate_end");
 	if (hello && check_hello(a, hello, error))
 		return true;
 	g_clear_pointer(&a->client, peer_client_close);
@@ -276,6 +278,17 @@ inspect_peer(struct attempt *a, struct check_report *report)
 		check_failed(report, CHECK_PEER, error);
 }
 
+static void
+check_certificates(struct attempt *a, struct check_report *report)
+{
+	struct peer_credentials *creds = host_credentials(a->host);
+	const char *path;
+	gint64 end = peer_credentials_end(creds, &path);
+
+	peer_check_certificates(end, path, a->certificate_end, peer_client_name(a->client), g_get_real_time() / G_USEC_PER_SEC, report);
+	peer_credentials_unref(creds);
+}
+
 /* Takes half a second, so `enable` does without: it finds out by itself. */
 static void
 measure_link(struct attempt *a, struct check_report *report)
@@ -303,6 +316,7 @@ look_at_peer(struct attempt *a, struct check_report *report)
 		return;
 	}
 	inspect_peer(a, report);
+	check_certificates(a, report);
 	check_fine(report, CHECK_PEER, "%s answers, certificates are accepted", peer_client_name(a->client));
 }
 
@@ -328,7 +342,7 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	check_all(&a, report);
 	if (a.client)
 		measure_link(&a, report);
-	check_close(report, !peer ? "not looked at without a peer" : "not looked at because of the above");
+	check_close(report, !peer ? "not looked at without a peer" : "not looked at, for what stands above");
 	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
 

@@ -291,6 +291,28 @@ test_link(void **state)
 }
 
 static void
+test_certificates(void **state)
+{
+	const gint64 day = 24 * 3600, now = 1000000;
+	static const struct { gint64 here_days, there_days; enum check_reason reason; const char *word; } cases[] = {
+		{ 365, 31, NONE, NULL },
+		{ 29, 365, CHECK_CERTIFICATE_ENDS, "/pki/server ends in 29 days" },
+		{ 365, 2, CHECK_CERTIFICATE_ENDS, "certificate of b ends in 2 days" },
+	};
+	g_autoptr(check_report) silent = check_report_new();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(check_report) report = check_report_new();
+
+		peer_check_certificates(now + cases[i].here_days * day, "/pki/server", now + cases[i].there_days * day, "b", now, report);
+		expect(report, cases[i].reason, cases[i].word);
+		assert_int_equal(check_report_length(report), 1);
+	}
+	peer_check_certificates(now + 365 * day, "/pki/server", 0, "b", now, silent);
+	assert_int_equal(check_report_length(silent), 0);	/* half of it is not known: no "ok" */
+}
+
+static void
 test_an_empty_answer_is_not_a_yes(void **state)
 {
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
@@ -315,7 +337,7 @@ test_every_reason_was_seen(void **state)
 	for (enum check_reason i = CHECK_PEER_QEMU_MISSING; i <= CHECK_LINK_NARROW; i++)
 		if (!seen[i] && i != CHECK_PEER_QEMU_NO_COLO)
 			fail_msg("no case for %s", check_reason_name(i));
-	assert_true(seen[CHECK_CLOCK_DIFFERS]);
+	assert_true(seen[CHECK_CLOCK_DIFFERS] && seen[CHECK_CERTIFICATE_ENDS]);
 }
 
 static void
@@ -366,6 +388,7 @@ main(void)
 		cmocka_unit_test(test_peer),
 		cmocka_unit_test(test_cpu),
 		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_an_empty_answer_is_not_a_yes),
 		cmocka_unit_test(test_every_reason_was_seen),
 		cmocka_unit_test(test_qemu_replies),
