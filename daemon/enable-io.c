@@ -18,6 +18,7 @@
 #include "daemon/host-facts-io.h"
 #include "daemon/json-util.h"
 #include "daemon/link-probe-io.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-check.h"
 #include "daemon/peer-client-io.h"
@@ -38,7 +39,7 @@
 
 typedef struct attempt {
 	struct host *host;
-	enum mode mode;
+	struct pair_settings before, settings;	/* in the domain's metadata, and what they become */
 	const char *peer;		/* as the caller named it; NULL: only this host is looked at */
 	struct job *job;
 	virConnectPtr conn;
@@ -61,6 +62,8 @@ attempt_clear(struct attempt *a)
 	g_clear_pointer(&a->domain, domain_facts_free);
 	g_clear_pointer(&a->dom, virDomainFree);
 	g_clear_pointer(&a->conn, virConnectClose);
+	pair_settings_clear(&a->before);
+	pair_settings_clear(&a->settings);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(attempt, attempt_clear)
 
@@ -435,7 +438,9 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->peer_address = g_strdup(address);
 	c->peer_port = port;
 	fill_settings(c, a->host->config);
-	c->mode = a->mode;
+	mode_from_name(a->settings.mode ? a->settings.mode : a->host->config->mode, &c->mode);
+	c->bypass = g_strdup(a->settings.bypass);
+	c->never_compare = g_strdup(a->settings.never_compare);
 	c->return_path = a->return_path;
 	fill_disks(c, a);
 	fill_nics(c, a);
@@ -502,6 +507,24 @@ remember_parameters(struct attempt *a, struct pair_record *record, GError **erro
 	return reply != NULL;
 }
 
+static bool
+keep_settings(struct attempt *a, const struct pair_settings *s, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (pair_settings_same(&a->before, &a->settings) || pair_settings_store(a->dom, s, error ? error : &local))
+		return true;
+	if (local)
+		host_event(a->host, a->domain->name, "note", "the settings of %s stay changed: %s", a->domain->name, local->message);
+	return false;
+}
+
+static bool
+join_settings(struct attempt *a, const struct pair_settings *change, GError **error)
+{
+	return pair_settings_load(a->dom, &a->before, error) && pair_settings_change(&a->settings, &a->before, error) && pair_settings_change(&a->settings, change, error);
+}
+
 /* On failure nothing is left of the attempt when this returns, here; on the peer as far as it can be reached. */
 static bool
 enable_pair(struct attempt *a, struct pair_record *record, GError **error)
@@ -509,7 +532,8 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 	bool asked = false;
 
 	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
-	if (form_pair(a, &asked, error)) {
+	/* Before the standby is made: its XML is the domain's. */
+	if (keep_settings(a, &a->settings, error) && form_pair(a, &asked, error)) {
 		pairs_activate(a->host->pairs, record->uuid);
 		pairs_watch(a->host->pairs, record->uuid);
 		tell_peer(a, "Armed");
@@ -518,23 +542,20 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 	host_event(a->host, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
 	if (asked)
 		tell_peer(a, "AbortStandby");
+	keep_settings(a, &a->before, NULL);
 	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
 	pairs_await_end(a->host->pairs, record->uuid, END_TIMEOUT_MS);
 	return false;
 }
 
 struct json_object *
-enable_domain(struct host *h, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
+enable_domain(struct host *h, const char *domain, const char *peer, const struct pair_settings *change, struct job *job, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
 	g_autoptr(check_report) checked = check_report_new();
 	g_autoptr(pair_record) record = NULL;
 
-	if (!mode_from_name(mode ? mode : h->config->mode, &a.mode)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not a mode: auto, colo or passive", mode);
-		return NULL;
-	}
-	if (!look(&a, domain, error))
+	if (!look(&a, domain, error) || !join_settings(&a, change, error))
 		return NULL;
 	report(&a, "check");
 	check_all(&a, checked);

@@ -15,11 +15,12 @@
 "method Check(domain: string, peer: ?string) -> (rows: []CheckRow)\n" \
 "\n" \
 "# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
-"# Without a mode it is that of ftd.conf.\n" \
-"method Enable(domain: string, peer: string, mode: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"# mode: auto, colo or passive; bypass, never_compare: flow patterns, comma separated, see ftctl(1), PATTERNS. They are kept in the domain's\n" \
+"# metadata. What is left out is as it was the last time; a mode that was never set is that of ftd.conf.\n" \
+"method Enable(domain: string, peer: string, mode: ?string, bypass: ?string, never_compare: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
 "\n" \
-"# Change how a domain is protected, on the host that is its primary. mode: auto, colo or passive.\n" \
-"method Set(domain: string, mode: string) -> ()\n" \
+"# The same of a domain that is protected, from now on. An empty string takes a setting away.\n" \
+"method Set(domain: string, mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
 "\n" \
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
 "method Disable(domain: string) -> ()\n" \

@@ -29,8 +29,8 @@
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
 "\n" \
-"# Primary: auto, colo or passive, from the next epoch on.\n" \
-"method SetMode(mode: string) -> ()\n" \
+"# Primary, from the next epoch on: auto, colo or passive; both lists of flow patterns, comma separated. What is left out stays.\n" \
+"method Set(mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
 "\n" \
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \

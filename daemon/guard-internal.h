@@ -39,6 +39,7 @@
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (300 * 1000000ull)
+#define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
@@ -57,13 +58,15 @@ struct disk_pending {		/* a mirrored write the standby has not applied yet */
 enum guard_suspend {
 	SUSPEND_NONE,
 	SUSPEND_WANTED,			/* no further checkpoint; when QEMU waits with its next REQUEST */
-	SUSPEND_STOPPING,		/* ... it is told to stop */
+	SUSPEND_STOPPING,		/* ... it is told to stop, or asked whether it stands */
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
+	char *bypass, *never_compare;	/* what is to leave uncompared, and by commit only */
+	bool patterns_new;		/* ... from the next boundary on; forming a pair ends with one */
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
@@ -89,6 +92,9 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
+	uint64_t suspended_at;		/* the stop that no checkpoint made */
+	uint64_t resumed_at;		/* the last checkpoint let the guest go */
+	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
 	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
@@ -136,6 +142,8 @@ struct guard {
 	struct failover failover;
 	struct liveness liveness;
 	uint64_t looked_at, awake_since;
+	unsigned looks_stopped;		/* without a break; since then: */
+	uint64_t stopped_since;
 	bool linked;			/* all channels are up: heartbeats flow */
 	enum guard_phase phase;
 	bool start_answered;
