@@ -563,7 +563,9 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_seal(g, now, a);
 		break;
 	case RELAY_RESUMED:
-		g->p.heard_qemu = 0;
+		/* One that was busy may hang right after the checkpoint, too. */
+		if (g->p.heard_qemu)
+			g->p.heard_qemu = now;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		guard_note_epoch(g, now, a->pause_ns);

@@ -110,6 +110,33 @@ a_guest_that_falls_silent_is_asked_for_a_checkpoint_once(void **state)
 	expect(&f, "");
 }
 
+/* ... also when a checkpoint was made for another reason in the meantime: it may hang from then on. */
+static void
+a_guest_that_is_silent_after_a_checkpoint_is_asked_too(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	heard(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, "send INBOUND; qemu checkpoint-reply; " CHECKPOINT("2"));
+	pass(&f, 249);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 3);
+	expect(&f, CHECKPOINT("3"));
+	pass(&f, 3000);
+	expect(&f, "");
+}
+
 static void
 a_guest_that_does_not_answer_is_given_up(void **state)
 {
@@ -487,6 +514,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
+		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
 		cmocka_unit_test(a_stopped_qemu_is_given_up_as_a_silent_host_is),

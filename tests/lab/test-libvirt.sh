@@ -84,7 +84,7 @@ for round in 1 2; do
 	check "resume $round: runs and makes checkpoints" eval 'until_true 5 eval "! suspended" && epoch_grows a'
 done
 
-"$LAB" virsh a "suspend vm1; resume vm1" || die "suspend and resume"
+"$LAB" virsh a "suspend vm1; resume vm1"	# libvirt refuses the second where a checkpoint has had its way with the first
 client_moves l 50
 check "suspended and resumed at once: runs and makes checkpoints" eval 'until_true 5 eval "! suspended" && epoch_grows a'
 
