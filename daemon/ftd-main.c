@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-io.h"
 #include "daemon/libvirt-events-io.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/metrics-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
 #include "daemon/uplink-io.h"
@@ -25,6 +27,7 @@ struct daemon {
 	GMainLoop *loop;
 	struct host host;
 	struct service *service;
+	struct metrics_server *metrics;
 };
 
 static struct ftd_config *
@@ -142,7 +145,11 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	if (!d->service)
 		return false;
 	host_watch_certificates(&d->host);
+	d->metrics = metrics_server_new(&d->host, service_status, error);
+	if (!d->metrics)
+		return false;
 	pairs_load(d->host.pairs);
+	history_start(&d->host);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);
 }
@@ -164,6 +171,7 @@ run(const struct ftd_config *config)
 	log_info("ftd", "version %s, host %s, peers on port %u", FTD_VERSION, d.host.name, config->peer_port);
 	g_main_loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");
+	metrics_server_free(d.metrics);
 	service_free(d.service);
 	_exit(0);	/* jobs may still run on their threads; what they use stays until the process is gone */
 }

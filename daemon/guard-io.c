@@ -185,6 +185,7 @@ io_prepare(struct guard_io *io, const char *config_path, GError **error)
 	arbiter_remember_names(io->arbiter);
 	if (io->config->role == FAILOVER_PRIMARY)
 		taps_open(io);
+	qemu_look_open(io);
 	return fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);
 }
 
@@ -205,6 +206,7 @@ static void
 io_clear(struct guard_io *io)
 {
 	ops_clear(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	taps_close(io);

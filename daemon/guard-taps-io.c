@@ -24,7 +24,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PID_FILE "/run/libvirt/qemu/%s.pid"	/* libvirt's, of its system instance */
 #define READS_PER_DISPATCH 64
 #define LEFT_MAX 1024		/* frames read at once from a dead QEMU's tap; its queue holds 1000 */
 #define LINGER_MS 2000		/* after QEMU's death: by then the switches know */
@@ -53,14 +52,6 @@ find_tap(int pid, const char *tap)
 			return atoi(name);
 	}
 	return -1;
-}
-
-static int
-qemu_pid(const struct guard_io *io)
-{
-	g_autofree char *path = g_strdup_printf(PID_FILE, io->config->domain), *text = NULL;
-
-	return g_file_get_contents(path, &text, NULL, NULL) ? atoi(text) : -1;
 }
 
 static bool

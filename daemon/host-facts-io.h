@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What this host is and has: the answer to a peer's Inspect (domain-check.c has its members), and image files. All of it blocks. */
+/* What this host is and has: the answer to a peer's Inspect (peer-check.c has its members), and image files. All of it blocks. */
 #pragma once
 
 #include <glib.h>
@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 struct json_object *host_inspect(const char *host_name, const char *libvirt_uri, struct json_object *request, GError **error);
+char *host_cpu_id(void);	/* "AMD EPYC 7543 (1a2b3c4d)": two hosts with the same one show a guest the same CPU; NULL: not known */
 
 /* The virtual size of an image; FTD_ERROR_PEER_STORAGE with qemu-img's text when it is none of that format. */
 bool image_size(const char *path, const char *format, guint64 *size, GError **error);

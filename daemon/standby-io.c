@@ -16,6 +16,7 @@
 #include "daemon/guard-process-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/json-util.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/primary-io.h"
 #include "daemon/qemu-facts-io.h"
@@ -303,6 +304,15 @@ start_guard(struct preparation *p, virDomainPtr dom, GError **error)
 	return json_put_str(json_put_u64(json_object_new_object(), "port", port), "address", p->caller->local_address);
 }
 
+/* A definition that was here before has the settings of an earlier pair. */
+static bool
+renew_settings(virDomainPtr dom, GError **error)
+{
+	g_auto(pair_settings) s = { 0 };
+
+	return pair_settings_load(dom, &s, error) && pair_settings_store(dom, &s, error);
+}
+
 static struct json_object *
 make_standby(struct preparation *p, virConnectPtr conn, bool defined, GError **error)
 {
@@ -311,7 +321,7 @@ make_standby(struct preparation *p, virConnectPtr conn, bool defined, GError **e
 	if (!qemu_user_of_next(conn, json_get_str(p->parameters, "xml"), &p->user, error) || !make_files(p, error) || (!defined && !define_domain(p, conn, json_get_str(p->parameters, "xml"), error)))
 		return NULL;
 	dom = start_copy(p, conn, error);
-	if (!dom)
+	if (!dom || (defined && !renew_settings(dom, error)))
 		return NULL;
 	adapt_overlay_owner(p);
 	return start_guard(p, dom, error);

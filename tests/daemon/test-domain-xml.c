@@ -51,7 +51,8 @@ test_facts(void **state)
 	assert_string_equal(disk->path, "/img/a.qcow2");
 	assert_string_equal(disk->format, "qcow2");
 	assert_string_equal(disk->alias, "virtio-disk0");
-	assert_null(disk->flaw);
+	assert_int_equal(disk->flaw, DISK_FLAW_NONE);
+	assert_true(disk->iothread);
 	disk = g_ptr_array_index(f->disks, 1);
 	assert_null(disk->path);
 	assert_true(disk->readonly);
@@ -69,12 +70,12 @@ test_facts(void **state)
 static void
 test_disk_flaws(void **state)
 {
-	static const struct { const char *inner, *word; } cases[] = {
-		{ "<backingStore type='file'><source file='/base'/></backingStore>", "backing file" },
-		{ "<shareable/>", "shareable" },
-		{ "<mirror type='file'/>", "block job" },
-		{ "<transient/>", "transient" },
-		{ "<encryption format='luks'/>", "encrypted" },
+	static const struct { const char *inner; enum disk_flaw flaw; } cases[] = {
+		{ "<backingStore type='file'><source file='/base'/></backingStore>", DISK_FLAW_CHAIN },
+		{ "<shareable/>", DISK_FLAW_SHAREABLE },
+		{ "<mirror type='file'/>", DISK_FLAW_JOB },
+		{ "<transient/>", DISK_FLAW_TRANSIENT },
+		{ "<encryption format='luks'/>", DISK_FLAW_ENCRYPTED },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -82,7 +83,30 @@ test_disk_flaws(void **state)
 		g_autoptr(domain_facts) f = domain_facts_parse(xml, NULL);
 
 		assert_non_null(f);
-		assert_non_null(strstr(((struct domain_disk *)g_ptr_array_index(f->disks, 0))->flaw, cases[i].word));
+		assert_int_equal(((struct domain_disk *)g_ptr_array_index(f->disks, 0))->flaw, cases[i].flaw);
+	}
+}
+
+static void
+test_machine(void **state)
+{
+	static const struct { const char *inner, *cpu_mode, *nvram, *backing; } cases[] = {
+		{ "", NULL, NULL, NULL },
+		{ "<cpu mode='host-passthrough'/>", "host-passthrough", NULL, NULL },
+		{ "<cpu match='exact'><model>EPYC</model></cpu>", "custom", NULL, NULL },
+		{ "<os><loader type='pflash'>/l</loader><nvram>/v</nvram></os>", NULL, "/v", NULL },
+		{ "<memoryBacking><hugepages/><locked/><source type='memfd'/><access mode='shared'/></memoryBacking>", NULL, NULL, "hugepages, locked, memfd, shared" },
+		{ "<memoryBacking><nosharepages/><source type='anonymous'/><access mode='private'/></memoryBacking>", NULL, NULL, NULL },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strconcat(HEAD, cases[i].inner, "</domain>", NULL);
+		g_autoptr(domain_facts) f = domain_facts_parse(xml, NULL);
+
+		assert_int_equal(g_strcmp0(f->cpu_mode, cases[i].cpu_mode), 0);
+		assert_int_equal(g_strcmp0(f->nvram, cases[i].nvram), 0);
+		assert_int_equal(g_strcmp0(f->memory_backing, cases[i].backing), 0);
+		assert_true(!f->cpu == !f->cpu_mode);
 	}
 }
 
@@ -210,6 +234,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_disk_flaws),
+		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_not_a_domain),
 		cmocka_unit_test(test_depth_is_limited),
 		cmocka_unit_test(test_clean),

@@ -209,7 +209,8 @@ host_crash() {
 	[ $# -ge 1 ] || die 'usage: lab crash HOST [--dark]'
 	pid=$(host_need "$h")
 	case ${2:-} in
-	--dark) link_cut "ft-$h"; link_cut "lan-$h"; touch "$RUN/$h/dark" ;;
+	# All of it stands still before the links are cut: else its guard has time to win the VM between the two, and to lose it with the host.
+	--dark) nsenter --target "$pid" --pid bash -c 'kill -STOP -1'; link_cut "ft-$h"; link_cut "lan-$h"; touch "$RUN/$h/dark" ;;
 	'') ;;
 	*) die "crash: unknown argument '$2' (see lab --help)" ;;
 	esac
