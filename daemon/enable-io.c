@@ -307,6 +307,19 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	return json_put_value(json_put_value(json_object_new_object(), "findings", findings_to_json(findings)), "warnings", warnings_of(&a));
 }
 
+bool
+enable_check_other(struct host *h, const char *domain, const char *peer, GError **error)
+{
+	g_auto(attempt) a = { .host = h, .peer = peer };
+	g_autoptr(GPtrArray) findings = findings_new();
+
+	if (!look(&a, domain, error))
+		return false;
+	look_at_peer(&a, findings);
+	check_arbiter(&a, findings);
+	return findings_to_error(findings, error);
+}
+
 /* -- enable */
 
 static struct json_object *
@@ -406,6 +419,8 @@ on_progress(struct json_object *parameters, gpointer user_data)
 {
 	struct json_object *copy = NULL;	/* json-c counts references without a lock: nothing is shared between threads */
 
+	if (!user_data)
+		return true;
 	json_object_deep_copy(parameters, &copy, NULL);
 	job_report(user_data, copy);
 	return true;

@@ -223,7 +223,7 @@ phase_text(const char *phase)
 {
 	static const struct { const char *phase, *text; } texts[] = {
 		{ "check", "checking" }, { "prepare", "preparing the standby" }, { "connect", "connecting" }, { "attach", "attaching to QEMU" },
-		{ "disk", "copying disks" }, { "memory", "copying memory" }, { "arm", "arming" },
+		{ "disk", "copying disks" }, { "memory", "copying memory" }, { "arm", "arming" }, { "switchover", "switching over" }, { "failover", "failing over" }, { "restart", "ending the standby" }, { "protect", "protecting again" },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(texts); i++)

@@ -21,6 +21,10 @@ int ftctl_forget(struct ftctl *f, int argc, char **argv);
 int ftctl_set(struct ftctl *f, int argc, char **argv);
 int ftctl_failover(struct ftctl *f, int argc, char **argv);
 int ftctl_flows(struct ftctl *f, int argc, char **argv);
+int ftctl_switchover(struct ftctl *f, int argc, char **argv);
+int ftctl_test_failover(struct ftctl *f, int argc, char **argv);
+int ftctl_test_restart_secondary(struct ftctl *f, int argc, char **argv);
+int ftctl_migrate_secondary(struct ftctl *f, int argc, char **argv);
 int ftctl_events(struct ftctl *f, int argc, char **argv);
 
 /* Parses the verb's own options and those of all verbs; leaves the operands in argv[1..]. False: said so, *status is the exit status (--help: 0).

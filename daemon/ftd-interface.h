@@ -17,7 +17,7 @@
 "# Without a mode it is that of ftd.conf.\n" \
 "method Enable(domain: string, peer: string, mode: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
 "\n" \
-"# Change how a domain is protected, on the host that is its primary. mode: auto, colo or passive.\n" \
+"# Change how a domain is protected, on either of its hosts. mode: auto, colo or passive.\n" \
 "method Set(domain: string, mode: string) -> ()\n" \
 "\n" \
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
@@ -28,6 +28,15 @@
 "\n" \
 "# Let the standby take over now. With force, of a manual arbiter: let this host's copy go on alone, whatever the other host does.\n" \
 "method Failover(domain: string, force: ?bool) -> ()\n" \
+"\n" \
+"# Steps of a pair that end with it protected again; asked on either of its hosts. They answer with the host that is its primary now, and, of one that has\n" \
+"# changed, with how long the domain stood. With more: {phase, done, total}, from the host that leads only.\n" \
+"# Switchover: the standby takes over, nothing is lost. TestFailover: as after a loss. TestRestartSecondary: the standby gives up and another is made.\n" \
+"# MigrateSecondary: the standby moves to that host.\n" \
+"method Switchover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"method TestFailover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"method TestRestartSecondary(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method MigrateSecondary(domain: string, peer: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
 "\n" \
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
@@ -66,4 +75,5 @@
 "error Qmp (message: string)\n" \
 "error Libvirt (message: string)\n" \
 "error Limit (message: string)\n" \
-"error Config (message: string)\n"
+"error Config (message: string)\n" \
+"error Unprotected (message: string)\n"

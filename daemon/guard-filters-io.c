@@ -194,6 +194,21 @@ remember_sent(struct port_io *p, GBytes *frame)
 		forget_read(p, (uint64_t)unread);
 }
 
+bool
+filters_env_unread(void *ctx)
+{
+	struct guard_io *io = ctx;
+	int unread;
+
+	for (unsigned nic = 0; nic < io->config->n_nics; nic++) {
+		struct port_io *p = &io->ports[GUARD_PORT_REL][nic];
+
+		if (p->stream && (fd_stream_queued(p->stream) || (p->far_end >= 0 && ioctl(p->far_end, FIONREAD, &unread) == 0 && unread > 0)))
+			return true;
+	}
+	return false;
+}
+
 /* Out of the socket: a QEMU that hangs and comes back must not find it. */
 static void
 take_back(struct port_io *p)

@@ -26,6 +26,9 @@
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
 "\n" \
+"# Primary: hand over to the standby in good order. Replies when the standby owns the domain and this copy is gone.\n" \
+"method Switchover() -> ()\n" \
+"\n" \
 "# Primary: auto, colo or passive, from the next epoch on.\n" \
 "method SetMode(mode: string) -> ()\n" \
 "\n" \

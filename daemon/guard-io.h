@@ -100,7 +100,7 @@ struct guard_io {
 	char *silent_file;	/* standby: GUARD_SILENT_FILE is there; NULL: this copy has spoken, or may have */
 
 	struct varlink_server *control;
-	struct varlink_request *start_request, *disable_request, *failover_request;
+	struct varlink_request *start_request, *disable_request, *failover_request, *switchover_request;
 	GQueue events;		/* of json_object */
 	GPtrArray *subscribers;	/* of varlink_request */
 };
@@ -121,6 +121,7 @@ void filters_close(struct guard_io *io);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
 void filters_env_take_back(void *ctx);
+bool filters_env_unread(void *ctx);
 void filters_hold_injection(struct guard_io *io, bool held);
 int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);
@@ -161,5 +162,6 @@ void control_clear(struct guard_io *io);
 void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total);
 void control_env_event(void *ctx, struct json_object *event);
 void control_env_started(void *ctx, const GError *error);
+void control_env_switchover_off(void *ctx, const char *why);
 void control_finished(struct guard_io *io);
 void control_claim_silent(struct guard_io *io, const char *why);

@@ -308,6 +308,8 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		break;
 	case STANDBY_COMMITTED:
 		guard_send_u64(g, PEER_COMMITTED, 1, &a->epoch);
+		if (g->s.eager)
+			standby_load_now(g->s.standby, now);
 		if (g->s.passive)
 			standby_proxy_committed(g->s.proxy, a->epoch);
 		break;
@@ -530,6 +532,40 @@ on_mode(struct guard *g, uint64_t now, const struct peer_frame *frame)
 	standby_set_lazy(g->s.standby, now, passive);
 }
 
+static void
+refuse_switchover(struct guard *g)
+{
+	uint8_t payload[10] = { 0 };
+
+	G_STATIC_ASSERT(PEER_SWITCHOVER_OFF == 0);
+	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
+}
+
+/* The primary hands over. PREPARE: what is committed is loaded at once from here on. TAKE_OVER: its guest stands at the end of the last checkpoint, which is here. */
+static void
+on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint16_t what = byte_reader_be16(&r);
+	uint64_t stood = byte_reader_be64(&r);
+
+	if (!byte_reader_done(&r) || what > PEER_SWITCHOVER_TAKE_OVER) {
+		guard_data_failed(g, now, "SWITCHOVER of %u bytes", frame->length);
+		return;
+	}
+	g->s.eager = what != PEER_SWITCHOVER_OFF;
+	if (g->s.eager)
+		standby_load_now(g->s.standby, now);
+	if (what == PEER_SWITCHOVER_PREPARE && (g->failover.state != FAILOVER_PROTECTED || !g->failover.fit))
+		refuse_switchover(g);
+	if (what != PEER_SWITCHOVER_TAKE_OVER)
+		return;
+	g->gap_from = now - MIN(stood, now);
+	guard_policy(g, now, FAILOVER_EV_OPERATOR_SWITCHOVER, FAILOVER_REASON_OPERATOR_SWITCHOVER);
+	if (g->failover.state != FAILOVER_ASKING)
+		refuse_switchover(g);
+}
+
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
@@ -552,6 +588,9 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		break;
 	case PEER_MODE:
 		on_mode(g, now, frame);
+		break;
+	case PEER_SWITCHOVER:
+		on_switchover(g, now, frame);
 		break;
 	case PEER_INBOUND:
 		primarys_frame(g, now, frame, payload);
@@ -592,6 +631,8 @@ void
 standby_side_go_solo(struct guard *g, uint64_t now)
 {
 	g->s.going_live = true;
+	if (!g->gap_from || g->failover.reason != FAILOVER_REASON_OPERATOR_SWITCHOVER)
+		g->gap_from = g->liveness.heard_at;
 	standby_side_pump(g, now);
 }
 
@@ -616,6 +657,7 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		break;
 	case GUARD_OP_STANDBY_OPEN:
 		g->env.filters_drain(g->ctx);
+		g->gap_ns = now - g->gap_from;
 		guard_event(g, "took-over", "%s runs on %s", g->config->domain, g->config->self);
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_FINISH);
 		break;

@@ -49,6 +49,7 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
+	guint64 gap_ms;			/* ... of one that took over; under the lock */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
@@ -100,7 +101,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, json_copy(pair->last) };
 	return i;
 }
 
@@ -451,6 +452,8 @@ last_status(const struct pair_info *info, enum pair_end end, const char *finishe
 
 	json_put_str(json_put_str(o, "state", state), "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
 	json_put_str(json_put_str(o, "peer", r->peer), "reason", why ? why : "guard-gone");
+	if (info->gap_ms)
+		json_put_u64(o, "gap_ms", info->gap_ms);
 	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
@@ -596,6 +599,7 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->finished = g_strdup(json_get_str(event, "state"));
 		pair->why = g_strdup(json_get_str(event, "reason"));
 		g_mutex_lock(&pair->pairs->lock);
+		pair->gap_ms = json_get_u64(event, "gap_ms");
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
@@ -626,6 +630,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
+	pair->gap_ms = 0;
 	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }

@@ -66,6 +66,9 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_DENIED] = { "denied", "the arbiter's no counts as silence" },
 	[BREAK_CLOSING] = { "closing", "a VM that was shut down is given up without a claim" },
 	[BREAK_ORPHAN_CLAIM] = { "orphan-claim", "a copy whose guard is gone goes on without a claim" },
+	[BREAK_SWITCHOVER] = { "switchover", "the standby goes live when it is asked to, before the arbiter has granted it" },
+	[BREAK_SWITCHED] = { "switched", "a primary that has handed over goes on speaking" },
+	[BREAK_HANDED] = { "handed", "a primary that hands over forgets what it has not let go" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 
@@ -146,6 +149,8 @@ breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **pay
 		if (type == PEER_OUTPUT)
 			forge(w, from, SRC_FAST, PEER_TWIN_LEFT, d, 8);
 		return true;
+	case BREAK_HANDED:
+		return type != PEER_UNSENT;
 	case BREAK_ACK:
 	case BREAK_COMPARE_TCP:
 	case BREAK_EPOCH_TAG:
@@ -297,6 +302,14 @@ SEAM(unsigned, failover_step, struct failover *f, uint64_t now, enum failover_ev
 		event = FAILOVER_EV_QEMU_DIED;
 	if (broken == BREAK_CLOSING && !is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_GUEST_ENDED)
 		event = FAILOVER_EV_QEMU_DIED;
+	if (broken == BREAK_SWITCHOVER && is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_OPERATOR_SWITCHOVER) {
+		__real_failover_step(f, now, event, reason);
+		event = FAILOVER_EV_GRANTED;
+	}
+	if (broken == BREAK_SWITCHED && f->state == FAILOVER_SWITCHING && event == FAILOVER_EV_PEER_GOODBYE) {
+		f->state = FAILOVER_ASKING;
+		event = FAILOVER_EV_GRANTED;
+	}
 	if (broken == BREAK_DENIED && event == FAILOVER_EV_DENIED)
 		event = FAILOVER_EV_ARBITER_SILENT;
 	if (broken == BREAK_TAKE_BACK && f->state == FAILOVER_ASKING && event == FAILOVER_EV_ARBITER_SILENT) {

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The verbs that end and make pairs in several steps: one call each, whose answer tells where the domain runs, protected. */
+#include "daemon/ftctl-format.h"
+#include "daemon/ftctl.h"
+#include "daemon/json-util.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define TIMEOUT_S 3600	/* an operation that another host leads tells nothing meanwhile, and a disk may be copied */
+
+struct display {
+	bool json, tty;
+	char *last;
+};
+
+static bool
+on_progress(struct json_object *progress, gpointer user_data)
+{
+	struct display *d = user_data;
+	g_autofree char *line = format_progress(progress, d->tty ? 80 : 0);
+
+	if (d->json)
+		printf("%s\n", json_object_to_json_string_ext(progress, JSON_C_TO_STRING_PLAIN));
+	else if (g_strcmp0(line, d->last) != 0 && (d->tty || json_get_u64(progress, "done") == 0))
+		fprintf(stderr, d->tty ? "\r\033[K%s" : "%s\n", line);
+	fflush(stdout);
+	g_free(d->last);
+	d->last = g_steal_pointer(&line);
+	return true;
+}
+
+static void
+show(const struct ftctl *f, const char *domain, struct json_object *reply)
+{
+	const char *host = json_get_str(reply, "host");
+
+	if (f->json)
+		ftctl_print_json(reply);
+	else if (json_get(reply, "gap_ms"))
+		printf("%s runs on %s, protected; it stood for %d ms\n", domain, host, (int)json_get_u64(reply, "gap_ms"));
+	else
+		printf("%s runs on %s, protected\n", domain, host);
+}
+
+static int
+operate(struct ftctl *f, const char *verb, const char *method, const char *domain, const char *peer)
+{
+	g_autoptr(json_object_ptr) parameters = json_put_str(json_put_str(json_object_new_object(), "domain", domain), "peer", peer), reply = NULL;
+	struct display d = { .json = f->json, .tty = isatty(STDERR_FILENO) };
+	int status = 0;
+
+	reply = ftctl_call(f, verb, domain, method, parameters, TIMEOUT_S, on_progress, &d, &status);
+	if (d.tty && d.last)
+		fprintf(stderr, "\r\033[K");
+	g_free(d.last);
+	if (!reply)
+		return status;
+	show(f, domain, reply);
+	return 0;
+}
+
+int
+ftctl_switchover(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "switchover", "DOMAIN", "The standby takes over, with nothing lost and hardly a pause, and the other host becomes its standby.", NULL, 1, 1,
+			 &argc, &argv, &status))
+		return status;
+	return operate(f, "switchover", "Switchover", argv[1], NULL);
+}
+
+int
+ftctl_test_failover(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "test-failover", "DOMAIN", "Really fails over to the standby, protects the domain again towards the other host, and tells how long it stood.", NULL,
+			 1, 1, &argc, &argv, &status))
+		return status;
+	return operate(f, "test-failover", "TestFailover", argv[1], NULL);
+}
+
+int
+ftctl_test_restart_secondary(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "test-restart-secondary", "DOMAIN", "The standby gives up, and another one is made on the same host.", NULL, 1, 1, &argc, &argv, &status))
+		return status;
+	return operate(f, "test-restart-secondary", "TestRestartSecondary", argv[1], NULL);
+}
+
+int
+ftctl_migrate_secondary(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "migrate-secondary", "DOMAIN HOST", "Moves the standby to another host. The domain is not protected meanwhile.", NULL, 2, 2, &argc, &argv, &status))
+		return status;
+	return operate(f, "migrate-secondary", "MigrateSecondary", argv[1], argv[2]);
+}
