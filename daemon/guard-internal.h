@@ -22,6 +22,8 @@
 #define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY: the guest stands */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
+/* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */
+#define GUARD_REPAIR_NS (500 * 1000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
 #define GUARD_STOPS_KEPT 256
 #define GUARD_PASSIVE_EPOCH_NS (10 * 1000000ull)	/* output waits for half of it, and for the commit */
@@ -104,6 +106,8 @@ struct guard_primary {
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
 	uint64_t nudged;		/* the epoch in which it was tried */
+	bool repair_wanted;		/* the standby has asked for a checkpoint that is not asked for yet */
+	uint64_t repair_after;		/* ... and will be from this time on */
 	struct switchover switchover;
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
@@ -131,6 +135,8 @@ struct guard_standby {
 	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
+	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */
+	bool told_unfit;		/* by an event: its end is told, too */
 	bool eager;			/* a switchover: loads are not put off, whatever the mode */
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
 	struct histogram load, svm_stop;
@@ -224,5 +230,6 @@ void standby_side_freeze(struct guard *g, uint64_t now);
 void standby_side_go_solo(struct guard *g, uint64_t now);
 void standby_side_pump(struct guard *g, uint64_t now);
 void standby_side_spoil(struct guard *g, uint64_t now);
+void standby_side_repair(struct guard *g, uint64_t now);
 void standby_side_tick(struct guard *g, uint64_t now);
 uint64_t standby_side_deadline(const struct guard *g);

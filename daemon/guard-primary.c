@@ -685,6 +685,32 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 	primary_pump(g, now);
 }
 
+/* Once per GUARD_REPAIR_NS: that the standby keeps to it is not relied on. */
+static void
+repair_if_due(struct guard *g, uint64_t now)
+{
+	if (!g->p.repair_wanted || now < g->p.repair_after)
+		return;
+	g->p.repair_wanted = false;
+	g->p.repair_after = now + GUARD_REPAIR_NS;
+	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_COPY_UNFIT);
+}
+
+static void
+on_copy_unfit(struct guard *g, uint64_t now, uint64_t loaded)
+{
+	if (loaded >= relay_epoch(g->p.relay)) {
+		guard_data_failed(g, now, "the standby has loaded epoch %" G_GUINT64_FORMAT " in epoch %" G_GUINT64_FORMAT, loaded, relay_epoch(g->p.relay));
+		return;
+	}
+	/* A checkpoint that is on its way to it, or is being made, mends the copy; if not, it asks again. */
+	if (loaded + 1 < relay_epoch(g->p.relay) || relay_stopping(g->p.relay))
+		return;
+	g->p.repair_wanted = true;
+	repair_if_due(g, now);
+	primary_pump(g, now);
+}
+
 static void
 on_standby_ready(struct guard *g, uint64_t now)
 {
@@ -734,6 +760,10 @@ primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame
 	case PEER_DISK_CREDIT:
 		if (read_u64(g, now, frame, 1, v))
 			disk_credit(g, now, v[0]);
+		break;
+	case PEER_COPY_UNFIT:
+		if (read_u64(g, now, frame, 1, v))
+			on_copy_unfit(g, now, v[0]);
 		break;
 	default:
 		guard_data_failed(g, now, "the standby sent %s", peer_type_name(frame->type));
@@ -929,6 +959,7 @@ primary_tick(struct guard *g, uint64_t now)
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
+	repair_if_due(g, now);
 	switchover_tick(g, now);
 	mode_tick(g, now);
 	relay_tick(g->p.relay, now);
@@ -943,6 +974,8 @@ primary_deadline(const struct guard *g)
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
 	t = MIN(t, MIN(forming_deadline(g), switchover_deadline(g)));
+	if (g->p.repair_wanted)
+		t = MIN(t, g->p.repair_after);
 	if (g->failover.state == FAILOVER_PROTECTED)
 		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)

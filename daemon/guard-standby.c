@@ -264,6 +264,15 @@ twin_left(struct guard *g, uint64_t now, const struct peer_frame *frame)
 /* -- checkpoints --------------------------------------------------------------------------------------------------------------------- */
 
 static void
+mended(struct guard *g, uint64_t now)
+{
+	guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+	if (g->s.told_unfit)
+		guard_event(g, "copy-fit", "the copy is fit to take over again: checkpoint %" G_GUINT64_FORMAT " was loaded", standby_loaded_epoch(g->s.standby));
+	g->s.told_unfit = false;
+}
+
+static void
 on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 {
 	/* What the SVM sent before it answered LOADED is of the new epoch: it was stopped (and drained) at REPLY. */
@@ -277,7 +286,7 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	}
 	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
 	if (!g->s.spoiled && !g->s.reset_in_load)
-		guard_policy(g, now, FAILOVER_EV_COPY_FIT, FAILOVER_REASON_NONE);
+		mended(g, now);
 	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
@@ -437,10 +446,37 @@ lazy_deadline(const struct guard *g)
 	return g->s.loaded_at + GUARD_LAZY_NS;
 }
 
+/*
+ * A copy that has reset itself is mended by the next load. Until then there is nobody to take over, so it is not left to the end of the epoch: what waits for a
+ * load is loaded, and if nothing does the peer is asked for a checkpoint. While a load is on its way that one is waited for.
+ */
+static uint64_t
+repair_deadline(const struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED || g->failover.fit || g->s.spoiled || g->s.load_wanted || standby_loading(g->s.standby))
+		return UINT64_MAX;
+	return standby_committed_epoch(g->s.standby) > standby_loaded_epoch(g->s.standby) ? 0 : g->s.repair_after;
+}
+
+void
+standby_side_repair(struct guard *g, uint64_t now)
+{
+	uint64_t loaded = standby_loaded_epoch(g->s.standby);
+
+	if (now < repair_deadline(g))
+		return;
+	if (standby_committed_epoch(g->s.standby) > loaded) {
+		standby_load_now(g->s.standby, now);
+	} else {
+		g->s.repair_after = now + GUARD_REPAIR_NS;
+		guard_send_u64(g, PEER_COPY_UNFIT, 1, &loaded);
+	}
+}
+
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return MIN(hang_deadline(g), lazy_deadline(g));
+	return MIN(hang_deadline(g), MIN(lazy_deadline(g), repair_deadline(g)));
 }
 
 void
@@ -450,6 +486,7 @@ standby_side_tick(struct guard *g, uint64_t now)
 		guard_qemu_hung(g, now);
 	if (now >= lazy_deadline(g))
 		standby_load_now(g->s.standby, now);
+	standby_side_repair(g, now);
 	standby_side_pump(g, now);
 }
 

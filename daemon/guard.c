@@ -412,11 +412,14 @@ guard_copy_reset(struct guard *g, uint64_t now)
 		return;
 	if (g->failover.fit && now >= g->s.unfit_event_after) {
 		g->s.unfit_event_after = now + GUARD_UNFIT_EVENT_NS;
+		g->s.told_unfit = true;
 		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
 	}
 	g->s.reset_in_load = standby_loading(g->s.standby);
 	g->s.refresh_until = now + GUARD_REFRESH_NS;
 	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
+	standby_side_repair(g, now);
+	standby_side_pump(g, now);
 }
 
 void

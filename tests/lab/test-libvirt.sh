@@ -56,6 +56,17 @@ check "virsh reset: the guest comes back, protected" eval 'answers 60 && state_i
 sleep 2
 check "panic with reboot: the guest comes back, protected" eval 'answers 60 && state_is a vm1 protected && state_is b vm1 protected'
 
+# Nobody asks the guest for anything: there is a checkpoint because the copy needs one.
+fit() { [ "$(status b vm1 .fit)" = true ]; }
+repairs() { status a vm1 '.checkpoints_by_reason["copy-unfit"]'; }
+until_true 20 fit
+sleep 1
+before=$(repairs)
+"$LAB" virsh b reset vm1 || die "virsh reset on the standby"
+until_true 3 eval '[ "$(repairs)" -gt "$before" ] && fit'
+check "the copy was reset: a checkpoint at once makes it fit" eval '[ "$(repairs)" -gt "$before" ] && fit'
+check "the copy was reset: still protected" eval 'state_is a vm1 protected && state_is b vm1 protected'
+
 suspended() { [ "$(status a vm1 .suspended)" = true ]; }
 client l ledger
 client_moves l 30
@@ -91,7 +102,7 @@ for h in a b; do
 done
 
 # The copy has followed all those reboots. Without KVM that takes more than loads: QEMU does not drop translations of code that they replace.
-check "after the guest's reboots: the copy is fit" eval 'until_true 10 eval "[ \"\$(status b vm1 .fit)\" = true ]"'
+check "after the guest's reboots: the copy is fit" until_true 10 fit
 
 # ftd is stopped on both hosts: the guards alone carry out the failover; ftd cleans up when it is back.
 for h in a b; do kill_of "$h" /run/ftd-lab/ftd.pid STOP; done

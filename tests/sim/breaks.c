@@ -66,6 +66,7 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_DENIED] = { "denied", "the arbiter's no counts as silence" },
 	[BREAK_CLOSING] = { "closing", "a VM that was shut down is given up without a claim" },
 	[BREAK_ORPHAN_CLAIM] = { "orphan-claim", "a copy whose guard is gone goes on without a claim" },
+	[BREAK_REPAIR] = { "repair", "nobody hears that a copy is not fit to take over" },
 	[BREAK_SWITCHOVER] = { "switchover", "the standby goes live when it is asked to, before the arbiter has granted it" },
 	[BREAK_SWITCHED] = { "switched", "a primary that has handed over goes on speaking" },
 	[BREAK_HANDED] = { "handed", "a primary that hands over forgets what it has not let go" },
@@ -149,6 +150,8 @@ breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **pay
 		if (type == PEER_OUTPUT)
 			forge(w, from, SRC_FAST, PEER_TWIN_LEFT, d, 8);
 		return true;
+	case BREAK_REPAIR:
+		return type != PEER_COPY_UNFIT;
 	case BREAK_HANDED:
 		return type != PEER_UNSENT;
 	case BREAK_ACK:

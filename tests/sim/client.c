@@ -49,7 +49,7 @@ send_new(struct world *w)
 {
 	struct client *c = &w->client;
 
-	while (c->n_sent - c->n_acked < c->window && c->n_sent < LEDGER_MAX - 10) {
+	while (!c->silent && c->n_sent - c->n_acked < c->window && c->n_sent < LEDGER_MAX - 10) {
 		uint32_t end = CLIENT_ISN + (c->n_sent + 1) * REQUEST_BYTES;
 		uint32_t n = end - c->snd_nxt;
 		if (chance(w, 10) && n > 1)

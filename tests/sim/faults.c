@@ -11,6 +11,7 @@
 #define HANG (900 * MS)		/* what stands for less is not given up: GUARD_QEMU_HANG_NS */
 #define NOTICED (300 * MS)	/* twice the suspicion time */
 #define UNDISTURBED (400 * MS)
+#define MENDED (700 * MS)	/* GUARD_REPAIR_NS, and a checkpoint */
 
 enum fault {
 	FAULT_RESET_LINK, FAULT_RESET_LINKS, FAULT_CUT, FAULT_CUT_TO_STANDBY, FAULT_CUT_TO_PRIMARY, FAULT_HEAL, FAULT_CORRUPT,
@@ -62,7 +63,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
 	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
-	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
+	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 4 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
 
@@ -490,7 +491,7 @@ check_liveness(struct world *w)
 	if (!somebody_runs(w))
 		return false;
 	acked = w->client.n_acked;
-	end = w->now + 2000 * MS;
+	end = w->now + (2000 + w->max_epoch_ms) * MS;	/* a QEMU that hangs and owes nothing is found out at its epoch's end */
 	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
 		look_after(w);
@@ -515,6 +516,25 @@ check_loser(struct world *w, unsigned host)
 		describe(w, "the copy that lost is still there");
 }
 
+/* A copy that has reset itself is fit to take over soon, however long an epoch may be, and although nobody asks the guest for anything. */
+static void
+check_mended(struct world *w)
+{
+	struct proc *p = &w->host[STANDBY(w)].p;
+	uint64_t end;
+
+	w->client.silent = true;
+	run_until(w, w->now + GUARD_QEMU_QUIET_NS + 100 * MS);	/* the checkpoint that its silence causes comes first */
+	reset_copy(w, STANDBY(w));
+	end = w->now + MENDED;
+	run_until(w, w->now + 10 * MS);
+	while (is_protected(w) && !p->g->failover.fit && w->now < end && !w->violation[0])
+		run_until(w, w->now + 10 * MS);
+	if (is_protected(w) && !p->g->failover.fit)
+		describe(w, "a copy that reset itself stays unfit");
+	w->client.silent = false;
+}
+
 static void
 check_round(struct world *w)
 {
@@ -525,6 +545,8 @@ check_round(struct world *w)
 			check_takeover(w, i);
 			check_loser(w, !i);
 		}
+	if (is_protected(w) && !w->story && w->host[STANDBY(w)].q.hung_until <= w->now && chance(w, 20))
+		check_mended(w);
 	if (is_protected(w))
 		say(w, -1, "the pair is protected, and answers");
 }
@@ -541,6 +563,8 @@ setup(struct world *w)
 	a->q.life = 1;
 	w->reg.delay = between(w, 300 * US, 5 * MS);
 	w->max_epoch_ms = (unsigned)between(w, 10, 200);
+	if (w->seed % 5 == 4)
+		w->max_epoch_ms = 10000;
 	w->compare_ms = (unsigned)between(w, 2, 20);
 	w->max_held = chance(w, 20) ? 4000 : 16 << 20;
 	w->max_disk = chance(w, 20) ? 1000 : 64 << 20;

@@ -87,6 +87,7 @@ enum sim_break {
 	BREAK_CLOSING,
 	BREAK_ORPHAN_CLAIM,
 	BREAK_EMPTY_ARBITER,
+	BREAK_REPAIR,
 	BREAK_SWITCHOVER,
 	BREAK_SWITCHED,
 	BREAK_HANDED,
@@ -264,6 +265,7 @@ struct client {
 	uint32_t n_sent, n_acked, window;
 	uint64_t sent_at, rto, think;
 	bool kicked;
+	bool silent;			/* asks nothing new */
 };
 
 /* What has reached the LAN. */

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* When the primary's guard makes a checkpoint, and when it gives up a QEMU that says nothing. */
+#include "tests/daemon/guard-fixture.h"
+
+static void
+op_done(struct fixture *f, enum guard_op op)
+{
+	guard_op_done(f->g, f->now, op, NULL);
+}
+
+static void
+one_checkpoint(struct fixture *f)
+{
+	g_autoptr(GByteArray) b = small_checkpoint();
+
+	qemu_says_message(f, COLO_VMSTATE_SEND);
+	qemu_says(f, b);
+}
+
+static void
+committed(struct fixture *f, uint64_t epoch)
+{
+	peer_says_u64(f, PEER_COMMITTED, 1, &epoch);
+}
+
+/* QEMU has sent REQUEST and runs epoch 2. */
+static void
+protect(struct fixture *f)
+{
+	g_autoptr(GByteArray) b = initial_stream();
+
+	fixture_init(f, FAILOVER_PRIMARY);
+	guard_start(f->g, f->now);
+	guard_peer_linked(f->g, f->now);
+	op_done(f, GUARD_OP_CONNECT);
+	op_done(f, GUARD_OP_ATTACH);
+	op_done(f, GUARD_OP_DISKS);
+	op_done(f, GUARD_OP_MIGRATE);
+	qemu_says(f, b);
+	peer_says(f, PEER_READY, NULL, 0);
+	expect(f, "op connect; op attach; op disks; op migrate; send STREAM; qemu checkpoint-ready; send LIVE; ");
+	qemu_says_message(f, COLO_REQUEST);
+	pass(f, 5);
+	expect(f, "qemu checkpoint-reply; ");
+	one_checkpoint(f);
+	expect(f, "send DISK_MARK 1; send CHECKPOINT_BEGIN 1; send CHECKPOINT_DATA 1; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; ");
+	committed(f, 1);
+	guard_claimed(f->g, f->now, ARBITER_GRANTED, NULL, NULL);
+	peer_says(f, PEER_ARMED, NULL, 0);
+	expect(f, "claim 1 pair; send ARM; ");
+	assert_int_equal(guard_state(f->g), FAILOVER_PROTECTED);
+	relay_set_max_epoch(f->g->p.relay, UINT64_MAX);	/* no checkpoint but those that are asked for */
+	qemu_says_message(f, COLO_REQUEST);
+}
+
+static void
+heard(struct fixture *f)
+{
+	static const uint8_t wire[] = { 0, 0, 0, 26, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 6 };
+	g_autoptr(GBytes) frame = g_bytes_new_static(wire, sizeof wire);
+
+	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
+}
+
+#define CHECKPOINT(n) "send DISK_MARK " n "; send CHECKPOINT_BEGIN " n "; send CHECKPOINT_DATA " n "; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; "
+
+/* -- silence ----------------------------------------------------------------------------------------------------------------- */
+
+static void
+an_idle_guest_is_left_alone(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 8000);
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+static void
+a_guest_that_falls_silent_is_asked_for_a_checkpoint_once(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 1000);
+	for (unsigned i = 0; i < 10; i++) {	/* as long as it is heard nothing is asked */
+		heard(&f);
+		pass(&f, 200);
+	}
+	expect(&f, "send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; send INBOUND; ");
+	pass(&f, 49);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_int_equal(f.g->p.wants[RELAY_WANT_QUIET], 0);
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_QUIET], 1);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	pass(&f, 5000);
+	expect(&f, "");
+}
+
+static void
+a_guest_that_does_not_answer_is_given_up(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	heard(&f);
+	pass(&f, 250);
+	expect(&f, "send INBOUND; qemu checkpoint-reply; ");
+	pass(&f, 999);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+}
+
+/* It may have been the whole host that stood. */
+static void
+a_guard_that_slept_waits_anew(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	heard(&f);
+	pass(&f, 250);
+	expect(&f, "send INBOUND; qemu checkpoint-reply; ");
+	f.now += 3000 * MS;
+	guard_tick(f.g, f.now);
+	pass(&f, 999);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
+}
+
+/* -- the timer of COLO's that a clock set back puts off ------------------------------------------------------------------------- */
+
+static void
+a_request_that_does_not_come_is_nudged_once(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	heard(&f);
+	pass(&f, 250);
+	one_checkpoint(&f);
+	expect(&f, "send INBOUND; qemu checkpoint-reply; " CHECKPOINT("2"));
+	committed(&f, 2);
+	pass(&f, 299);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "op nudge; ");
+	op_done(&f, GUARD_OP_NUDGE);
+	pass(&f, 300);
+	expect(&f, "");
+	qemu_says_message(&f, COLO_REQUEST);	/* it has worked */
+	pass(&f, 3000);
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+static void
+every_epoch_may_be_nudged(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	for (unsigned epoch = 2; epoch < 5; epoch++) {
+		heard(&f);
+		pass(&f, 250);
+		one_checkpoint(&f);
+		committed(&f, epoch);
+		g_string_truncate(f.did, 0);
+		pass(&f, 300);
+		expect(&f, "op nudge; ");
+		op_done(&f, GUARD_OP_NUDGE);
+		qemu_says_message(&f, COLO_REQUEST);
+	}
+}
+
+static void
+who_does_not_move_when_nudged_hangs(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	heard(&f);
+	pass(&f, 250);
+	one_checkpoint(&f);
+	committed(&f, 2);
+	g_string_truncate(f.did, 0);
+	pass(&f, 999);
+	expect(&f, "op nudge; ");		/* the command hangs, too: it is not given a second time */
+	pass(&f, 1);
+	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
+}
+
+/* -- a copy that is not fit ---------------------------------------------------------------------------------------------------------- */
+
+static void
+copy_unfit(struct fixture *f, uint64_t loaded)
+{
+	peer_says_u64(f, PEER_COPY_UNFIT, 1, &loaded);
+}
+
+static void
+a_copy_that_is_not_fit_gets_a_checkpoint_at_once(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	copy_unfit(&f, 1);			/* that one is being made */
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_COPY_UNFIT], 1);
+	qemu_says_message(&f, COLO_REQUEST);
+	copy_unfit(&f, 1);			/* ... and is on its way */
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	pass(&f, 3000);
+	expect(&f, "");
+}
+
+static void
+a_copy_that_is_never_fit_is_no_storm_of_checkpoints(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	for (unsigned epoch = 2; epoch < 6; epoch++) {
+		copy_unfit(&f, epoch - 1);
+		copy_unfit(&f, epoch - 1);
+		expect(&f, "qemu checkpoint-reply; ");
+		one_checkpoint(&f);
+		qemu_says_message(&f, COLO_REQUEST);
+		committed(&f, epoch);
+		g_string_truncate(f.did, 0);
+		copy_unfit(&f, epoch);		/* a peer that does not keep to the limit */
+		pass(&f, 499);
+		expect(&f, "");
+		copy_unfit(&f, epoch);
+		pass(&f, 1);
+		expect(&f, "qemu checkpoint-reply; ");
+		one_checkpoint(&f);
+		qemu_says_message(&f, COLO_REQUEST);
+		committed(&f, ++epoch);
+		g_string_truncate(f.did, 0);
+		pass(&f, 500);
+	}
+}
+
+static void
+a_copy_that_cannot_be_ends_the_pair(void **state)
+{
+	static const struct { uint64_t loaded; size_t length; } bad[] = { { 2, 8 }, { UINT64_MAX, 8 }, { 1, 0 }, { 1, 7 }, { 1, 9 } };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+		g_auto(fixture) f;
+		uint8_t data[16] = { 0 };
+
+		protect(&f);
+		put_be64(data, bad[i].loaded);
+		peer_says(&f, PEER_COPY_UNFIT, data, bad[i].length);
+		expect(&f, "event error; claim 2 alone; ");
+		assert_int_equal(guard_state(f.g), FAILOVER_DECIDING);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_idle_guest_is_left_alone),
+		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
+		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
+		cmocka_unit_test(a_guard_that_slept_waits_anew),
+		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
+		cmocka_unit_test(every_epoch_may_be_nudged),
+		cmocka_unit_test(who_does_not_move_when_nudged_hangs),
+		cmocka_unit_test(a_copy_that_is_not_fit_gets_a_checkpoint_at_once),
+		cmocka_unit_test(a_copy_that_is_never_fit_is_no_storm_of_checkpoints),
+		cmocka_unit_test(a_copy_that_cannot_be_ends_the_pair),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
