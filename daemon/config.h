@@ -16,6 +16,8 @@ struct ftd_config {
 	char *group;
 	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
 	guint uplink_ms;
+	char *hosts;		/* the pool, separated by commas, this host too; NULL: there is none */
+	bool self_heal;		/* without a pool nothing comes of it */
 	/* [guard] */
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
 	bool panic_follow, disk_error_follow;	/* false: fail over */

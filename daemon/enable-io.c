@@ -19,6 +19,7 @@
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/qemu-facts-io.h"
+#include "daemon/suspended-io.h"
 #include "policy/arbiter-io.h"
 
 #include <errno.h>
@@ -483,6 +484,7 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 
 	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
 	if (form_pair(a, &asked, error)) {
+		suspended_clear(a->host, record->uuid);
 		pairs_activate(a->host->pairs, record->uuid);
 		pairs_watch(a->host->pairs, record->uuid);
 		tell_peer(a, "Armed");

@@ -25,6 +25,9 @@ static const struct { const char *name, *summary; int (*run)(struct ftctl *f, in
 	{ "test-failover", "fail over for a test, and protect again", ftctl_test_failover },
 	{ "test-restart-secondary", "end the standby for a test, and make another one", ftctl_test_restart_secondary },
 	{ "migrate-secondary", "move the standby to another host", ftctl_migrate_secondary },
+	{ "suspend", "end protection for a while", ftctl_suspend },
+	{ "resume", "begin it again, with the same host", ftctl_resume },
+	{ "hosts", "the hosts of the pool; empty this one for maintenance", ftctl_hosts },
 	{ "events", "what happened", ftctl_events },
 };
 

@@ -5,6 +5,7 @@
 #include "daemon/json-util.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TIMEOUT_S 3600	/* an operation that another host leads tells nothing meanwhile, and a disk may be copied */
@@ -31,12 +32,14 @@ on_progress(struct json_object *progress, gpointer user_data)
 }
 
 static void
-show(const struct ftctl *f, const char *domain, struct json_object *reply)
+show(const struct ftctl *f, const char *verb, const char *domain, struct json_object *reply)
 {
 	const char *host = json_get_str(reply, "host");
 
 	if (f->json)
 		ftctl_print_json(reply);
+	else if (strcmp(verb, "suspend") == 0)
+		printf("%s runs on %s, and is not protected until ftctl resume\n", domain, host);
 	else if (json_get(reply, "gap_ms"))
 		printf("%s runs on %s, protected; it stood for %d ms\n", domain, host, (int)json_get_u64(reply, "gap_ms"));
 	else
@@ -56,7 +59,7 @@ operate(struct ftctl *f, const char *verb, const char *method, const char *domai
 	g_free(d.last);
 	if (!reply)
 		return status;
-	show(f, domain, reply);
+	show(f, verb, domain, reply);
 	return 0;
 }
 
@@ -100,4 +103,24 @@ ftctl_migrate_secondary(struct ftctl *f, int argc, char **argv)
 	if (!ftctl_parse(f, "migrate-secondary", "DOMAIN HOST", "Moves the standby to another host. The domain is not protected meanwhile.", NULL, 2, 2, &argc, &argv, &status))
 		return status;
 	return operate(f, "migrate-secondary", "MigrateSecondary", argv[1], argv[2]);
+}
+
+int
+ftctl_suspend(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "suspend", "DOMAIN", "Ends the protection until it is resumed: with the same host, in the same mode. The domain goes on.", NULL, 1, 1, &argc, &argv, &status))
+		return status;
+	return operate(f, "suspend", "Suspend", argv[1], NULL);
+}
+
+int
+ftctl_resume(struct ftctl *f, int argc, char **argv)
+{
+	int status;
+
+	if (!ftctl_parse(f, "resume", "DOMAIN", "Protects a domain again whose protection was suspended.", NULL, 1, 1, &argc, &argv, &status))
+		return status;
+	return operate(f, "resume", "Resume", argv[1], NULL);
 }

@@ -38,6 +38,16 @@
 "method TestRestartSecondary(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
 "method MigrateSecondary(domain: string, peer: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
 "\n" \
+"# End the protection for a while, and begin it again, with the same host and mode. Asked on either host; they answer with the domain's.\n" \
+"method Suspend(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method Resume(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# The hosts of the pool, see ftctl(1) for the members.\n" \
+"method Hosts() -> (hosts: []object)\n" \
+"\n" \
+"# Every pair of this host moves away, one after the other, and none comes any more. undo: they may come. With more: {phase, done, total, domain}.\n" \
+"method Drain(undo: ?bool) -> (moved: ?int, phase: ?string, done: ?int, total: ?int, domain: ?string)\n" \
+"\n" \
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
 "\n" \

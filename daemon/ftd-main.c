@@ -5,6 +5,7 @@
 #include "daemon/libvirt-events-io.h"
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/service-io.h"
 #include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
@@ -120,6 +121,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->service = service_new(&d->host, error);
 	if (!d->service)
 		return false;
+	d->host.pool = pool_new(&d->host);
 	pairs_load(d->host.pairs);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);

@@ -45,6 +45,7 @@
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, and then the guest stands */
+#define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -68,6 +69,7 @@ struct switchover {			/* guard-switchover.c */
 	enum switchover_step step;
 	uint64_t epoch;			/* WARM: whose load is waited for. From STANDS on: the last one */
 	uint64_t deadline, stood_since;
+	GQueue late;			/* of struct handed: read by QEMU between the last REPLY and the boundary */
 	GQueue handed;			/* of struct handed: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */
 };
 
@@ -203,6 +205,7 @@ void primary_pump(struct guard *g, uint64_t now);
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
 void primary_resume(struct guard *g, uint64_t now);
 void primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch);
+void primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame);
 void primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
@@ -212,6 +215,7 @@ void switchover_ended(struct guard *g, uint64_t now);
 void switchover_refused(struct guard *g, uint64_t now);
 bool switchover_holds(const struct guard *g);		/* output waits, released or not */
 bool switchover_stands(struct guard *g, uint64_t now, uint64_t epoch);	/* this boundary is the last one: the guest is not let go */
+void switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame);
 void switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch);
 void switchover_committed(struct guard *g, uint64_t now, uint64_t epoch);
 void switchover_give_back(struct guard *g);

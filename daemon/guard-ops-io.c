@@ -564,8 +564,6 @@ leave_colo(struct guard_io *io)
 	if (io->config->n_disks)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
-	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	run(io, plan, on_live);
 }
 
@@ -600,6 +598,9 @@ op_standby_open(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("open");
 
+	/* Up to here its frames, both ways, go through us. */
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
 	qmp_plan_add(plan, qmp_announce_self(), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_open);
 }

@@ -336,8 +336,8 @@ pump_wants(struct guard *g, uint64_t now)
 }
 
 /* A frame the guest receives: the standby's copy gets it in the same epoch. */
-static void
-mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
+void
+primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 {
 	uint8_t head[10];
 
@@ -396,7 +396,8 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 	}
 	if (port == GUARD_PORT_MIR) {
 		g->p.heard_qemu = now;
-		mirror_inbound(g, nic, frame);
+		primary_mirror_inbound(g, nic, frame);
+		switchover_note_inbound(g, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)

@@ -222,6 +222,13 @@ standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned
 	proxy_pump(g);
 }
 
+/* Its guest stands since the last checkpoint: whatever is of a later epoch no guest has got. */
+static bool
+after_switchover(const struct guard *g, uint64_t epoch)
+{
+	return g->s.going_live && g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER && epoch > standby_committed_epoch(g->s.standby);
+}
+
 /* A frame of the primary's, for the guest or (UNSENT) from it. A stray has no epoch: the primary's guest has not got it. */
 static void
 primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
@@ -237,7 +244,9 @@ primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GB
 		return;
 	}
 	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
-	if (stray)
+	if (frame->type == PEER_INBOUND && g->s.going_live && !after_switchover(g, epoch))
+		return;
+	if (stray || (frame->type == PEER_INBOUND && after_switchover(g, epoch)))
 		standby_proxy_stray(g->s.proxy, nic, wire);
 	else if (frame->type == PEER_UNSENT)
 		standby_proxy_unsent(g->s.proxy, epoch, nic, wire);
@@ -606,7 +615,7 @@ on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
-	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT) {
+	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT || (frame->type == PEER_INBOUND && g->s.going_live)) {
 		primarys_frame(g, now, frame, payload);	/* their time is just now: while this side decides, and after */
 		return;
 	}
@@ -690,11 +699,11 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
+		g->gap_ns = now - g->gap_from;
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_OPEN);
 		break;
 	case GUARD_OP_STANDBY_OPEN:
 		g->env.filters_drain(g->ctx);
-		g->gap_ns = now - g->gap_from;
 		guard_event(g, "took-over", "%s runs on %s", g->config->domain, g->config->self);
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_FINISH);
 		break;

@@ -33,6 +33,16 @@ void
 switchover_clear(struct switchover *s)
 {
 	g_queue_clear_full(&s->handed, handed_free);
+	g_queue_clear_full(&s->late, handed_free);
+}
+
+static struct handed *
+handed_new(unsigned nic, GBytes *frame)
+{
+	struct handed *h = g_new(struct handed, 1);
+
+	*h = (struct handed){ nic, frame };
+	return h;
 }
 
 static void
@@ -86,6 +96,25 @@ switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
 }
 
+/* Whether the guest got these before it stood cannot be told. So the copy gets them in either epoch: a network may double a packet. */
+void
+switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (s->step == SWITCHOVER_LAST && relay_stopping(g->p.relay) && s->late.length < GUARD_SWITCHOVER_LATE_MAX)
+		g_queue_push_tail(&s->late, handed_new(nic, g_bytes_ref(frame)));
+}
+
+static void
+mirror_late(struct guard *g)
+{
+	for (struct handed *h; (h = g_queue_pop_head(&g->p.switchover.late));) {
+		primary_mirror_inbound(g, h->nic, h->frame);
+		handed_free(h);
+	}
+}
+
 /* At a boundary, which stays open then. */
 bool
 switchover_stands(struct guard *g, uint64_t now, uint64_t epoch)
@@ -97,6 +126,7 @@ switchover_stands(struct guard *g, uint64_t now, uint64_t epoch)
 	enter(g, now, SWITCHOVER_STANDS, 0);
 	s->epoch = epoch;
 	s->stood_since = now;
+	mirror_late(g);
 	return true;
 }
 
@@ -107,10 +137,7 @@ hand_over(struct guard *g, uint64_t epoch)
 	GBytes *frame;
 
 	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
-		struct handed *h = g_new(struct handed, 1);
-
-		*h = (struct handed){ nic, frame };
-		g_queue_push_tail(&g->p.switchover.handed, h);
+		g_queue_push_tail(&g->p.switchover.handed, handed_new(nic, frame));
 		primary_pass_on_unsent(g, epoch, nic, frame);
 	}
 }
@@ -152,6 +179,7 @@ switchover_ended(struct guard *g, uint64_t now)
 		return;
 	}
 	s->step = SWITCHOVER_NONE;
+	g_queue_clear_full(&s->late, handed_free);
 	if (stood)
 		primary_boundary_finish(g, now, s->epoch);
 	primary_pump(g, now);

@@ -551,16 +551,17 @@ reason_of(const struct peer_frame *frame)
 
 /*
  * Each frame tells the generation of its sender. They differ when one side was granted the next: an older frame was sent before the peer heard of it, and a
- * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair. A stray is a packet of the LAN's,
- * whoever sends it on, and after a switchover they come late.
+ * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair. STRAY and INBOUND are
+ * packets of the LAN's, whoever sends them on, and after a switchover they come late.
  */
 static bool
 of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	uint64_t ours = g->failover.generation, made = g->config->generation;
 	bool won = frame->generation == made + 1 && ours == made && g->failover.state != FAILOVER_FORMING;
+	bool late = frame->generation == made && ours == made + 1 && (frame->type == PEER_STRAY || frame->type == PEER_INBOUND);
 
-	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE) || (frame->generation == made && ours == made + 1 && frame->type == PEER_STRAY))
+	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE) || late)
 		return true;
 	if (won)
 		guard_policy(g, now, FAILOVER_EV_PEER_GOODBYE, FAILOVER_REASON_PEER_GOODBYE);

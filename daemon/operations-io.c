@@ -8,6 +8,7 @@
  *
  *   switchover, test-failover    the standby goes on, its host asks this one for a standby
  *   test-restart-secondary       the standby gives up, this host asks the same host for another one
+ *   suspend, resume              protection ends, and by whom and how it is to begin again is remembered
  *   migrate-secondary            the new host is looked at first; protection ends, and begins with it, or else with the old one
  */
 #include "daemon/operations-io.h"
@@ -18,13 +19,13 @@
 #include "daemon/guard-process-io.h"
 #include "daemon/json-util.h"
 #include "daemon/pair-verbs-io.h"
-#include "daemon/peer-client-io.h"
+#include "daemon/pool-io.h"
+#include "daemon/suspended-io.h"
 #include "daemon/varlink-io.h"
 
 #include <string.h>
 
 #define STATUS_TIMEOUT_MS 1000
-#define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 15000
 #define END_TIMEOUT_MS 20000
 #define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* a disk is copied meanwhile; the connection itself tells a peer that is gone */
@@ -35,6 +36,8 @@ static const char *const names[] = {
 	[OPERATION_TEST_RESTART] = "test-restart-secondary",
 	[OPERATION_MIGRATE_STANDBY] = "migrate-secondary",
 	[OPERATION_SET] = "set",
+	[OPERATION_SUSPEND] = "suspend",
+	[OPERATION_RESUME] = "resume",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(names) == OPERATION_LAST);
 
@@ -43,6 +46,7 @@ struct run {
 	const struct pair_record *record;
 	struct job *job;
 	const char *peer, *mode;
+	bool leaving;			/* this host is being drained: it is no standby of anything */
 	char *pair_mode;		/* the pair's, which the next one gets too */
 };
 
@@ -51,19 +55,6 @@ report(const struct run *run, const char *phase)
 {
 	if (run->job)
 		job_report(run->job, json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", 0), "total", 0));
-}
-
-static struct json_object *
-call_peer(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
-{
-	struct peer_credentials *creds = host_credentials(h);
-	g_autoptr(peer_client) client = peer_client_connect(peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
-
-	peer_credentials_unref(creds);
-	if (client)
-		return peer_client_call(client, method, parameters, timeout_ms, error);
-	json_object_put(parameters);
-	return NULL;
 }
 
 static struct json_object *
@@ -97,7 +88,8 @@ protected_by_us(const struct run *run, GError **error)
 	struct json_object *parameters = json_put_str(json_object_new_object(), "uuid", r->uuid), *answer;
 
 	report(run, "protect");
-	answer = call_peer(run->host, r->peer, "Protect", json_put_str(parameters, "mode", run->pair_mode), LONG_TIMEOUT_MS, &why);
+	answer = pool_call(run->host, r->peer, "Protect", json_put_bool(json_put_str(parameters, "mode", run->pair_mode), "elsewhere", run->leaving),
+			   LONG_TIMEOUT_MS, &why);
 	if (!answer)
 		say_unprotected(error, r, r->peer, why);
 	return answer;
@@ -145,7 +137,7 @@ test_restart(const struct run *run, GError **error)
 	struct json_object *answer;
 
 	report(run, "restart");
-	done = call_peer(run->host, r->peer, "EndStandby", json_put_str(json_object_new_object(), "uuid", r->uuid), CALL_TIMEOUT_MS, error);
+	done = pool_call(run->host, r->peer, "EndStandby", json_put_str(json_object_new_object(), "uuid", r->uuid), CALL_TIMEOUT_MS, error);
 	if (!done)
 		return NULL;
 	pairs_await_end(run->host->pairs, r->uuid, END_TIMEOUT_MS);
@@ -161,19 +153,21 @@ migrate_standby(const struct run *run, GError **error)
 	const struct pair_record *r = run->record;
 	g_autoptr(json_object_ptr) ended = NULL, back = NULL;
 	g_autoptr(GError) local = NULL;
+	g_autofree char *placed = NULL;
+	const char *peer = run->peer;
 	struct json_object *answer;
 
-	if (!run->peer || !*run->peer || strcmp(run->peer, r->peer) == 0) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, run->peer && *run->peer ? "%s is on %s already" : "no host was named for the standby of %s", r->domain, r->peer);
-		return NULL;
-	}
 	report(run, "check");
-	if (!enable_check_other(run->host, r->uuid, run->peer, error))
+	if (!peer)
+		peer = placed = pool_place(run->host, r->uuid, NULL, r->peer, error);
+	else if (strcmp(peer, r->peer) == 0)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the standby of %s is on %s already", r->domain, r->peer);
+	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, error))
 		return NULL;
 	ended = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
 	if (!ended)
 		return NULL;
-	answer = protect_here(run, run->peer, &local);
+	answer = protect_here(run, peer, &local);
 	if (answer)
 		return answer;
 	back = protect_here(run, r->peer, NULL);
@@ -193,16 +187,66 @@ set_mode(const struct run *run, GError **error)
 	return varlink_call_sync(socket, GUARD_INTERFACE ".SetMode", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
 }
 
-/* -- who leads */
-
 static struct json_object *
 pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, const char *mode, GError **error)
 {
 	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "operation", names[what]), "uuid", r->uuid);
 
 	json_put_str(json_put_str(parameters, "peer", peer), "mode", mode);
-	return call_peer(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, error);
+	return pool_call(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, error);
 }
+
+/* -- suspend and resume */
+
+static struct json_object *
+suspend(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	g_autoptr(json_object_ptr) done = NULL;
+
+	report(run, "suspend");
+	if (!suspended_write(run->host, r->uuid, r->peer, run->pair_mode, error))
+		return NULL;
+	done = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
+	if (done)
+		return runs_on(run->host->name);
+	suspended_clear(run->host, r->uuid);
+	return NULL;
+}
+
+/* Where the domain runs. That its pair is no more is what brings us here. */
+static struct json_object *
+resume_here(struct host *h, const struct pair_record *r, struct job *job, GError **error)
+{
+	g_autofree char *peer = NULL, *mode = NULL;
+	g_autoptr(json_object_ptr) done = NULL;
+
+	if (!suspended_read(h, r->uuid, &peer, &mode)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the protection of %s is not suspended on %s; see ftctl enable", r->domain, h->name);
+		return NULL;
+	}
+	host_event(h, r->domain, "operation", "resume of %s begins", r->domain);
+	done = enable_domain(h, r->uuid, peer, mode, job, error);
+	return done ? runs_on(h->name) : NULL;
+}
+
+static struct json_object *
+resume(struct host *h, const char *domain, bool pass, struct job *job, GError **error)
+{
+	g_autoptr(pair_info) info = pairs_find(h->pairs, domain);
+
+	if (info && info->phase != PAIR_ENDED)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "the protection of %s is not suspended; see ftctl status", domain);
+	else if (!info)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+	else if (pass && info->record->role == FAILOVER_STANDBY && g_strcmp0(json_get_str(info->last, "state"), "solo") != 0)
+		return pass_on(h, OPERATION_RESUME, info->record, NULL, NULL, error);
+	else
+		return resume_here(h, info->record, job, error);
+	return NULL;
+}
+
+/* -- who leads */
 
 struct json_object *
 operation_run(struct host *h, enum operation what, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
@@ -213,17 +257,60 @@ operation_run(struct host *h, enum operation what, const char *domain, const cha
 		[OPERATION_TEST_RESTART] = test_restart,
 		[OPERATION_MIGRATE_STANDBY] = migrate_standby,
 		[OPERATION_SET] = set_mode,
+		[OPERATION_SUSPEND] = suspend,
 	};
-	g_autoptr(pair_info) info = pair_verb_find(h, domain, error);
+	g_autoptr(pair_info) info = what == OPERATION_RESUME ? NULL : pair_verb_find(h, domain, error);
 	g_autofree char *pair_mode = NULL;
 
+	if (what == OPERATION_RESUME)
+		return resume(h, domain, true, job, error);
 	if (!info)
 		return NULL;
 	if (info->record->role != FAILOVER_PRIMARY)
 		return pass_on(h, what, info->record, peer, mode, error);
 	host_event(h, info->record->domain, "operation", "%s of %s begins", names[what], info->record->domain);
 	pair_mode = mode_of_pair(h, info->record->uuid);
-	return runs[what](&(struct run){ h, info->record, job, peer, mode, pair_mode }, error);
+	return runs[what](&(struct run){ .host = h, .record = info->record, .job = job, .peer = peer, .mode = mode, .leaving = pool_is_draining(h), .pair_mode = pair_mode }, error);
+}
+
+/* -- draining */
+
+/* What is here goes: primaries to their standbys, which are protected elsewhere then, and standbys to other hosts. */
+static bool
+move_away(struct host *h, const struct pair_info *info, struct job *job, GError **error)
+{
+	bool primary = info->record->role == FAILOVER_PRIMARY;
+	g_autoptr(json_object_ptr) moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, info->record->uuid, NULL, NULL, job, error);
+
+	return moved != NULL;
+}
+
+struct json_object *
+operation_drain(struct host *h, bool undo, struct job *job, GError **error)
+{
+	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+	guint64 moved = 0;
+
+	if (!pool_set_draining(h, !undo, error))
+		return NULL;
+	host_event(h, NULL, "hosts", undo ? "%s takes copies of domains again" : "%s is drained: every pair moves away, and none comes", h->name);
+	for (guint i = 0; i < list->len && !undo; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+
+		if (info->phase == PAIR_ENDED)
+			continue;
+		if (job)
+			job_report(job, json_put_str(json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", "drain"), "done", 0), "total", 0), "domain",
+						     info->record->domain));
+		if (!move_away(h, info, job, error)) {
+			g_prefix_error(error, "%s takes no copies any more, but %s is still here, or not protected; mend it and drain again: ", h->name, info->record->domain);
+			return NULL;
+		}
+		moved++;
+	}
+	if (undo)
+		pool_kick(h);
+	return json_put_u64(json_object_new_object(), "moved", moved);
 }
 
 /* -- for the peer's daemon */
@@ -249,6 +336,8 @@ operation_for_peer(struct host *h, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0)
+		return resume(h, info->record->uuid, false, NULL, error);
 	if (info->record->role == FAILOVER_PRIMARY)
 		for (unsigned i = 0; i < OPERATION_LAST; i++)
 			if (g_strcmp0(name, names[i]) == 0)
@@ -262,13 +351,15 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 {
 	g_autoptr(pair_info) before = pair_with(h, caller, parameters, error), info = NULL;
 	g_autoptr(json_object_ptr) done = NULL;
+	g_autofree char *peer = NULL;
 	struct json_object *answer;
 
 	if (!before)
 		return NULL;
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
-	done = enable_domain(h, before->record->uuid, caller->name, json_get_str(parameters, "mode"), NULL, error);
+	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
+	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, json_get_str(parameters, "mode"), NULL, error);
 	if (!done)
 		return NULL;
 	answer = runs_on(h->name);

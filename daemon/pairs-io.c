@@ -15,6 +15,7 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/primary-io.h"
 #include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
@@ -520,10 +521,18 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 	return end == PAIR_END_REMOVE && role == FAILOVER_STANDBY ? "has no standby here any more" : texts[end];
 }
 
+/* Alone, and not because somebody wanted it so. */
+static bool
+wants_protection(const char *state, const char *reason)
+{
+	return g_strcmp0(state, "solo") == 0 && g_strcmp0(reason, failover_reason_name(FAILOVER_REASON_OPERATOR_DISABLE)) != 0;
+}
+
 void
 pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why)
 {
 	g_autoptr(pair_info) info = pairs_find(p, uuid);
+	struct json_object *last;
 	enum pair_end end;
 
 	if (!info || !change_phase(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE | 1u << PAIR_ORPHAN, PAIR_ENDING))
@@ -534,7 +543,10 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
-	forget(p, info->record, last_status(info, end, finished, why));
+	last = last_status(info, end, finished, why);
+	if (wants_protection(json_get_str(last, "state"), why))
+		pool_heal(p->host, uuid, info->record->domain, info->record->peer);
+	forget(p, info->record, last);
 	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role, finished), why ? why : "guard-gone");
 }
 
@@ -816,6 +828,8 @@ load_final(struct pairs *p, const char *path)
 	if (!g_hash_table_contains(p->table, uuid)) {
 		pair = place_for(p, record);
 		pair->phase = PAIR_ENDED;
+		if (wants_protection(json_get_str(last, "state"), json_get_str(last, "reason")))
+			pool_heal(p->host, uuid, record->domain, record->peer);
 		pair->last = g_steal_pointer(&last);
 	}
 	g_mutex_unlock(&p->lock);

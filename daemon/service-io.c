@@ -17,6 +17,7 @@
 #include "daemon/operations-io.h"
 #include "daemon/pair-verbs-io.h"
 #include "daemon/pairs-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
 #include "daemon/stale-io.h"
@@ -111,7 +112,7 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS, DO_FLOWS, DO_OPERATION /* + enum operation */ };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS, DO_FLOWS, DO_HOSTS, DO_DRAIN, DO_UNDRAIN, DO_OPERATION /* + enum operation */ };
 
 struct work {
 	struct host *host;
@@ -153,6 +154,11 @@ work_run(struct job *job, gpointer data, GError **error)
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HOSTS:
+		return pool_hosts(w->host);
+	case DO_DRAIN:
+	case DO_UNDRAIN:
+		return operation_drain(w->host, w->verb == DO_UNDRAIN, job, error);
 	case DO_OPERATION:
 	default:
 		return operation_run(w->host, (enum operation)(w->verb - DO_OPERATION), w->domain, w->peer, w->mode, job, error);
@@ -270,6 +276,30 @@ static void
 on_migrate_secondary(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_OPERATION + OPERATION_MIGRATE_STANDBY, true, true);
+}
+
+static void
+on_suspend(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_SUSPEND, true, false);
+}
+
+static void
+on_resume(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_RESUME, true, false);
+}
+
+static void
+on_hosts(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HOSTS, false, false);
+}
+
+static void
+on_drain(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, json_get_bool(parameters, "undo") ? DO_UNDRAIN : DO_DRAIN, false, false);
 }
 
 static void
@@ -467,6 +497,22 @@ peer_failover(const struct peer_caller *caller, struct json_object *parameters, 
 }
 
 static struct json_object *
+peer_pool(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return pool_facts(((const struct service *)user_data)->host);
+}
+
+static struct json_object *
+peer_offer(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+
+	log_info("pool", "%s is there", caller->name);
+	pool_kick(s->host);
+	return json_object_new_object();
+}
+
+static struct json_object *
 peer_operate(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	return operation_for_peer(((const struct service *)user_data)->host, caller, parameters, error);
@@ -557,14 +603,14 @@ static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
 	{ "Switchover", on_switchover, true }, { "TestFailover", on_test_failover, true }, { "TestRestartSecondary", on_test_restart, true },
-	{ "MigrateSecondary", on_migrate_secondary, true },
+	{ "MigrateSecondary", on_migrate_secondary, true }, { "Suspend", on_suspend, true }, { "Resume", on_resume, true }, { "Hosts", on_hosts, false }, { "Drain", on_drain, true },
 	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {
 	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
 	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { "Operate", peer_operate },
-	{ "Protect", peer_protect }, { "EndStandby", peer_end_standby }, { NULL, NULL },
+	{ "Pool", peer_pool }, { "Offer", peer_offer }, { "Protect", peer_protect }, { "EndStandby", peer_end_standby }, { NULL, NULL },
 };
 
 struct service *

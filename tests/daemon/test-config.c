@@ -25,6 +25,8 @@ test_empty_is_default(void **state)
 	assert_int_equal(c->watchdog_ms, 3000);
 	assert_null(c->uplink);
 	assert_int_equal(c->uplink_ms, 200);
+	assert_null(c->hosts);
+	assert_true(c->self_heal);
 	assert_false(c->tcg_flush_load);
 }
 
@@ -32,7 +34,7 @@ static void
 test_every_key(void **state)
 {
 	static const char text[] =
-		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\n\n"
+		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\nhosts=a, b,c\nself-heal=no\n\n"
 		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ntarget-latency-ms=7\ncompare-timeout-ms=30\n"
 		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
@@ -48,6 +50,8 @@ test_every_key(void **state)
 	assert_string_equal(c->group, "g");
 	assert_string_equal(c->uplink, "eth0,bond1");
 	assert_int_equal(c->uplink_ms, 0);
+	assert_string_equal(c->hosts, "a,b,c");
+	assert_false(c->self_heal);
 	assert_string_equal(c->guard_path, "/bin/guard");
 	assert_int_equal(c->watchdog_ms, 900);
 	assert_true(c->panic_follow);
