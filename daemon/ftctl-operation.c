@@ -1,35 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The verbs that end and make pairs in several steps: one call each, whose answer tells where the domain runs, protected. */
-#include "daemon/ftctl-format.h"
 #include "daemon/ftctl.h"
 #include "daemon/json-util.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TIMEOUT_S 3600	/* an operation that another host leads tells nothing meanwhile, and a disk may be copied */
-
-struct display {
-	bool json, tty;
-	char *last;
-};
-
-static bool
-on_progress(struct json_object *progress, gpointer user_data)
-{
-	struct display *d = user_data;
-	g_autofree char *line = format_progress(progress, d->tty ? 80 : 0);
-
-	if (d->json)
-		printf("%s\n", json_object_to_json_string_ext(progress, JSON_C_TO_STRING_PLAIN));
-	else if (g_strcmp0(line, d->last) != 0 && (d->tty || json_get_u64(progress, "done") == 0))
-		fprintf(stderr, d->tty ? "\r\033[K%s" : "%s\n", line);
-	fflush(stdout);
-	g_free(d->last);
-	d->last = g_steal_pointer(&line);
-	return true;
-}
 
 static void
 show(const struct ftctl *f, const char *verb, const char *domain, struct json_object *reply)
@@ -50,13 +27,12 @@ static int
 operate(struct ftctl *f, const char *verb, const char *method, const char *domain, const char *peer)
 {
 	g_autoptr(json_object_ptr) parameters = json_put_str(json_put_str(json_object_new_object(), "domain", domain), "peer", peer), reply = NULL;
-	struct display d = { .json = f->json, .tty = isatty(STDERR_FILENO) };
+	struct ftctl_progress progress;
 	int status = 0;
 
-	reply = ftctl_call(f, verb, domain, method, parameters, TIMEOUT_S, on_progress, &d, &status);
-	if (d.tty && d.last)
-		fprintf(stderr, "\r\033[K");
-	g_free(d.last);
+	ftctl_progress_begin(f, &progress);
+	reply = ftctl_call(f, verb, domain, method, parameters, TIMEOUT_S, ftctl_on_progress, &progress, &status);
+	ftctl_progress_end(&progress);
 	if (!reply)
 		return status;
 	show(f, verb, domain, reply);

@@ -37,5 +37,13 @@ bool ftctl_parse(struct ftctl *f, const char *verb, const char *usage, const cha
 /* Calls org.ftd.<method> (parameters borrowed); NULL: said so, *status. `domain` is for the text. */
 struct json_object *ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *method, struct json_object *parameters, int default_timeout_s,
 			       bool (*progress)(struct json_object *reply, gpointer user_data), gpointer user_data, int *status);
+/* What a long call reports, on standard error, or with --json on standard output: for ftctl_call(). */
+struct ftctl_progress {
+	bool json, tty;
+	char *last;		/* printed last, so that a line is not repeated */
+};
+void ftctl_progress_begin(const struct ftctl *f, struct ftctl_progress *d);
+bool ftctl_on_progress(struct json_object *progress, gpointer user_data);
+void ftctl_progress_end(struct ftctl_progress *d);
 int ftctl_fail(const struct ftctl *f, const char *verb, const char *domain, const GError *error);
 void ftctl_print_json(struct json_object *o);

@@ -4,7 +4,7 @@
 #include "daemon/base/error.h"
 #include "daemon/guard-process-io.h"
 #include "daemon/json-util.h"
-#include "daemon/peer-client-io.h"
+#include "daemon/pool-io.h"
 #include "policy/arbiter-io.h"
 
 #include <string.h>
@@ -12,7 +12,6 @@
 #define STATUS_TIMEOUT_MS 1000
 #define VERB_TIMEOUT_MS 60000
 #define END_TIMEOUT_MS 10000
-#define CONNECT_TIMEOUT_MS 5000
 #define WORD_TIMEOUT_S 20
 #define WORD_POLL_US 50000
 
@@ -44,14 +43,8 @@ struct json_object *
 pair_verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
 {
 	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "uuid", r->uuid), "why", why);
-	struct peer_credentials *creds = host_credentials(h);
-	g_autoptr(peer_client) client = peer_client_connect(r->peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 
-	peer_credentials_unref(creds);
-	if (client)
-		return peer_client_call(client, method, parameters, VERB_TIMEOUT_MS, error);
-	json_object_put(parameters);
-	return NULL;
+	return pool_call(h, r->peer, method, parameters, VERB_TIMEOUT_MS, error);
 }
 
 /* -- the operator's word, for a manual arbiter */
