@@ -173,8 +173,10 @@ migrate_standby(const struct run *run, GError **error)
 	back = protect_here(run, r->peer, NULL);
 	if (back)
 		g_set_error(error, FTD_ERROR, local->domain == FTD_ERROR ? local->code : FTD_ERROR_FAILED, "%s is protected by %s as before: %s", r->domain, r->peer, local->message);
-	else
+	else {
 		say_unprotected(error, r, run->host->name, local);
+		pool_heal(run->host, r->uuid, r->domain, r->peer);
+	}
 	return NULL;
 }
 
