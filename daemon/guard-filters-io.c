@@ -251,13 +251,13 @@ filters_env_take_back(void *ctx)
 }
 
 void
-filters_close(struct guard_io *io)
+filters_close_but(struct guard_io *io, enum guard_port kept)
 {
 	g_queue_clear_full(&io->held_injections, held_injection_free);
 	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
 		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
 			struct port_io *p = &io->ports[port][nic];
-			if (!p->stream)
+			if (!p->stream || port == kept)
 				continue;
 			g_clear_pointer(&p->stream, fd_stream_free);
 			g_clear_pointer(&p->splitter, wire_splitter_free);
@@ -265,6 +265,12 @@ filters_close(struct guard_io *io)
 			if (p->far_end >= 0)
 				close(p->far_end);
 		}
+}
+
+void
+filters_close(struct guard_io *io)
+{
+	filters_close_but(io, GUARD_PORT_LAST);
 }
 
 void

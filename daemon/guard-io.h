@@ -118,6 +118,7 @@ void guard_io_schedule(struct guard_io *io);	/* after every event: the next dead
 /* guard-filters-io.c */
 int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
 void filters_close(struct guard_io *io);
+void filters_close_but(struct guard_io *io, enum guard_port kept);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
 void filters_env_take_back(void *ctx);

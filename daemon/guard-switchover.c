@@ -174,8 +174,10 @@ switchover_ended(struct guard *g, uint64_t now)
 	bool stood = s->step >= SWITCHOVER_STANDS;
 
 	if (g->failover.state == FAILOVER_FENCED) {
-		if (g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER)
+		if (g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER) {
+			g->env.filters_drain(g->ctx);
 			primary_hand_over(g);
+		}
 		return;
 	}
 	s->step = SWITCHOVER_NONE;

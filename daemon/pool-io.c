@@ -141,14 +141,31 @@ pool_hosts(struct host *h)
 
 /* -- placing */
 
+/* A domain that is protected is to get another standby. */
+static bool
+fits_besides(struct host *h, const char *uuid, const char *name, GString *why)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (enable_check_other(h, uuid, name, &error))
+		return true;
+	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, error->message);
+	return false;
+}
+
 /* What is in the way there goes into `why`. */
 static bool
 fits(struct host *h, const char *uuid, const char *name, GString *why)
 {
+	g_autoptr(pair_info) info = pairs_find(h->pairs, uuid);
 	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) answer = check_domain(h, uuid, name, &error);
-	struct json_object *first = json_at(json_get(answer, "findings"), 0);
+	g_autoptr(json_object_ptr) answer = NULL;
+	struct json_object *first;
 
+	if (info && info->phase == PAIR_ACTIVE)
+		return fits_besides(h, uuid, name, why);
+	answer = check_domain(h, uuid, name, &error);
+	first = json_at(json_get(answer, "findings"), 0);
 	if (answer && !first)
 		return true;
 	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, answer ? json_get_str(first, "message") : error->message);
