@@ -136,6 +136,10 @@ set_hosts(const char *value, char **field, GError **error)
 {
 	g_auto(GStrv) names = g_strsplit(value, ",", -1);
 
+	if (g_strv_length(names) > FTD_HOSTS_MAX) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "more than %d hosts", FTD_HOSTS_MAX);
+		return false;
+	}
 	for (guint i = 0; names[i]; i++) {
 		g_strstrip(names[i]);
 		if (!*names[i] || strlen(names[i]) > 255 || strpbrk(names[i], " \t/")) {

@@ -5,6 +5,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#define FTD_HOSTS_MAX 64
+
 struct ftd_config {
 	/* [ftd] */
 	char *name;		/* this host's name, as in its certificate and in the arbiter's records; NULL: the host name */

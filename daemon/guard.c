@@ -551,8 +551,8 @@ reason_of(const struct peer_frame *frame)
 
 /*
  * Each frame tells the generation of its sender. They differ when one side was granted the next: an older frame was sent before the peer heard of it, and a
- * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair. STRAY and INBOUND are
- * packets of the LAN's, whoever sends them on, and after a switchover they come late.
+ * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair.
+ * STRAY and INBOUND are packets of the LAN's, whoever sends them on, and after a switchover they come late.
  */
 static bool
 of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)

@@ -27,7 +27,6 @@
 #define BUSY_MS 1000		/* its pair is being made, or is ending */
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 5000
-#define HOSTS_MAX 64
 
 struct wish {
 	char *uuid, *domain, *peer;
@@ -125,7 +124,7 @@ facts_of(struct host *h, const char *name)
 static char **
 names_of(const struct host *h)
 {
-	return g_strsplit(h->config->hosts ? h->config->hosts : h->name, ",", HOSTS_MAX);
+	return g_strsplit(h->config->hosts ? h->config->hosts : h->name, ",", -1);
 }
 
 struct json_object *
@@ -196,7 +195,7 @@ char *
 pool_place(struct host *h, const char *uuid, const char *had_it, const char *not_on, GError **error)
 {
 	g_auto(GStrv) names = names_of(h);
-	g_autofree struct placement_host *hosts = g_new0(struct placement_host, HOSTS_MAX);
+	g_autofree struct placement_host *hosts = g_new0(struct placement_host, FTD_HOSTS_MAX);
 	GString *why = g_string_new(NULL);
 	unsigned n = 0;
 	int chosen;
