@@ -281,9 +281,16 @@ operation_run(struct host *h, enum operation what, const char *domain, const cha
 static bool
 move_away(struct host *h, const struct pair_info *info, struct job *job, GError **error)
 {
-	bool primary = info->record->role == FAILOVER_PRIMARY;
-	g_autoptr(json_object_ptr) moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, info->record->uuid, NULL, NULL, job, error);
+	const struct pair_record *r = info->record;
+	bool primary = r->role == FAILOVER_PRIMARY;
+	g_autofree char *place = NULL;
+	g_autoptr(json_object_ptr) moved = NULL;
 
+	/* Where it goes there must be somebody to protect it. (A standby's new place is looked for on its primary's host, before anything is changed.) */
+	if (primary)
+		place = pool_place(h, r->uuid, NULL, r->peer, error);
+	if (!primary || place)
+		moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, r->uuid, NULL, NULL, job, error);
 	return moved != NULL;
 }
 
@@ -293,6 +300,10 @@ operation_drain(struct host *h, bool undo, struct job *job, GError **error)
 	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
 	guint64 moved = 0;
 
+	if (!h->config->hosts) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "there is no pool that pairs could move to; set hosts= in ftd.conf");
+		return NULL;
+	}
 	if (!pool_set_draining(h, !undo, error))
 		return NULL;
 	host_event(h, NULL, "hosts", undo ? "%s takes copies of domains again" : "%s is drained: every pair moves away, and none comes", h->name);
