@@ -22,6 +22,7 @@
 #include "daemon/pool-io.h"
 #include "daemon/suspended-io.h"
 #include "daemon/varlink-io.h"
+#include "policy/arbiter-io.h"
 
 #include <string.h>
 
@@ -95,11 +96,35 @@ protected_by_us(const struct run *run, GError **error)
 	return answer;
 }
 
+/* A claim that is out cannot be taken back: one that is answered much later would move the domain when nobody thinks of it any more. */
+static bool
+arbiter_answers(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	struct arbiter_record newest;
+	bool armed;
+	g_autoptr(arbiter) a = pairs_arbiter(run->host, r->uuid, &armed, error);
+	int known;
+
+	if (!a)
+		return false;
+	if (!arbiter_is_manual(a)) {
+		known = arbiter_read(a, r->uuid, &newest, error);
+		if (known == 0)
+			g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter knows nothing of the pair of %s; is it the same one, and mounted?", r->domain);
+		return known > 0;
+	}
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the arbiter is manual, so the guest would stand until somebody decides; ftctl failover %s moves it", r->domain);
+	return false;
+}
+
 static struct json_object *
 switch_over(const struct run *run, GError **error)
 {
 	g_autoptr(json_object_ptr) done = NULL;
 
+	if (!arbiter_answers(run, error))
+		return NULL;
 	report(run, "switchover");
 	done = pair_verb_here(run->host, run->record, pair_verbs[VERB_SWITCHOVER].method, error);
 	return done ? protected_by_us(run, error) : NULL;
