@@ -18,6 +18,7 @@ struct ftd_config {
 	char *group;
 	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
 	guint uplink_ms;
+	char *metrics_listen;	/* "127.0.0.1:9768": loopback only; NULL: the unix socket alone */
 	char *hosts;		/* the pool, separated by commas, this host too; NULL: there is none */
 	bool self_heal;		/* without a pool nothing comes of it */
 	/* [guard] */

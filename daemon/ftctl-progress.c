@@ -4,16 +4,7 @@
 #include "daemon/json-util.h"
 
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-static unsigned
-terminal_columns(void)
-{
-	struct winsize size;
-
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
-}
 
 /* On a terminal one line is redrawn; elsewhere a line is printed for each phase and each tenth of it. */
 static char *
@@ -24,7 +15,7 @@ line_of(const struct ftctl_progress *d, struct json_object *progress)
 	char *line;
 
 	if (d->tty)
-		return format_progress(progress, terminal_columns());
+		return format_progress(progress, ftctl_columns(STDERR_FILENO));
 	json_object_deep_copy(progress, &coarse, NULL);
 	if (total >= 10)
 		json_put_u64(coarse, "done", done / (total / 10) * (total / 10));

@@ -21,6 +21,7 @@ int ftctl_forget(struct ftctl *f, int argc, char **argv);
 int ftctl_set(struct ftctl *f, int argc, char **argv);
 int ftctl_failover(struct ftctl *f, int argc, char **argv);
 int ftctl_flows(struct ftctl *f, int argc, char **argv);
+int ftctl_report(struct ftctl *f, int argc, char **argv);
 int ftctl_suspend(struct ftctl *f, int argc, char **argv);
 int ftctl_resume(struct ftctl *f, int argc, char **argv);
 int ftctl_hosts(struct ftctl *f, int argc, char **argv);
@@ -37,6 +38,9 @@ bool ftctl_parse(struct ftctl *f, const char *verb, const char *usage, const cha
 /* Calls org.ftd.<method> (parameters borrowed); NULL: said so, *status. `domain` is for the text. */
 struct json_object *ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *method, struct json_object *parameters, int default_timeout_s,
 			       bool (*progress)(struct json_object *reply, gpointer user_data), gpointer user_data, int *status);
+/* The same without a word. */
+struct json_object *ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, int timeout_s, GError **error);
+int ftctl_watch(struct ftctl *f, const char *domain);	/* the live screen, until q */
 /* What a long call reports, on standard error, or with --json on standard output: for ftctl_call(). */
 struct ftctl_progress {
 	bool json, tty;
@@ -47,3 +51,4 @@ bool ftctl_on_progress(struct json_object *progress, gpointer user_data);
 void ftctl_progress_end(struct ftctl_progress *d);
 int ftctl_fail(const struct ftctl *f, const char *verb, const char *domain, const GError *error);
 void ftctl_print_json(struct json_object *o);
+unsigned ftctl_columns(int fd);	/* of the terminal; 0: it is none */

@@ -15,18 +15,15 @@
 
 #include "daemon/base/error.h"
 #include "daemon/enable-io.h"
-#include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
 #include "daemon/json-util.h"
 #include "daemon/pair-verbs-io.h"
 #include "daemon/pool-io.h"
 #include "daemon/suspended-io.h"
-#include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
 
 #include <string.h>
 
-#define STATUS_TIMEOUT_MS 1000
 #define CALL_TIMEOUT_MS 15000
 #define END_TIMEOUT_MS 20000
 #define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* a disk is copied meanwhile; the connection itself tells a peer that is gone */
@@ -36,19 +33,20 @@ static const char *const names[] = {
 	[OPERATION_TEST_FAILOVER] = "test-failover",
 	[OPERATION_TEST_RESTART] = "test-restart-secondary",
 	[OPERATION_MIGRATE_STANDBY] = "migrate-secondary",
-	[OPERATION_SET] = "set",
 	[OPERATION_SUSPEND] = "suspend",
 	[OPERATION_RESUME] = "resume",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(names) == OPERATION_LAST);
 
+/* How a domain is protected is kept with the domain (pair-settings.h). */
+static const struct pair_settings as_before;
+
 struct run {
 	struct host *host;
 	const struct pair_record *record;
 	struct job *job;
-	const char *peer, *mode;
+	const char *peer;
 	bool leaving;			/* this host is being drained: it is no standby of anything */
-	char *pair_mode;		/* the pair's, which the next one gets too */
 };
 
 static void
@@ -71,14 +69,6 @@ say_unprotected(GError **error, const struct pair_record *r, const char *host, c
 	g_set_error(error, FTD_ERROR, FTD_ERROR_UNPROTECTED, "%s runs on %s and is not protected: %s", r->domain, host, why->message);
 }
 
-static char *
-mode_of_pair(struct host *h, const char *uuid)
-{
-	g_autoptr(json_object_ptr) reply = guard_call(h, uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, NULL);
-
-	return g_strdup(json_get_str(json_get(reply, "status"), "mode_setting"));
-}
-
 /* -- the other side has it now */
 
 static struct json_object *
@@ -89,8 +79,7 @@ protected_by_us(const struct run *run, GError **error)
 	struct json_object *parameters = json_put_str(json_object_new_object(), "uuid", r->uuid), *answer;
 
 	report(run, "protect");
-	answer = pool_call(run->host, r->peer, "Protect", json_put_bool(json_put_str(parameters, "mode", run->pair_mode), "elsewhere", run->leaving),
-			   LONG_TIMEOUT_MS, &why);
+	answer = pool_call(run->host, r->peer, "Protect", json_put_bool(parameters, "elsewhere", run->leaving), LONG_TIMEOUT_MS, &why);
 	if (!answer)
 		say_unprotected(error, r, r->peer, why);
 	return answer;
@@ -148,7 +137,7 @@ test_failover(const struct run *run, GError **error)
 static struct json_object *
 protect_here(const struct run *run, const char *peer, GError **error)
 {
-	g_autoptr(json_object_ptr) done = enable_domain(run->host, run->record->uuid, peer, run->pair_mode, run->job, error);
+	g_autoptr(json_object_ptr) done = enable_domain(run->host, run->record->uuid, peer, &as_before, run->job, error);
 
 	return done ? runs_on(run->host->name) : NULL;
 }
@@ -206,20 +195,11 @@ migrate_standby(const struct run *run, GError **error)
 }
 
 static struct json_object *
-set_mode(const struct run *run, GError **error)
-{
-	g_autoptr(json_object_ptr) parameters = json_put_str(json_object_new_object(), "mode", run->mode ? run->mode : "");
-	g_autofree char *socket = host_pair_file(run->host, run->record->uuid, "guard.sock");
-
-	return varlink_call_sync(socket, GUARD_INTERFACE ".SetMode", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
-}
-
-static struct json_object *
-pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, const char *mode, GError **error)
+pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, GError **error)
 {
 	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "operation", names[what]), "uuid", r->uuid);
 
-	json_put_str(json_put_str(parameters, "peer", peer), "mode", mode);
+	json_put_str(parameters, "peer", peer);
 	return pool_call(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, error);
 }
 
@@ -232,7 +212,7 @@ suspend(const struct run *run, GError **error)
 	g_autoptr(json_object_ptr) done = NULL;
 
 	report(run, "suspend");
-	if (!suspended_write(run->host, r->uuid, r->peer, run->pair_mode, error))
+	if (!suspended_write(run->host, r->uuid, r->peer, error))
 		return NULL;
 	done = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
 	if (done)
@@ -245,15 +225,15 @@ suspend(const struct run *run, GError **error)
 static struct json_object *
 resume_here(struct host *h, const struct pair_record *r, struct job *job, GError **error)
 {
-	g_autofree char *peer = NULL, *mode = NULL;
+	g_autofree char *peer = suspended_read(h, r->uuid);
 	g_autoptr(json_object_ptr) done = NULL;
 
-	if (!suspended_read(h, r->uuid, &peer, &mode)) {
+	if (!peer) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the protection of %s is not suspended on %s; see ftctl enable", r->domain, h->name);
 		return NULL;
 	}
 	host_event(h, r->domain, "operation", "resume of %s begins", r->domain);
-	done = enable_domain(h, r->uuid, peer, mode, job, error);
+	done = enable_domain(h, r->uuid, peer, &as_before, job, error);
 	return done ? runs_on(h->name) : NULL;
 }
 
@@ -267,7 +247,7 @@ resume(struct host *h, const char *domain, bool pass, struct job *job, GError **
 	else if (!info)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
 	else if (pass && info->record->role == FAILOVER_STANDBY && g_strcmp0(json_get_str(info->last, "state"), "solo") != 0)
-		return pass_on(h, OPERATION_RESUME, info->record, NULL, NULL, error);
+		return pass_on(h, OPERATION_RESUME, info->record, NULL, error);
 	else
 		return resume_here(h, info->record, job, error);
 	return NULL;
@@ -276,28 +256,25 @@ resume(struct host *h, const char *domain, bool pass, struct job *job, GError **
 /* -- who leads */
 
 struct json_object *
-operation_run(struct host *h, enum operation what, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
+operation_run(struct host *h, enum operation what, const char *domain, const char *peer, struct job *job, GError **error)
 {
 	static struct json_object *(*const runs[])(const struct run *run, GError **error) = {
 		[OPERATION_SWITCHOVER] = switch_over,
 		[OPERATION_TEST_FAILOVER] = test_failover,
 		[OPERATION_TEST_RESTART] = test_restart,
 		[OPERATION_MIGRATE_STANDBY] = migrate_standby,
-		[OPERATION_SET] = set_mode,
 		[OPERATION_SUSPEND] = suspend,
 	};
 	g_autoptr(pair_info) info = what == OPERATION_RESUME ? NULL : pair_verb_find(h, domain, error);
-	g_autofree char *pair_mode = NULL;
 
 	if (what == OPERATION_RESUME)
 		return resume(h, domain, true, job, error);
 	if (!info)
 		return NULL;
 	if (info->record->role != FAILOVER_PRIMARY)
-		return pass_on(h, what, info->record, peer, mode, error);
+		return pass_on(h, what, info->record, peer, error);
 	host_event(h, info->record->domain, "operation", "%s of %s begins", names[what], info->record->domain);
-	pair_mode = mode_of_pair(h, info->record->uuid);
-	return runs[what](&(struct run){ .host = h, .record = info->record, .job = job, .peer = peer, .mode = mode, .leaving = pool_is_draining(h), .pair_mode = pair_mode }, error);
+	return runs[what](&(struct run){ .host = h, .record = info->record, .job = job, .peer = peer, .leaving = pool_is_draining(h) }, error);
 }
 
 /* -- draining */
@@ -315,7 +292,7 @@ move_away(struct host *h, const struct pair_info *info, struct job *job, GError 
 	if (primary)
 		place = pool_place(h, r->uuid, NULL, r->peer, error);
 	if (!primary || place)
-		moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, r->uuid, NULL, NULL, job, error);
+		moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, r->uuid, NULL, job, error);
 	return moved != NULL;
 }
 
@@ -379,7 +356,7 @@ operation_for_peer(struct host *h, const struct peer_caller *caller, struct json
 	if (info->record->role == FAILOVER_PRIMARY)
 		for (unsigned i = 0; i < OPERATION_LAST; i++)
 			if (g_strcmp0(name, names[i]) == 0)
-				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), json_get_str(parameters, "mode"), NULL, error);
+				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), NULL, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "Operate: %s is not known here, or both sides of %s have the same role", name ? name : "nothing", info->record->domain);
 	return NULL;
 }
@@ -397,7 +374,7 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
 	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
-	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, json_get_str(parameters, "mode"), NULL, error);
+	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, &as_before, NULL, error);
 	if (!done)
 		return NULL;
 	answer = runs_on(h->name);

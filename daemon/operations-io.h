@@ -6,10 +6,10 @@
 #include "daemon/peer-server-io.h"
 #include "daemon/pairs-io.h"
 
-enum operation { OPERATION_SWITCHOVER, OPERATION_TEST_FAILOVER, OPERATION_TEST_RESTART, OPERATION_MIGRATE_STANDBY, OPERATION_SET, OPERATION_SUSPEND, OPERATION_RESUME, OPERATION_LAST };
+enum operation { OPERATION_SWITCHOVER, OPERATION_TEST_FAILOVER, OPERATION_TEST_RESTART, OPERATION_MIGRATE_STANDBY, OPERATION_SUSPEND, OPERATION_RESUME, OPERATION_LAST };
 
-/* peer: the new standby's host (MIGRATE_STANDBY); mode: (SET). job may be NULL. The answer: {host, protected, gap_ms, why}, see ftctl(1). */
-struct json_object *operation_run(struct host *h, enum operation what, const char *domain, const char *peer, const char *mode, struct job *job, GError **error);
+/* peer: the new standby's host (MIGRATE_STANDBY). job may be NULL. The answer: {host, gap_ms}, see ftctl(1). */
+struct json_object *operation_run(struct host *h, enum operation what, const char *domain, const char *peer, struct job *job, GError **error);
 /* Every pair of this host moves away, and none comes; undo: they may come. Answers {moved}. */
 struct json_object *operation_drain(struct host *h, bool undo, struct job *job, GError **error);
 /* The peer's daemon asks: for an operation on the primary's host; to protect again what it has lost or given away; to end the standby that is here. */

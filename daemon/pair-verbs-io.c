@@ -39,12 +39,17 @@ pair_verb_find(struct host *h, const char *domain, GError **error)
 	return NULL;
 }
 
+/* Takes parameters. */
+struct json_object *
+pair_verb_call(struct host *h, const struct pair_record *r, const char *method, struct json_object *parameters, GError **error)
+{
+	return pool_call(h, r->peer, method, json_put_str(parameters, "uuid", r->uuid), VERB_TIMEOUT_MS, error);
+}
+
 struct json_object *
 pair_verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
 {
-	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "uuid", r->uuid), "why", why);
-
-	return pool_call(h, r->peer, method, parameters, VERB_TIMEOUT_MS, error);
+	return pair_verb_call(h, r, method, json_put_str(json_object_new_object(), "why", why), error);
 }
 
 /* -- the operator's word, for a manual arbiter */
@@ -94,7 +99,6 @@ pair_verb_here(struct host *h, const struct pair_record *r, const char *method, 
 	struct json_object *reply;
 	bool armed;
 
-	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
 	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);

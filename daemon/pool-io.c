@@ -140,34 +140,15 @@ pool_hosts(struct host *h)
 
 /* -- placing */
 
-/* A domain that is protected is to get another standby. */
+/* What is in the way there goes into `why`. What is in the way here, enabling says. */
 static bool
-fits_besides(struct host *h, const char *uuid, const char *name, GString *why)
+fits(struct host *h, const char *uuid, const char *name, GString *why)
 {
 	g_autoptr(GError) error = NULL;
 
 	if (enable_check_other(h, uuid, name, &error))
 		return true;
 	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, error->message);
-	return false;
-}
-
-/* What is in the way there goes into `why`. */
-static bool
-fits(struct host *h, const char *uuid, const char *name, GString *why)
-{
-	g_autoptr(pair_info) info = pairs_find(h->pairs, uuid);
-	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) answer = NULL;
-	struct json_object *first;
-
-	if (info && info->phase == PAIR_ACTIVE)
-		return fits_besides(h, uuid, name, why);
-	answer = check_domain(h, uuid, name, &error);
-	first = json_at(json_get(answer, "findings"), 0);
-	if (answer && !first)
-		return true;
-	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, answer ? json_get_str(first, "message") : error->message);
 	return false;
 }
 
@@ -254,7 +235,7 @@ fulfil(struct job *job, gpointer data, GError **error)
 	if (!host)
 		return NULL;
 	host_event(a->host, a->domain, "self-heal", "%s is unprotected since it lost %s; it is protected again by %s", a->domain, a->peer, host);
-	enabled = enable_domain(a->host, a->uuid, host, NULL, NULL, error);
+	enabled = enable_domain(a->host, a->uuid, host, &(struct pair_settings){ 0 }, NULL, error);
 	return enabled ? json_put_bool(json_object_new_object(), "done", true) : NULL;
 }
 

@@ -11,9 +11,12 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/operations-io.h"
 #include "daemon/pair-verbs-io.h"
 #include "daemon/pairs-io.h"
@@ -32,6 +35,7 @@
 
 #define STATUS_TIMEOUT_MS 1000
 #define UPLINK_LOST "uplink-lost"
+#define NOTED_MAX 200		/* bytes of a call's parameters that are told */
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
@@ -39,6 +43,78 @@ struct service {
 	struct varlink_server *varlink;
 	struct peer_server *peers;
 };
+
+/* -- settings of a pair. Its guard first, which may refuse; then the domain's metadata on both hosts, for the next pair, whichever host makes it. */
+
+static GMutex settings_lock;	/* from the look at what is set to the end of the change */
+
+static bool
+set_at_guard(struct host *h, const struct pair_record *r, const struct pair_settings *change, const struct pair_settings *all, GError **error)
+{
+	g_autoptr(json_object_ptr) parameters = json_object_new_object(), reply = NULL;
+	g_autofree char *socket = host_pair_file(h, r->uuid, "guard.sock");
+
+	if (change->mode)
+		json_put_str(parameters, "mode", all->mode ? all->mode : h->config->mode);
+	json_put_str(parameters, "bypass", all->bypass ? all->bypass : "");
+	json_put_str(parameters, "never_compare", all->never_compare ? all->never_compare : "");
+	reply = varlink_call_sync(socket, GUARD_INTERFACE ".Set", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+	return reply != NULL;
+}
+
+static bool
+keep_at_peer(struct host *h, const struct pair_record *r, const struct pair_settings *all, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = pair_verb_call(h, r, "KeepSettings", pair_settings_write(all, json_object_new_object()), error);
+
+	if (!reply)
+		g_prefix_error(error, "it holds on %s, but after a failover it would not; say it again when this is mended: ", h->name);
+	return reply != NULL;
+}
+
+static void
+tell_settings(struct host *h, const struct pair_record *r, const struct pair_settings *s)
+{
+	host_event(h, r->domain, "operator", "settings of %s: mode %s, bypass %s, never-compare %s", r->domain, s->mode ? s->mode : h->config->mode, s->bypass ? s->bypass : "nothing",
+		   s->never_compare ? s->never_compare : "nothing");
+}
+
+static bool
+set_here_locked(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, error) : NULL;
+	g_auto(pair_settings) all = { 0 };
+
+	if (!dom || !pair_settings_load(dom, &all, error) || !pair_settings_change(&all, change, error) || !set_at_guard(h, r, change, &all, error))
+		return false;
+	tell_settings(h, r, &all);
+	return pair_settings_store(dom, &all, error) && keep_at_peer(h, r, &all, error);
+}
+
+/* On the primary's host. */
+static struct json_object *
+set_here(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
+{
+	bool ok;
+
+	g_mutex_lock(&settings_lock);
+	ok = set_here_locked(h, r, change, error);
+	g_mutex_unlock(&settings_lock);
+	return ok ? json_object_new_object() : NULL;
+}
+
+static struct json_object *
+set_settings(struct host *h, const char *domain, const struct pair_settings *change, GError **error)
+{
+	g_autoptr(pair_info) info = pair_verb_find(h, domain, error);
+
+	if (!info)
+		return NULL;
+	if (info->record->role == FAILOVER_PRIMARY)
+		return set_here(h, info->record, change, error);
+	return pair_verb_call(h, info->record, "Set", pair_settings_write(change, json_object_new_object()), error);
+}
 
 /* -- status */
 
@@ -94,6 +170,12 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+struct json_object *
+service_status(struct host *h)
+{
+	return status_all(h, NULL, NULL);
+}
+
 /* -- flows */
 
 static struct json_object *
@@ -112,12 +194,13 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_STATUS, DO_FLOWS, DO_HOSTS, DO_DRAIN, DO_UNDRAIN, DO_OPERATION /* + enum operation */ };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY, DO_HOSTS, DO_DRAIN, DO_UNDRAIN, DO_OPERATION /* + enum operation */ };
 
 struct work {
 	struct host *host;
 	enum verb verb;
-	char *domain, *peer, *mode;
+	char *domain, *peer;
+	struct pair_settings change;
 	struct varlink_request *request;	/* main thread only; NULL once the client is gone */
 };
 
@@ -128,7 +211,7 @@ work_free(gpointer data)
 
 	g_free(w->domain);
 	g_free(w->peer);
-	g_free(w->mode);
+	pair_settings_clear(&w->change);
 	g_free(w);
 }
 
@@ -141,7 +224,7 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_CHECK:
 		return check_domain(w->host, w->domain, w->peer, error);
 	case DO_ENABLE:
-		return enable_domain(w->host, w->domain, w->peer, w->mode, job, error);
+		return enable_domain(w->host, w->domain, w->peer, &w->change, job, error);
 	case DO_DISABLE:
 		return pair_verb_run(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
@@ -150,10 +233,14 @@ work_run(struct job *job, gpointer data, GError **error)
 		return pair_verb_force(w->host, w->domain, error);
 	case DO_FORGET:
 		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
+	case DO_SET:
+		return set_settings(w->host, w->domain, &w->change, error);
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HISTORY:
+		return history_of(w->host, w->domain, error);
 	case DO_HOSTS:
 		return pool_hosts(w->host);
 	case DO_DRAIN:
@@ -161,7 +248,7 @@ work_run(struct job *job, gpointer data, GError **error)
 		return operation_drain(w->host, w->verb == DO_UNDRAIN, job, error);
 	case DO_OPERATION:
 	default:
-		return operation_run(w->host, (enum operation)(w->verb - DO_OPERATION), w->domain, w->peer, w->mode, job, error);
+		return operation_run(w->host, (enum operation)(w->verb - DO_OPERATION), w->domain, w->peer, job, error);
 	}
 }
 
@@ -197,6 +284,8 @@ static void
 begin(struct varlink_request *request, struct json_object *parameters, struct service *s, enum verb verb, bool needs_domain, bool needs_peer)
 {
 	const char *domain = json_get_str(parameters, "domain"), *peer = json_get_str(parameters, "peer");
+	g_autoptr(GError) bad = NULL;
+	struct pair_settings change;
 	struct work *w;
 
 	if ((needs_domain && (!domain || !*domain)) || (needs_peer && (!peer || !*peer))) {
@@ -205,29 +294,43 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 		varlink_request_fail(request, error);
 		return;
 	}
+	if (!pair_settings_read(&change, parameters, &bad)) {
+		varlink_request_fail(request, bad);
+		return;
+	}
 	w = g_new0(struct work, 1);
-	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), g_strdup(json_get_str(parameters, "mode")), request };
+	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), change, request };
 	varlink_request_on_gone(request, work_gone, w);
 	job_start(work_run, w, work_free, work_progress, work_done, w);
+}
+
+/* Every change that is asked for is told with who asked, and for what. */
+static void
+note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
+{
+	const struct service *s = user_data;
+	const char *all = json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN);
+	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX));
+
+	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s %s was asked for by %s%s", method, what, caller,
+		   refused ? ", and refused: not root, and not in the socket's group" : "");
 }
 
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	begin(request, parameters, user_data, DO_CHECK, true, true);
+	begin(request, parameters, user_data, DO_CHECK, true, false);
 }
 
 static void
 on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Enable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_ENABLE, true, true);
 }
 
 static void
 on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Disable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_DISABLE, true, false);
 }
 
@@ -236,22 +339,19 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	bool force = json_get_bool(parameters, "force");
 
-	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
 	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
 on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Forget by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
 static void
 on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Set by %s", varlink_request_caller(request));
-	begin(request, parameters, user_data, DO_OPERATION + OPERATION_SET, true, false);
+	begin(request, parameters, user_data, DO_SET, true, false);
 }
 
 static void
@@ -312,6 +412,12 @@ static void
 on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_FLOWS, true, false);
+}
+
+static void
+on_history(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HISTORY, true, false);
 }
 
 /* -- Events */
@@ -418,6 +524,18 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 }
 
 static struct json_object *
+peer_echo(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_echo();
+}
+
+static struct json_object *
+peer_listen(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_listen(error);
+}
+
+static struct json_object *
 peer_prepare_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
@@ -472,6 +590,7 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", pair_verbs[verb].method, caller->name);
 	if (info->record->role == pair_verbs[verb].role)
 		return pair_verb_here(s->host, info->record, pair_verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
@@ -494,6 +613,42 @@ peer_failover(const struct peer_caller *caller, struct json_object *parameters, 
 		return NULL;
 	}
 	return peer_verb(s, caller, parameters, VERB_FAILOVER, error);
+}
+
+static struct json_object *
+peer_set(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+	g_auto(pair_settings) change = { 0 };
+
+	if (!info || !pair_settings_read(&change, parameters, error))
+		return NULL;
+	if (info->record->role == FAILOVER_PRIMARY)
+		return set_here(s->host, info->record, &change, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
+	return NULL;
+}
+
+/* The whole of them, as they are on the primary's host. */
+static struct json_object *
+peer_keep_settings(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+	g_auto(pair_settings) all = { 0 };
+	g_autoptr(virConnect) conn = NULL;
+	g_autoptr(virDomain) dom = NULL;
+
+	if (!info || !pair_settings_read(&all, parameters, error))
+		return NULL;
+	if (info->record->role != FAILOVER_STANDBY) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
+		return NULL;
+	}
+	conn = libvirt_open(s->host->config->libvirt_uri, error);
+	dom = conn ? libvirt_find(conn, info->record->uuid, error) : NULL;
+	return dom && pair_settings_store(dom, &all, error) ? json_object_new_object() : NULL;
 }
 
 static struct json_object *
@@ -601,15 +756,16 @@ service_uplink_lost(struct service *s)
 
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
-	{ "Forget", on_forget, true },
 	{ "Switchover", on_switchover, true }, { "TestFailover", on_test_failover, true }, { "TestRestartSecondary", on_test_restart, true },
 	{ "MigrateSecondary", on_migrate_secondary, true }, { "Suspend", on_suspend, true }, { "Resume", on_resume, true }, { "Hosts", on_hosts, false }, { "Drain", on_drain, true },
-	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Forget", on_forget, true },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {
-	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
-	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { "Operate", peer_operate },
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe },
+	{ "PrepareStandby", peer_prepare_standby }, { "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover },
+	{ "Set", peer_set }, { "KeepSettings", peer_keep_settings }, { "Operate", peer_operate },
 	{ "Pool", peer_pool }, { "Offer", peer_offer }, { "Protect", peer_protect }, { "EndStandby", peer_end_standby }, { NULL, NULL },
 };
 
@@ -626,8 +782,10 @@ service_new(struct host *host, GError **error)
 	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
 	if (s->peers)
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
-	if (s->varlink)
+	if (s->varlink) {
+		varlink_server_note_changes(s->varlink, note_change);
 		return s;
+	}
 	service_free(s);
 	return NULL;
 }

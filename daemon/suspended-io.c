@@ -8,17 +8,17 @@
 #define SUFFIX ".suspended"	/* beside the records of pairs */
 
 bool
-suspended_write(const struct host *h, const char *uuid, const char *peer, const char *mode, GError **error)
+suspended_write(const struct host *h, const char *uuid, const char *peer, GError **error)
 {
 	g_autofree char *path = host_state_file(h, uuid, SUFFIX);
-	g_autoptr(json_object_ptr) o = json_put_str(json_put_str(json_object_new_object(), "peer", peer), "mode", mode);
+	g_autoptr(json_object_ptr) o = json_put_str(json_object_new_object(), "peer", peer);
 
 	return g_file_set_contents_full(path, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN), -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
 					0600, error);
 }
 
-bool
-suspended_read(const struct host *h, const char *uuid, char **peer, char **mode)
+char *
+suspended_read(const struct host *h, const char *uuid)
 {
 	g_autofree char *path = host_state_file(h, uuid, SUFFIX), *text = NULL;
 	g_autoptr(json_object_ptr) o = NULL;
@@ -26,11 +26,7 @@ suspended_read(const struct host *h, const char *uuid, char **peer, char **mode)
 
 	if (g_file_get_contents(path, &text, &length, NULL))
 		o = json_parse(text, length, NULL);
-	if (!json_get_str(o, "peer"))
-		return false;
-	*peer = g_strdup(json_get_str(o, "peer"));
-	*mode = g_strdup(json_get_str(o, "mode"));
-	return true;
+	return g_strdup(json_get_str(o, "peer"));
 }
 
 void
