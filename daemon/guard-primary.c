@@ -567,6 +567,12 @@ guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
 }
 
 bool
+guard_guest_stands(const struct guard *g)
+{
+	return guard_is_primary(g) && relay_stopping(g->p.relay);
+}
+
+bool
 guard_migration_reading(const struct guard *g)
 {
 	if (!guard_is_primary(g) || g->p.live)
