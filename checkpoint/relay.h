@@ -13,6 +13,7 @@ struct relay_limits {
 	uint64_t min_epoch_ns;		/* and not earlier than this, whatever asks for it */
 	uint64_t max_unacked_bytes;	/* no new checkpoint while more than this is not committed yet (a longer epoch, never a drop) */
 	uint64_t max_device_state;	/* largest VMSTATE_SIZE accepted */
+	uint64_t max_checkpoint_bytes;	/* one checkpoint: what the standby takes, and this side holds */
 };
 
 enum relay_want {		/* why a checkpoint is wanted; the names are what status and events show */

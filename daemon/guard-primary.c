@@ -26,6 +26,7 @@ primary_init(struct guard *g, uint64_t now)
 		.min_epoch_ns = 5 * 1000000ull,
 		.max_unacked_bytes = c->max_checkpoint_bytes / 2,
 		.max_device_state = 64u << 20,
+		.max_checkpoint_bytes = c->max_checkpoint_bytes,
 	};
 	struct comparator_limits cl = {
 		.hold_ns = c->compare_timeout_ms * 1000000ull,

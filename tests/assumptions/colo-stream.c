@@ -540,7 +540,7 @@ int
 main(void)
 {
 	const char *prefix = getenv("FTD_TEST_QEMU");
-	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20 };
+	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20, .max_checkpoint_bytes = 512 << 20 };
 	struct standby_limits sl = { .max_checkpoint_bytes = 256 << 20, .max_held_bytes = 512 << 20 };
 	struct pair p = { .deadline = now() + DEADLINE_NS };
 
