@@ -14,7 +14,7 @@
 
 #define PACKED_HEAD 15u
 #define PACKED_ENTRY 8u
-#define PACKED_MAX_LENGTH (128u * 1024)	/* of the stream in one piece */
+#define PACKED_MAX_LENGTH (64u * 1024)	/* of the stream in one piece */
 #define PACKED_MAX_PAGES (PACKED_MAX_LENGTH / PAGE_CACHE_PAGE)
 #define PACKED_MAX_FRAME (PACKED_HEAD + PACKED_MAX_PAGES * PACKED_ENTRY + PACKED_MAX_LENGTH)
 

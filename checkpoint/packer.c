@@ -13,8 +13,8 @@
  * 0.3 ns a byte here and 0.2 on the other side, which is less than TLS takes for the bytes that it saves. Without the cache 15 are left, for 0.6 ns. Zstandard
  * at level 1 leaves a quarter less than LZ4, and takes half as much time again. So there is nothing to choose at run time.
  *
- * A piece is PACKED_MAX_LENGTH of the stream: one that covers more compresses little better, and what is packed or unpacked in one go keeps everything else
- * waiting. The checksum in SEAL is over the stream as QEMU wrote it: whatever goes wrong here or there is found before anything is loaded.
+ * A piece is PACKED_MAX_LENGTH of the stream. Twice as much compresses by a thirtieth better; what is packed or unpacked in one go keeps everything else waiting,
+ * and the standby holds a whole piece for one page of it. The checksum in SEAL is over the stream as QEMU wrote it: whatever goes wrong here or there is found before anything is loaded.
  *
  * Invariants: a piece never holds a part of a page that has an entry; entries are in the order of their offsets; the same input gives the same pieces; a
  * checkpoint's last byte ends its last piece.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Frames wait here in their order; a source of the main loop packs one piece (some 0.1 ms) each time the loop comes round, so heartbeats and packets go out in
+ * Frames wait here in their order; a source of the main loop packs one piece (some 20 us) each time the loop comes round, so heartbeats and packets go out in
  * between. While the guest stands, QEMU and whoever reads from it have the processors for themselves.
  *
  * What waits is bounded by the relay, which begins no checkpoint while too many bytes are not committed.
@@ -13,6 +13,7 @@
 #include "daemon/base/byte-reader.h"
 
 #define HEAD_MAX 24	/* CHECKPOINT_SEAL */
+G_STATIC_ASSERT(PACKED_MAX_FRAME <= PEER_MAX_PACKED);
 
 struct item {
 	enum peer_type type;

@@ -15,7 +15,7 @@
 #define PEER_HEADER 24
 #define PEER_MAX_CONTROL (80 * 1024)		/* payload of anything but bulk, disk and JSON frames; INBOUND and OUTPUT carry up to QEMU's NET_BUFSIZE (68 KiB) */
 #define PEER_MAX_BULK (1024 * 1024 + 64)	/* CHECKPOINT_DATA, STREAM, RETURN_PATH: 1 MiB of data behind the fixed fields */
-#define PEER_MAX_PACKED (132 * 1024)		/* CHECKPOINT_PACKED: 128 KiB of the stream, what is known of its pages, its head */
+#define PEER_MAX_PACKED (66 * 1024)		/* CHECKPOINT_PACKED: 64 KiB of the stream, what is known of its pages, its head */
 #define PEER_MAX_DISK ((32u << 20) + 64)	/* DISK_WRITE: NBD's largest request + header */
 #define PEER_MAX_JSON (4u << 20)
 

@@ -129,7 +129,7 @@ test_long_state_fills_pieces(void **state)
 static void
 test_pages_fill_pieces(void **state)
 {
-	for (unsigned n = 28; n < 36; n++) {
+	for (unsigned n = 12; n < 20; n++) {
 		g_autoptr(packer) p = new_packer(CACHE);
 		g_autoptr(unpacker) u = unpacker_new(CACHE);
 		for (uint64_t epoch = 1; epoch < 4; epoch++) {

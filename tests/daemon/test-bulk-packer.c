@@ -117,7 +117,7 @@ frames_keep_their_order(void **state)
 	assert_int_equal(o.stream->len, one->len + two->len);
 	assert_memory_equal(o.stream->data, one->data, one->len);
 	assert_memory_equal(o.stream->data + one->len, two->data, two->len);
-	assert_in_range(o.packed, 8, 12);
+	assert_in_range(o.packed, 16, 20);
 	bulk_packer_free(b);
 	other_end_clear(&o);
 }

@@ -41,7 +41,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 50, "CHECKPOINT_BEGIN", B, 81920 },
 	{ 51, "CHECKPOINT_DATA", B, 1048640 },
 	{ 52, "CHECKPOINT_SEAL", B, 81920 },
-	{ 53, "CHECKPOINT_PACKED", B, 135168 },
+	{ 53, "CHECKPOINT_PACKED", B, 67584 },
 	{ 80, "DISK_WRITE", D, 33554496 },
 	{ 81, "DISK_ZERO", D, 81920 },
 	{ 82, "DISK_TRIM", D, 81920 },
