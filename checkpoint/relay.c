@@ -482,6 +482,12 @@ relay_waiting(const struct relay *r)
 }
 
 bool
+relay_receiving(const struct relay *r)
+{
+	return r->state == R_RECEIVING;
+}
+
+bool
 relay_stopping(const struct relay *r)
 {
 	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY;

@@ -83,4 +83,5 @@ uint64_t relay_waiting_since(const struct relay *r);
 bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
 /* The initial stream's RAM is complete, so the guest stands until the peer is READY: the time of QEMU's last bytes. UINT64_MAX: it is not. */
 uint64_t relay_peer_due_since(const struct relay *r);
+bool relay_receiving(const struct relay *r);	/* a checkpoint is coming in; false again once it is whole, though LOADED may wait for its commit */
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Frames wait here in their order; a source of the main loop packs one piece (some 20 us) each time the loop comes round, so heartbeats and packets go out in
- * between. While the guest stands, QEMU and whoever reads from it have the processors for themselves.
+ * between. While a checkpoint comes in, and the guest stands for it, QEMU and whoever reads from it have the processors for themselves. Once it is whole packing
+ * goes on at once: the guest may be waiting for its commit.
  *
  * What waits is bounded by the relay, which begins no checkpoint while too many bytes are not committed.
  */

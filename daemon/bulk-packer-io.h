@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The primary's way of checkpoints to the bulk connection: packed (checkpoint/packer.h), piece by piece, and not while the guest stands. */
+/* The primary's way of checkpoints to the bulk connection: packed (checkpoint/packer.h), piece by piece, and not while one comes in. */
 #pragma once
 
 #include "daemon/peer-protocol.h"

@@ -143,7 +143,7 @@ send_packed(void *ctx, enum peer_type type, const void *head, size_t head_length
 static bool
 may_pack(void *ctx)
 {
-	return !guard_guest_stands(((struct guard_io *)ctx)->guard);
+	return !guard_checkpoint_arriving(((struct guard_io *)ctx)->guard);
 }
 
 void

@@ -569,9 +569,9 @@ guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
 }
 
 bool
-guard_guest_stands(const struct guard *g)
+guard_checkpoint_arriving(const struct guard *g)
 {
-	return guard_is_primary(g) && relay_stopping(g->p.relay);
+	return guard_is_primary(g) && relay_receiving(g->p.relay);
 }
 
 bool

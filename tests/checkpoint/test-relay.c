@@ -386,6 +386,26 @@ a_checkpoint_beyond_the_limit_is_refused(void **state)
 	expect(r, "data 1 4104; failed at 65926: a checkpoint of more than 20000 bytes; ");
 }
 
+/* The guest may stand until the commit of a checkpoint that is whole: whoever sends it must not wait for the guest. */
+static void
+it_receives_from_vmstate_send_to_the_last_byte(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+	g_autoptr(GByteArray) b = checkpoint();
+
+	say(r, 0, COLO_REQUEST);
+	relay_want_checkpoint(r, 10 * MS, RELAY_WANT_DISK);
+	assert_false(relay_receiving(r));
+	say(r, 10 * MS, COLO_VMSTATE_SEND);
+	assert_true(relay_receiving(r));
+	send(r, 10 * MS, b);
+	assert_false(relay_receiving(r));
+	assert_true(relay_stopping(r));
+	relay_boundary_done(r, 10 * MS, 1);
+	assert_false(relay_receiving(r));
+	assert_false(relay_stopping(r));
+}
+
 int
 main(void)
 {
@@ -402,6 +422,7 @@ main(void)
 		cmocka_unit_test(the_peer_must_keep_to_the_order),
 		cmocka_unit_test(a_stream_that_cannot_be_followed_is_refused_at_once),
 		cmocka_unit_test(a_checkpoint_beyond_the_limit_is_refused),
+		cmocka_unit_test(it_receives_from_vmstate_send_to_the_last_byte),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ struct other_end {
 	GByteArray *stream;	/* of the open checkpoint, unpacked */
 	struct unpacker *unpacker;
 	unsigned packed, in_dispatch;
-	bool stands;
+	bool busy;
 };
 
 static void
@@ -37,7 +37,7 @@ on_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GB
 static bool
 on_may_work(void *ctx)
 {
-	return !((struct other_end *)ctx)->stands;
+	return !((struct other_end *)ctx)->busy;
 }
 
 /* Until nothing is left to do; each time round at most one piece goes. */
@@ -123,17 +123,17 @@ frames_keep_their_order(void **state)
 }
 
 static void
-nothing_is_packed_while_the_guest_stands(void **state)
+nothing_is_packed_while_it_may_not_work(void **state)
 {
 	struct other_end o;
 	struct bulk_packer *b = new_packer(&o);
 	g_autoptr(GByteArray) one = checkpoint(1);
 
-	o.stands = true;
+	o.busy = true;
 	put_checkpoint(b, 1, one, 70000);
 	run(&o);
 	assert_string_equal(o.frames->str, "");
-	o.stands = false;
+	o.busy = false;
 	run(&o);
 	assert_string_equal(o.frames->str, "CHECKPOINT_BEGIN; PACKED; CHECKPOINT_SEAL; ");
 	bulk_packer_free(b);
@@ -160,7 +160,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(frames_keep_their_order),
-		cmocka_unit_test(nothing_is_packed_while_the_guest_stands),
+		cmocka_unit_test(nothing_is_packed_while_it_may_not_work),
 		cmocka_unit_test(what_waits_goes_with_it),
 	};
 
