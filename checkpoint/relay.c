@@ -19,7 +19,8 @@
  *
  * Invariants: bytes of a checkpoint go out in order and unchanged between BEGIN and SEAL; LOADED is answered once per
  * VMSTATE_SEND, never before the caller has closed the epoch (relay_boundary_done); nothing is queued after FAILED. A checkpoint
- * can be no larger than the guest's RAM twice plus the device state: beyond that QEMU is not believed.
+ * can be no larger than the guest's RAM twice plus the device state: beyond that QEMU is not believed. Nor larger than the standby takes: what waits here for the
+ * link is never more than max_unacked_bytes and one checkpoint.
  */
 #include "checkpoint/relay.h"
 
@@ -316,7 +317,7 @@ read_on(struct relay *r, struct byte_reader *in)
 static uint64_t
 max_checkpoint(const struct relay *r)
 {
-	return 2 * migration_reader_ram_bytes(r->reader) + r->limits.max_device_state + CHECKPOINT_SLACK;
+	return MIN(2 * migration_reader_ram_bytes(r->reader) + r->limits.max_device_state + CHECKPOINT_SLACK, r->limits.max_checkpoint_bytes);
 }
 
 static void
@@ -478,6 +479,12 @@ bool
 relay_waiting(const struct relay *r)
 {
 	return r->state == R_HELD;
+}
+
+bool
+relay_receiving(const struct relay *r)
+{
+	return r->state == R_RECEIVING;
 }
 
 bool

@@ -13,6 +13,7 @@ struct relay_limits {
 	uint64_t min_epoch_ns;		/* and not earlier than this, whatever asks for it */
 	uint64_t max_unacked_bytes;	/* no new checkpoint while more than this is not committed yet (a longer epoch, never a drop) */
 	uint64_t max_device_state;	/* largest VMSTATE_SIZE accepted */
+	uint64_t max_checkpoint_bytes;	/* one checkpoint: what the standby takes, and this side holds */
 };
 
 enum relay_want {		/* why a checkpoint is wanted; the names are what status and events show */
@@ -82,5 +83,6 @@ uint64_t relay_waiting_since(const struct relay *r);
 bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
 /* The initial stream's RAM is complete, so the guest stands until the peer is READY: the time of QEMU's last bytes. UINT64_MAX: it is not. */
 uint64_t relay_peer_due_since(const struct relay *r);
+bool relay_receiving(const struct relay *r);	/* a checkpoint is coming in; false again once it is whole, though LOADED may wait for its commit */
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */
 uint64_t relay_stopping_since(const struct relay *r);	/* the time of that REPLY; UINT64_MAX: it is not stopping */

@@ -576,6 +576,12 @@ standby_checkpoint_data(struct standby *s, uint64_t now, uint64_t epoch, GBytes 
 }
 
 void
+standby_checkpoint_damaged(struct standby *s, uint64_t now, const char *reason)
+{
+	peer_fault(s, s->open ? held_checkpoint_length(s->open) : 0, "%s", reason);
+}
+
+void
 standby_checkpoint_seal(struct standby *s, uint64_t now, uint64_t epoch, uint64_t length, uint64_t checksum)
 {
 	if (s->peer == P_ENDED)

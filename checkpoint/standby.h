@@ -44,6 +44,7 @@ void standby_from_qemu(struct standby *s, uint64_t now, GBytes *bytes);		/* retu
 void standby_live(struct standby *s, uint64_t now);				/* the peer passed READY to its QEMU: checkpoints may come */
 void standby_checkpoint_begin(struct standby *s, uint64_t now, uint64_t epoch);
 void standby_checkpoint_data(struct standby *s, uint64_t now, uint64_t epoch, GBytes *bytes);
+void standby_checkpoint_damaged(struct standby *s, uint64_t now, const char *reason);	/* a piece of it could not be unpacked: the peer's fault */
 void standby_checkpoint_seal(struct standby *s, uint64_t now, uint64_t epoch, uint64_t length, uint64_t checksum);
 void standby_disk_mark(struct standby *s, uint64_t now, uint64_t epoch);	/* every disk write of epochs <= epoch is held here */
 void standby_disk_applied(struct standby *s, uint64_t now, uint64_t epoch);	/* answer to STANDBY_LOAD_WANTED: the epoch it named, which is the one loaded */

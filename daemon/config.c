@@ -44,6 +44,7 @@ static const struct key keys[] = {
 	{ "guard", "held-buffer-mib", KEY_MIB, AT(max_held_bytes), 1, 4096 },
 	{ "guard", "checkpoint-buffer-mib", KEY_MIB, AT(max_checkpoint_bytes), 16, 1048576 },
 	{ "guard", "disk-buffer-mib", KEY_MIB, AT(max_disk_bytes), 33, 65536 },
+	{ "guard", "page-cache-mib", KEY_MIB, AT(page_cache_bytes), 0, 65536 },
 	{ "guard", "mode", KEY_MODE, AT(mode) },
 	{ "guard", "show-differences", KEY_SHOW, AT(show_differences) },
 	{ "guard", "tcg-flush", KEY_TCG_FLUSH, AT(tcg_flush_load) },
@@ -72,6 +73,7 @@ ftd_config_new(void)
 	c->max_held_bytes = 16u << 20;
 	c->max_checkpoint_bytes = 512u << 20;
 	c->max_disk_bytes = 64u << 20;
+	c->page_cache_bytes = 32u << 20;
 	return c;
 }
 

@@ -26,7 +26,7 @@ struct ftd_config {
 	bool panic_follow, disk_error_follow;	/* false: fail over */
 	guint watchdog_ms;	/* 0: off */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
-	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
+	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes, page_cache_bytes;
 	char *mode;		/* "auto", "colo", "passive" */
 	bool tcg_flush_load;
 	bool show_differences;

@@ -375,6 +375,7 @@ settings_of(const struct ftd_config *c, bool return_path)
 	json_put_u64(s, "compare_timeout_ms", c->compare_timeout_ms);
 	json_put_u64(json_put_u64(s, "max_held_bytes", c->max_held_bytes), "max_checkpoint_bytes", c->max_checkpoint_bytes);
 	json_put_bool(s, "return_path", return_path);
+	json_put_u64(s, "page_cache_bytes", c->page_cache_bytes);
 	return json_put_bool(json_put_u64(s, "max_disk_bytes", c->max_disk_bytes), "tcg_flush_load", c->tcg_flush_load);
 }
 
@@ -431,6 +432,7 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 	c->max_held_bytes = config->max_held_bytes;
 	c->max_checkpoint_bytes = config->max_checkpoint_bytes;
 	c->max_disk_bytes = config->max_disk_bytes;
+	c->page_cache_bytes = config->page_cache_bytes;
 	c->tcg_flush_load = config->tcg_flush_load;
 	c->show_differences = config->show_differences;
 }

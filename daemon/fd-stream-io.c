@@ -16,7 +16,26 @@
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
 
+/*
+ * Buffers that are read into again and again. Memory that is fresh from the kernel costs a page fault for every 4 KiB of it, and while a checkpoint comes in that is
+ * time for which the guest stands. A buffer is filled by one read behind the other; each gives the receiver a slice of it, and when the last slice is let go,
+ * which may be after the stream's end, the buffer is free again.
+ */
+struct pool {
+	unsigned refs;		/* the stream's, and one for each buffer that is not free */
+	size_t size;
+	GPtrArray *free;
+};
+
+struct pool_buffer {
+	struct pool *pool;
+	uint8_t *bytes;
+};
+
 struct fd_stream {
+	struct pool *pool;	/* NULL: a new buffer for each read */
+	GBytes *filling;	/* of the pool; NULL: none */
+	size_t filled;
 	int fd;
 	size_t read_size;
 	struct fd_stream_callbacks cb;
@@ -58,10 +77,71 @@ mark_closed(struct fd_stream *s, const char *why)
 	s->busy--;
 }
 
+static void
+pool_unref(struct pool *p)
+{
+	if (--p->refs)
+		return;
+	g_ptr_array_unref(p->free);
+	g_free(p);
+}
+
+static void
+pool_give_back(gpointer data)
+{
+	struct pool_buffer *b = data;
+
+	g_ptr_array_add(b->pool->free, b->bytes);
+	pool_unref(b->pool);
+	g_free(b);
+}
+
+/* A whole buffer; NULL when all are in use. */
+static GBytes *
+pool_take(struct pool *p)
+{
+	struct pool_buffer *b;
+
+	if (p->free->len == 0)
+		return NULL;
+	b = g_new(struct pool_buffer, 1);
+	*b = (struct pool_buffer){ .pool = p, .bytes = g_ptr_array_steal_index_fast(p->free, p->free->len - 1) };
+	p->refs++;
+	return g_bytes_new_with_free_func(b->bytes, p->size, pool_give_back, b);
+}
+
+/* Into the pool's buffer, which has room for read_size. */
+static bool
+read_pooled(struct fd_stream *s)
+{
+	size_t size;
+	uint8_t *buffer = (uint8_t *)g_bytes_get_data(s->filling, &size);
+	ssize_t n = read(s->fd, buffer + s->filled, s->read_size);
+
+	if (n <= 0) {
+		int e = errno;
+		if (n == 0 || (e != EAGAIN && e != EINTR))
+			mark_closed(s, n == 0 ? "end of file" : g_strerror(e));
+		return n < 0 && e == EINTR;
+	}
+	g_autoptr(GBytes) bytes = g_bytes_new_from_bytes(s->filling, s->filled, (gsize)n);
+	s->filled += (size_t)n;
+	if (s->filled + s->read_size > size)
+		g_clear_pointer(&s->filling, g_bytes_unref);
+	s->cb.data(s, bytes, s->user_data);
+	return true;
+}
+
 /* One read; false when nothing more is to be had now. */
 static bool
 read_once(struct fd_stream *s)
 {
+	if (s->pool && !s->filling) {
+		s->filling = pool_take(s->pool);
+		s->filled = 0;
+	}
+	if (s->filling)
+		return read_pooled(s);
 	uint8_t *buffer = g_malloc(s->read_size);
 	ssize_t n = read(s->fd, buffer, s->read_size);
 
@@ -204,6 +284,19 @@ fd_stream_drain(struct fd_stream *s)
 	release(s);
 }
 
+void
+fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers)
+{
+	g_assert(!s->pool);
+	s->pool = g_new(struct pool, 1);
+	*s->pool = (struct pool){ .refs = 1, .size = 4 * s->read_size, .free = g_ptr_array_new_with_free_func(g_free) };
+	for (unsigned i = 0; i < buffers; i++) {
+		uint8_t *b = g_malloc(s->pool->size);
+		memset(b, 0xff, s->pool->size);	/* zeros might become a calloc(), which gives no memory yet */
+		g_ptr_array_add(s->pool->free, b);
+	}
+}
+
 struct fd_stream *
 fd_stream_new(int fd, size_t read_size, const struct fd_stream_callbacks *cb, gpointer user_data)
 {
@@ -227,6 +320,8 @@ fd_stream_free(struct fd_stream *s)
 	source_drop(&s->in);
 	source_drop(&s->out);
 	drop_queue(s);
+	g_clear_pointer(&s->filling, g_bytes_unref);
+	g_clear_pointer(&s->pool, pool_unref);
 	close(s->fd);
 	s->closed = s->freed = true;
 	release(s);

@@ -60,6 +60,7 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, max_held_bytes, KIND_U64, NEEDED, 128 * KIB, TIB),
 	FIELD(guard_config, max_checkpoint_bytes, KIND_U64, NEEDED, KIB * KIB, TIB),
 	FIELD(guard_config, max_disk_bytes, KIND_U64, NEEDED, KIB * KIB, TIB),
+	FIELD(guard_config, page_cache_bytes, KIND_U64, NEEDED, 0, TIB),
 };
 
 static const struct field nic_fields[] = {
@@ -109,6 +110,7 @@ guard_config_new(void)
 	c->max_held_bytes = 16 * KIB * KIB;
 	c->max_checkpoint_bytes = 512 * KIB * KIB;
 	c->max_disk_bytes = 64 * KIB * KIB;
+	c->page_cache_bytes = 32 * KIB * KIB;
 	return c;
 }
 

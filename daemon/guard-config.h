@@ -53,7 +53,7 @@ struct guard_config {
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
-	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes;
+	guint64 max_held_bytes, max_checkpoint_bytes, max_disk_bytes, page_cache_bytes;
 	bool show_differences;	/* primary: bytes that differed may be shown (ftctl flows) */
 	guint n_nics, n_disks;
 	struct guard_nic nics[GUARD_MAX_NICS];

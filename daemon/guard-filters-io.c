@@ -11,6 +11,7 @@
 
 #define FILTER_READ (64 << 10)
 #define MIGRATION_READ (256 << 10)
+#define MIGRATION_BUFFERS 16	/* of 1 MiB; what more a checkpoint needs is fetched while it comes in */
 /* Standby: more than this that QEMU has not taken, and nothing more is read from the peer. What is on its way when the initial migration stops the guest is time that
  * it stands. */
 #define MIGRATION_QUEUE_MAX (2 << 20)
@@ -341,6 +342,8 @@ migration_open(struct guard_io *io, GError **error)
 	if (!fd_stream_pair(&ours, &theirs, error))
 		return -1;
 	io->migration = fd_stream_new(ours, MIGRATION_READ, &migration_callbacks, io);
+	if (io->config->role == FAILOVER_PRIMARY)
+		fd_stream_keep_buffers(io->migration, MIGRATION_BUFFERS);
 	return theirs;
 }
 

@@ -5,6 +5,7 @@
 #include "checkpoint/epoch-length.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
+#include "checkpoint/unpacker.h"
 #include "daemon/base/byte-reader.h"
 #include "daemon/base/error.h"
 #include "daemon/base/histogram.h"
@@ -122,6 +123,7 @@ struct guard_primary {
 
 struct guard_standby {
 	struct standby *standby;
+	struct unpacker *unpacker;	/* NULL: no packed piece has come */
 	struct standby_proxy *proxy;
 	struct announcer announcers[GUARD_MAX_NICS];
 	struct disk_queue *disks;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "checkpoint/disk-target-io.h"
+#include "daemon/bulk-packer-io.h"
 #include "daemon/fd-stream-io.h"
 #include "daemon/guard.h"
 #include "daemon/peer-link-io.h"
@@ -87,6 +88,7 @@ struct guard_io {
 
 	struct peer_credentials *credentials;
 	struct link_io links[PEER_CHANNEL_LAST];
+	struct bulk_packer *packer;	/* primary; NULL: checkpoints go as they are */
 	struct peer_listener *listener;
 	GPtrArray *strangers;	/* of struct link_io: accepted, not introduced yet */
 

@@ -131,10 +131,29 @@ on_welcome(struct peer_link *link, const struct peer_frame *frame, GBytes *paylo
 	guard_op_done(l->io->guard, guard_io_now(), GUARD_OP_CONNECT, error);
 }
 
+static void
+send_packed(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body)
+{
+	struct guard_io *io = ctx;
+
+	if (io->links[PEER_CHANNEL_BULK].up)
+		peer_link_send(io->links[PEER_CHANNEL_BULK].link, type, head, head_length, body);
+}
+
+static bool
+may_pack(void *ctx)
+{
+	return !guard_checkpoint_arriving(((struct guard_io *)ctx)->guard);
+}
+
 void
 links_connect(struct guard_io *io)
 {
 	static const struct peer_link_callbacks callbacks = { .established = on_established, .frame = on_welcome, .closed = on_closed };
+	static const struct bulk_packer_callbacks packer_callbacks = { .send = send_packed, .may_work = may_pack };
+
+	if (io->config->page_cache_bytes > 0)
+		io->packer = bulk_packer_new(io->config->page_cache_bytes, &packer_callbacks, io);
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++) {
 		struct link_io *l = &io->links[pair_channels[i]];
@@ -173,11 +192,11 @@ hello_fault(const struct guard_io *io, const struct peer_frame *frame, struct pe
 	struct peer_hello ours;
 	g_autoptr(GError) error = NULL;
 
+	if (frame->type == PEER_HELLO && peer_hello_other_version(frame->payload, frame->length))
+		return "it speaks another version of the FT link protocol: install the same version of ftd on both hosts";
 	if (frame->type != PEER_HELLO || !peer_hello_decode(frame->payload, frame->length, h, &error))
 		return "it did not say HELLO";
 	hello_fill(io, h->channel, &ours);
-	if (h->version != PEER_VERSION)
-		return "it speaks another version of the protocol";
 	if (memcmp(h->pair, ours.pair, sizeof ours.pair) != 0)
 		return "it is of another pair";
 	if (!token_equal(h->token, ours.token, sizeof ours.token))
@@ -273,7 +292,9 @@ links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_len
 	struct guard_io *io = ctx;
 	struct link_io *l = &io->links[channel_of(type)];
 
-	if (l->up)
+	if (l->up && l->channel == PEER_CHANNEL_BULK && io->packer)
+		bulk_packer_put(io->packer, type, head, head_length, body);
+	else if (l->up)
 		peer_link_send(l->link, type, head, head_length, body);
 }
 
@@ -281,8 +302,9 @@ size_t
 links_env_queued(void *ctx, enum peer_channel channel)
 {
 	struct guard_io *io = ctx;
+	size_t waits = channel == PEER_CHANNEL_BULK && io->packer ? bulk_packer_queued(io->packer) : 0;
 
-	return io->links[channel].up ? peer_link_queued(io->links[channel].link) : 0;
+	return io->links[channel].up ? waits + peer_link_queued(io->links[channel].link) : 0;
 }
 
 void
@@ -313,6 +335,7 @@ links_init(struct guard_io *io, GError **error)
 void
 links_close(struct guard_io *io)
 {
+	g_clear_pointer(&io->packer, bulk_packer_free);
 	for (unsigned i = 0; i < PEER_CHANNEL_LAST; i++) {
 		io->links[i].up = false;
 		g_clear_pointer(&io->links[i].link, peer_link_close);

@@ -48,6 +48,7 @@ primary_init(struct guard *g, uint64_t now)
 		.min_epoch_ns = 5 * 1000000ull,
 		.max_unacked_bytes = c->max_checkpoint_bytes / 2,
 		.max_device_state = 64u << 20,
+		.max_checkpoint_bytes = c->max_checkpoint_bytes,
 	};
 	struct comparator_limits cl = {
 		.hold_ns = c->compare_timeout_ms * 1000000ull,
@@ -620,6 +621,12 @@ guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
 		standby_from_qemu(g->s.standby, now, bytes);
 		standby_side_pump(g, now);
 	}
+}
+
+bool
+guard_checkpoint_arriving(const struct guard *g)
+{
+	return guard_is_primary(g) && relay_receiving(g->p.relay);
 }
 
 bool

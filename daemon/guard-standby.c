@@ -53,6 +53,7 @@ void
 standby_side_clear(struct guard *g)
 {
 	standby_free(g->s.standby);
+	unpacker_free(g->s.unpacker);
 	standby_proxy_free(g->s.proxy);
 	disk_queue_free(g->s.disks);
 	g_hash_table_unref(g->s.in_flight);
@@ -512,6 +513,23 @@ went_live(struct guard *g, uint64_t now)
 	g->s.live = true;
 }
 
+/* The cache is as large as the primary's, by ftd's word to both; a guard that gets no packed pieces needs none. */
+static void
+packed_frame(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	enum unpack_fault fault;
+	uint64_t epoch;
+	g_autoptr(GBytes) data = NULL;
+
+	if (!g->s.unpacker)
+		g->s.unpacker = unpacker_new(g->config->page_cache_bytes);
+	fault = unpacker_take(g->s.unpacker, frame->payload, frame->length, &epoch, &data);
+	if (fault)
+		standby_checkpoint_damaged(g->s.standby, now, unpack_fault_text(fault));
+	else
+		standby_checkpoint_data(g->s.standby, now, epoch, data);
+}
+
 static void
 checkpoint_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
@@ -652,6 +670,9 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 	case PEER_CHECKPOINT_DATA:
 	case PEER_CHECKPOINT_SEAL:
 		checkpoint_frame(g, now, frame, payload);
+		break;
+	case PEER_CHECKPOINT_PACKED:
+		packed_frame(g, now, frame);
 		break;
 	case PEER_DISK_WRITE:
 	case PEER_DISK_ZERO:

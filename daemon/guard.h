@@ -102,6 +102,7 @@ void guard_tick(struct guard *g, uint64_t now);
 uint64_t guard_deadline(const struct guard *g);	/* when guard_tick() is due; UINT64_MAX: never */
 
 /* What the shell may ask. */
+bool guard_checkpoint_arriving(const struct guard *g);	/* primary: QEMU sends one, and the guest stands */
 bool guard_migration_reading(const struct guard *g);	/* false: leave the bytes in the socket (back-pressure) */
 bool guard_disk_reading(const struct guard *g);
 bool guard_is_suspended(const struct guard *g);		/* by an administrator: the guest is to stand */

@@ -53,6 +53,7 @@ static const struct peer_type_rule {
 	{ PEER_CHECKPOINT_BEGIN, "CHECKPOINT_BEGIN", BULK, PEER_MAX_CONTROL },
 	{ PEER_CHECKPOINT_DATA, "CHECKPOINT_DATA", BULK, PEER_MAX_BULK },
 	{ PEER_CHECKPOINT_SEAL, "CHECKPOINT_SEAL", BULK, PEER_MAX_CONTROL },
+	{ PEER_CHECKPOINT_PACKED, "CHECKPOINT_PACKED", BULK, PEER_MAX_PACKED },
 	{ PEER_DISK_WRITE, "DISK_WRITE", DISK, PEER_MAX_DISK },
 	{ PEER_DISK_ZERO, "DISK_ZERO", DISK, PEER_MAX_CONTROL },
 	{ PEER_DISK_TRIM, "DISK_TRIM", DISK, PEER_MAX_CONTROL },
@@ -149,6 +150,14 @@ peer_hello_encode(uint8_t out[PEER_HELLO_LENGTH], const struct peer_hello *h)
 }
 
 bool
+peer_hello_other_version(const uint8_t *data, size_t length)
+{
+	struct byte_reader r = byte_reader_init(data, length);
+
+	return byte_reader_be16(&r) != PEER_VERSION && !r.bad;
+}
+
+bool
 peer_hello_decode(const uint8_t *data, size_t length, struct peer_hello *out, GError **error)
 {
 	struct byte_reader r = byte_reader_init(data, length);
@@ -157,7 +166,7 @@ peer_hello_decode(const uint8_t *data, size_t length, struct peer_hello *out, GE
 	const uint8_t *pair = byte_reader_bytes(&r, sizeof out->pair), *token = byte_reader_bytes(&r, sizeof out->token);
 
 	/* The version is judged first: a later version may have a longer HELLO, and "other version" is what a person must read then. */
-	if (length >= 2 && version != PEER_VERSION) {
+	if (peer_hello_other_version(data, length)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the peer speaks version %u of the FT link protocol, this side %u: "
 			    "install the same version of ftd on both hosts", version, PEER_VERSION);
 		return false;

@@ -11,10 +11,11 @@
 #include <stdint.h>
 
 #define PEER_MAGIC 0x46544431u
-#define PEER_VERSION 1
+#define PEER_VERSION 2
 #define PEER_HEADER 24
 #define PEER_MAX_CONTROL (80 * 1024)		/* payload of anything but bulk, disk and JSON frames; INBOUND and OUTPUT carry up to QEMU's NET_BUFSIZE (68 KiB) */
 #define PEER_MAX_BULK (1024 * 1024 + 64)	/* CHECKPOINT_DATA, STREAM, RETURN_PATH: 1 MiB of data behind the fixed fields */
+#define PEER_MAX_PACKED (66 * 1024)		/* CHECKPOINT_PACKED: 64 KiB of the stream, what is known of its pages, its head */
 #define PEER_MAX_DISK ((32u << 20) + 64)	/* DISK_WRITE: NBD's largest request + header */
 #define PEER_MAX_JSON (4u << 20)
 
@@ -51,6 +52,7 @@ enum peer_type {
 	PEER_CHECKPOINT_BEGIN,	/* be64 epoch */
 	PEER_CHECKPOINT_DATA,	/* be64 epoch, bytes */
 	PEER_CHECKPOINT_SEAL,	/* be64 epoch, be64 length, be64 checksum */
+	PEER_CHECKPOINT_PACKED,	/* be64 epoch, a packed piece (checkpoint/packed-frame.h): in the place of DATA */
 	/* disk */
 	PEER_DISK_WRITE = 80,	/* be64 epoch, be32 disk, be32 flags, be64 offset, bytes */
 	PEER_DISK_ZERO,		/* be64 epoch, be32 disk, be32 flags (1: may unmap), be64 offset, be64 length */
@@ -78,4 +80,5 @@ bool peer_header_decode(const uint8_t in[PEER_HEADER], enum peer_channel channel
 struct peer_hello { uint16_t version; enum peer_channel channel; uint8_t pair[16]; uint8_t token[32]; };
 #define PEER_HELLO_LENGTH 51
 void peer_hello_encode(uint8_t out[PEER_HELLO_LENGTH], const struct peer_hello *h);
+bool peer_hello_other_version(const uint8_t *data, size_t length);	/* whatever else is in it */
 bool peer_hello_decode(const uint8_t *data, size_t length, struct peer_hello *out, GError **error);

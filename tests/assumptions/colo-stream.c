@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Assumption: two stock QEMUs with x-colo believe the relay and the standby to be each other, through many checkpoints, merged ones too, and
- * the secondary's RAM is then the primary's, byte for byte.
+ * the secondary's RAM is then the primary's, byte for byte; packed and unpacked on the way, with a cache that is too small for the guest.
  *
  * FTD_TEST_QEMU is the command that becomes QEMU when its options are added ("qemu-system-x86_64", or one that enters another root first);
  * /proc has to be mounted there. No path is shared with it: QEMU gets its firmware, its monitor, its migration sockets and the files it dumps
@@ -24,11 +24,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoint/packer.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
+#include "checkpoint/unpacker.h"
 
 #define RAM_BYTES (32u << 20)
 #define ROM_BYTES 65536
+#define CACHE_BYTES (1u << 20)
 #define EAGER 10	/* checkpoints that are each loaded */
 #define LAZY 10		/* checkpoints that are loaded in batches of LAZY_BATCH */
 #define LAZY_BATCH 5
@@ -90,6 +93,9 @@ struct pair {
 	struct vm a, b;
 	struct relay *relay;
 	struct standby *standby;
+	struct packer *packer;
+	struct unpacker *unpacker;
+	uint64_t bytes, packed_bytes;	/* of all checkpoints */
 	uint64_t deadline;
 	bool live;
 	bool ended;		/* x-colo-lost-heartbeat was sent: QEMU closes its migration socket */
@@ -258,6 +264,26 @@ from_migration(struct pair *p, struct vm *vm)
 		standby_from_qemu(p->standby, now(), bytes);
 }
 
+/* The checkpoint's bytes on their way over the FT link. */
+static void
+packed(struct pair *p, GBytes *bytes)
+{
+	size_t length;
+	const uint8_t *data = g_bytes_get_data(bytes, &length);
+	struct byte_reader in = byte_reader_init(data, length);
+
+	p->bytes += length;
+	while (in.left > 0) {
+		g_autoptr(GBytes) piece = packer_add(p->packer, &in), out = NULL;
+		uint64_t epoch;
+		if (!piece)
+			continue;
+		p->packed_bytes += g_bytes_get_size(piece);
+		g_assert(unpacker_take(p->unpacker, g_bytes_get_data(piece, NULL), g_bytes_get_size(piece), &epoch, &out) == UNPACK_OK);
+		standby_checkpoint_data(p->standby, now(), epoch, out);
+	}
+}
+
 static void
 do_relay(struct pair *p, struct relay_action *a)
 {
@@ -266,6 +292,7 @@ do_relay(struct pair *p, struct relay_action *a)
 		g_queue_push_tail(&p->a.out, g_bytes_ref(a->bytes));
 		break;
 	case RELAY_STREAM:
+		packer_stream(p->packer, a->bytes);
 		standby_stream(p->standby, now(), a->bytes);
 		break;
 	case RELAY_LIVE:
@@ -277,10 +304,11 @@ do_relay(struct pair *p, struct relay_action *a)
 		standby_disk_mark(p->standby, now(), a->epoch);
 		break;
 	case RELAY_CHECKPOINT_BEGIN:
+		packer_begin(p->packer, a->epoch);
 		standby_checkpoint_begin(p->standby, now(), a->epoch);
 		break;
 	case RELAY_CHECKPOINT_DATA:
-		standby_checkpoint_data(p->standby, now(), a->epoch, a->bytes);
+		packed(p, a->bytes);
 		break;
 	case RELAY_CHECKPOINT_SEAL:
 		p->pages_made += p->last_pages = a->pages;
@@ -523,8 +551,8 @@ run(struct pair *p)
 	for (unsigned i = 0; i == 0 || p->last_pages > 0; i++)
 		make_checkpoint(p);
 	load_all(p);
-	printf("%u checkpoints, %u loads, %lu pages made, %lu loaded, mean pause %.2f ms\n", p->made, p->loads, (unsigned long)p->pages_made,
-	       (unsigned long)p->pages_loaded, (double)p->pause_ns / p->made / 1e6);
+	printf("%u checkpoints, %u loads, %lu pages made, %lu loaded, mean pause %.2f ms, %lu bytes packed to %lu\n", p->made, p->loads, (unsigned long)p->pages_made,
+	       (unsigned long)p->pages_loaded, (double)p->pause_ns / p->made / 1e6, (unsigned long)p->bytes, (unsigned long)p->packed_bytes);
 	if (p->loads >= p->made || p->pages_loaded >= p->pages_made)
 		die("nothing was merged");
 	compare_ram(p);
@@ -540,8 +568,8 @@ int
 main(void)
 {
 	const char *prefix = getenv("FTD_TEST_QEMU");
-	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20 };
-	struct standby_limits sl = { .max_checkpoint_bytes = 256 << 20, .max_held_bytes = 512 << 20 };
+	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20, .max_checkpoint_bytes = 512 << 20 };
+	struct standby_limits sl = { .max_checkpoint_bytes = 256 << 20, .max_held_bytes = 512 << 20, .max_unloaded_bytes = 256 << 20 };
 	struct pair p = { .deadline = now() + DEADLINE_NS };
 
 	if (!prefix) {
@@ -550,6 +578,8 @@ main(void)
 	}
 	p.relay = relay_new(&rl);
 	p.standby = standby_new(&sl);
+	p.packer = packer_new(CACHE_BYTES);
+	p.unpacker = unpacker_new(CACHE_BYTES);
 	start(&p.a, "primary", prefix, "");
 	start(&p.b, "secondary", prefix, "-incoming defer");
 	run(&p);
@@ -557,5 +587,7 @@ main(void)
 	stop(&p.b);
 	relay_free(p.relay);
 	standby_free(p.standby);
+	packer_free(p.packer);
+	unpacker_free(p.unpacker);
 	return 0;
 }

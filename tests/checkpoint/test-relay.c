@@ -7,7 +7,7 @@
 #define MS 1000000u
 
 static const struct relay_limits limits = {
-	.max_epoch_ns = 1000 * MS, .min_epoch_ns = 10 * MS, .max_unacked_bytes = 5000, .max_device_state = 100,
+	.max_epoch_ns = 1000 * MS, .min_epoch_ns = 10 * MS, .max_unacked_bytes = 5000, .max_device_state = 100, .max_checkpoint_bytes = 20000,
 };
 
 static void
@@ -367,6 +367,47 @@ a_stream_that_cannot_be_followed_is_refused_at_once(void **state)
 	expect(r, "failed at 0: not a QEMU migration stream; ");
 }
 
+/* Beyond what the standby takes there is nothing to wait for: the guest stands, and QEMU goes on. */
+static void
+a_checkpoint_beyond_the_limit_is_refused(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+	g_autoptr(GByteArray) b = g_byte_array_new();
+
+	say(r, 0, COLO_REQUEST);
+	relay_want_checkpoint(r, 10 * MS, RELAY_WANT_DISK);
+	say(r, 10 * MS, COLO_VMSTATE_SEND);
+	put_section(b, QEMU_VM_SECTION_END);
+	for (unsigned i = 0; i < 4; i++)
+		put_page(b, 0, i, i == 0, 1);
+	send(r, 10 * MS, b);
+	expect(r, "to-qemu checkpoint-reply; paused 1; begin 1; data 1 16428; ");
+	g_byte_array_set_size(b, 0);
+	put_page(b, 0, 4, false, 1);
+	send(r, 10 * MS, b);
+	expect(r, "data 1 4104; failed at 65926: a checkpoint of more than 20000 bytes; ");
+}
+
+/* The guest may stand until the commit of a checkpoint that is whole: whoever sends it must not wait for the guest. */
+static void
+it_receives_from_vmstate_send_to_the_last_byte(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+	g_autoptr(GByteArray) b = checkpoint();
+
+	say(r, 0, COLO_REQUEST);
+	relay_want_checkpoint(r, 10 * MS, RELAY_WANT_DISK);
+	assert_false(relay_receiving(r));
+	say(r, 10 * MS, COLO_VMSTATE_SEND);
+	assert_true(relay_receiving(r));
+	send(r, 10 * MS, b);
+	assert_false(relay_receiving(r));
+	assert_true(relay_stopping(r));
+	relay_boundary_done(r, 10 * MS, 1);
+	assert_false(relay_receiving(r));
+	assert_false(relay_stopping(r));
+}
+
 int
 main(void)
 {
@@ -382,6 +423,8 @@ main(void)
 		cmocka_unit_test(qemu_must_keep_to_the_order),
 		cmocka_unit_test(the_peer_must_keep_to_the_order),
 		cmocka_unit_test(a_stream_that_cannot_be_followed_is_refused_at_once),
+		cmocka_unit_test(a_checkpoint_beyond_the_limit_is_refused),
+		cmocka_unit_test(it_receives_from_vmstate_send_to_the_last_byte),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ test_every_key(void **state)
 	static const char text[] =
 		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\nhosts=a, b,c\nself-heal=no\nmetrics-listen=[::1]:9768\n\n"
 		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ntarget-latency-ms=7\ncompare-timeout-ms=30\n"
-		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
+		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\npage-cache-mib=0\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
 	g_autoptr(ftd_config) c = ftd_config_parse(text, "f", &error);
 
@@ -65,6 +65,7 @@ test_every_key(void **state)
 	assert_int_equal(c->max_held_bytes, 8u << 20);
 	assert_int_equal(c->max_checkpoint_bytes, 256u << 20);
 	assert_int_equal(c->max_disk_bytes, 40u << 20);
+	assert_int_equal(c->page_cache_bytes, 0);
 	assert_true(c->tcg_flush_load);
 }
 

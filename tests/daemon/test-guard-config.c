@@ -71,6 +71,7 @@ test_round_trip(void **state)
 		assert_int_equal(back->max_held_bytes, 16 << 20);
 		assert_int_equal(back->max_checkpoint_bytes, 512 << 20);
 		assert_int_equal(back->max_disk_bytes, 64 << 20);
+		assert_int_equal(back->page_cache_bytes, 32 << 20);
 		assert_int_equal(back->heartbeat_ms, 20);
 		assert_int_equal(back->suspect_ms, 150);
 		assert_int_equal(back->max_epoch_ms, 10000);
@@ -118,7 +119,7 @@ test_every_key_is_needed(void **state)
 {
 	static const char *const keys[] = {
 		"role", "pair", "domain", "self", "peer", "run_dir", "state_file", "arbiter", "pki", "libvirt_uri", "generation", "token", "qmp_path", "return_path", "tcg_flush_load",
-		"heartbeat_ms", "suspect_ms", "max_epoch_ms", "target_latency_ms", "compare_timeout_ms", "max_held_bytes", "max_checkpoint_bytes", "max_disk_bytes", "nics", "disks",
+		"heartbeat_ms", "suspect_ms", "max_epoch_ms", "target_latency_ms", "compare_timeout_ms", "max_held_bytes", "max_checkpoint_bytes", "max_disk_bytes", "page_cache_bytes", "nics", "disks",
 		"nics[1].netdev", "nics[1].has_rewriter", "disks[0].device", "disks[0].qdev", "disks[0].node", "disks[0].size", "disks[0].active", "disks[0].hidden",
 	};
 

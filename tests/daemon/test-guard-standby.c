@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A copy that resets itself: what its guard does until it is fit to take over again. */
+/* A copy that resets itself: what its guard does until it is fit to take over again. And packed checkpoints, right and wrong ones. */
 #include "tests/daemon/guard-fixture.h"
+
+#include "checkpoint/packer.h"
 
 /* Checkpoint `epoch` comes and is committed. */
 static void
@@ -165,6 +167,85 @@ a_stopped_copy_is_given_up_after_a_second(void **state)
 	assert_false(f.g->failover.fit);
 }
 
+/* Checkpoint `epoch` comes packed; `bad` is xored to the last byte of its last piece. */
+static void
+receive_packed(struct fixture *f, struct packer *p, uint64_t epoch, uint8_t bad)
+{
+	g_autoptr(GByteArray) b = small_checkpoint();
+	struct byte_reader in = byte_reader_init(b->data, b->len);
+	uint64_t seal[] = { epoch, b->len, XXH3_64bits(b->data, b->len) };
+
+	packer_begin(p, epoch);
+	g_autoptr(GBytes) piece_bytes = packer_add(p, &in);
+	assert_true(piece_bytes && in.left == 0);
+	size_t length = g_bytes_get_size(piece_bytes);
+	g_autofree uint8_t *data = g_memdup2(g_bytes_get_data(piece_bytes, NULL), length);
+	data[length - 1] ^= bad;
+	peer_says_u64(f, PEER_DISK_MARK, 1, &epoch);
+	peer_says_u64(f, PEER_CHECKPOINT_BEGIN, 1, &epoch);
+	peer_says(f, PEER_CHECKPOINT_PACKED, data, length);
+	peer_says_u64(f, PEER_CHECKPOINT_SEAL, 3, seal);
+}
+
+static struct packer *
+new_packer(const struct fixture *f)
+{
+	struct packer *p = packer_new(f->config->page_cache_bytes);
+	g_autoptr(GByteArray) b = initial_stream();
+	g_autoptr(GBytes) stream = piece(b, 0, b->len);
+
+	packer_stream(p, stream);
+	return p;
+}
+
+static void
+it_takes_packed_checkpoints(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	g_autoptr(packer) p = new_packer(&f);
+	for (uint64_t epoch = 2; epoch < 5; epoch++) {
+		g_autofree char *want = g_strdup_printf("send COMMITTED %d; qemu checkpoint-request; ", (int)epoch);
+		receive_packed(&f, p, epoch, 0);
+		expect(&f, want);
+		load(&f);
+	}
+}
+
+static void
+it_loads_no_damaged_checkpoint(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	g_autoptr(packer) p = new_packer(&f);
+	receive_packed(&f, p, 2, 1);	/* the last byte of the device state: unpacked without a complaint, and not what SEAL says */
+	assert_null(strstr(f.did->str, "COMMITTED"));
+	assert_null(strstr(f.did->str, "checkpoint-request"));
+	assert_int_not_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+/* This side's slots are not the sender's: it has never seen the version that the second one builds on. */
+static void
+it_loads_nothing_that_builds_on_another_page(void **state)
+{
+	g_auto(fixture) f, other;
+
+	protect(&f);
+	protect(&other);
+	g_autoptr(packer) p = new_packer(&f);
+	receive_packed(&other, p, 2, 0);
+	expect(&other, "send COMMITTED 2; qemu checkpoint-request; ");
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; qemu checkpoint-request; ");
+	load(&f);
+	receive_packed(&f, p, 3, 0);
+	assert_null(strstr(f.did->str, "COMMITTED"));
+	assert_null(strstr(f.did->str, "checkpoint-request"));
+	assert_int_not_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
 int
 main(void)
 {
@@ -175,6 +256,9 @@ main(void)
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
 		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),
 		cmocka_unit_test(it_asks_for_nothing_before_it_counts_or_when_nothing_helps),
+		cmocka_unit_test(it_takes_packed_checkpoints),
+		cmocka_unit_test(it_loads_no_damaged_checkpoint),
+		cmocka_unit_test(it_loads_nothing_that_builds_on_another_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

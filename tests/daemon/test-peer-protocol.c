@@ -42,6 +42,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 50, "CHECKPOINT_BEGIN", B, 81920 },
 	{ 51, "CHECKPOINT_DATA", B, 1048640 },
 	{ 52, "CHECKPOINT_SEAL", B, 81920 },
+	{ 53, "CHECKPOINT_PACKED", B, 67584 },
 	{ 80, "DISK_WRITE", D, 33554496 },
 	{ 81, "DISK_ZERO", D, 81920 },
 	{ 82, "DISK_TRIM", D, 81920 },
@@ -139,7 +140,7 @@ test_hello(void **state)
 	assert_false(peer_hello_decode(bytes, PEER_HELLO_LENGTH, &back, NULL));
 	bytes[1] = PEER_VERSION + 1;
 	assert_false(peer_hello_decode(bytes, 2, &back, &error));	/* of whatever length: the version is the news */
-	assert_non_null(strstr(error->message, "version 2"));
+	assert_non_null(strstr(error->message, "version 3"));
 }
 
 int
