@@ -13,6 +13,7 @@
 
 #define READS_PER_DISPATCH 4
 #define IOV_BATCH 64
+#define READ_BIT 8		/* QEMU writes a frame's length, and that of its header, on their own: behind a read of so little there is more */
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
 
@@ -58,25 +59,28 @@ mark_closed(struct fd_stream *s, const char *why)
 	s->busy--;
 }
 
-/* One read; false when nothing more is to be had now. */
-static bool
+/* One read: what it got; 0 when nothing more is to be had now. */
+static size_t
 read_once(struct fd_stream *s)
 {
 	uint8_t *buffer = g_malloc(s->read_size);
-	ssize_t n = read(s->fd, buffer, s->read_size);
+	ssize_t n;
 
+	do
+		n = read(s->fd, buffer, s->read_size);
+	while (n < 0 && errno == EINTR);
 	if (n <= 0) {
 		int e = errno;
 		g_free(buffer);
-		if (n == 0 || (e != EAGAIN && e != EINTR))
+		if (n == 0 || e != EAGAIN)
 			mark_closed(s, n == 0 ? "end of file" : g_strerror(e));
-		return n < 0 && e == EINTR;
+		return 0;
 	}
 	if ((size_t)n < s->read_size / 2)
 		buffer = g_realloc(buffer, (gsize)n);
 	g_autoptr(GBytes) bytes = g_bytes_new_take(buffer, (gsize)n);
 	s->cb.data(s, bytes, s->user_data);
-	return true;
+	return (size_t)n;
 }
 
 static gboolean
@@ -85,9 +89,12 @@ on_readable(int fd, GIOCondition condition, gpointer user_data)
 	struct fd_stream *s = user_data;
 
 	s->busy++;
-	for (int i = 0; i < READS_PER_DISPATCH && !s->closed && !s->freed && !s->paused; i++)
-		if (!read_once(s))
+	for (int i = 0; i < READS_PER_DISPATCH && !s->closed && !s->freed && !s->paused; i++) {
+		size_t n = read_once(s);
+		/* A short read has emptied the socket. poll() tells of what comes later, and it is a system call less than to ask. */
+		if (n == 0 || (n > READ_BIT && n < s->read_size))
 			break;
+	}
 	s->busy--;
 	release(s);
 	return G_SOURCE_CONTINUE;
