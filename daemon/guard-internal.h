@@ -42,6 +42,8 @@
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
+/* For this long at most the standby is not told what has left: with the guest's next frame it costs nothing. After a failover a client may hear that much twice. */
+#define GUARD_TWIN_LEFT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
@@ -87,6 +89,8 @@ struct guard_primary {
 	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
+	GArray *left;			/* of uint64_t: output of the copy whose twin has left, and the standby is not told yet; NULL: none */
+	uint64_t left_due;
 	enum guard_suspend suspend;
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;

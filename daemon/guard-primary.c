@@ -47,6 +47,7 @@ primary_init(struct guard *g, uint64_t now)
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
 	g_queue_init(&g->p.disk_pending);
+	g->p.left_due = UINT64_MAX;
 }
 
 void
@@ -55,6 +56,7 @@ primary_clear(struct guard *g)
 	relay_free(g->p.relay);
 	comparator_free(g->p.comparator);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
+	g_clear_pointer(&g->p.left, g_array_unref);
 }
 
 void
@@ -273,20 +275,34 @@ guard_disk_reading(const struct guard *g)
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
 
 static void
-send_matched(struct guard *g)
+tell_left(struct guard *g)
 {
-	GArray *ids = comparator_take_matched(g->p.comparator);
+	g_autoptr(GArray) ids = g_steal_pointer(&g->p.left);
 
-	if (!ids)
-		return;
-	for (guint i = 0; i < ids->len; i += 1000) {
+	g->p.left_due = UINT64_MAX;
+	for (guint i = 0; ids && i < ids->len; i += 1000) {
 		guint n = MIN(1000, ids->len - i);
 		g_autofree uint8_t *head = g_malloc(8 * (gsize)n);
 		for (guint k = 0; k < n; k++)
 			put_be64(head + 8 * k, g_array_index(ids, uint64_t, i + k));
 		guard_send(g, PEER_TWIN_LEFT, head, 8 * (gsize)n, NULL);
 	}
-	g_array_unref(ids);
+}
+
+/* Not at once: a frame by itself costs both guards as much as one with a packet in it, and the next packet comes soon. */
+static void
+note_left(struct guard *g, uint64_t now)
+{
+	g_autoptr(GArray) ids = comparator_take_matched(g->p.comparator);
+
+	if (!ids)
+		return;
+	if (g->p.left) {
+		g_array_append_vals(g->p.left, ids->data, ids->len);
+	} else {
+		g->p.left = g_steal_pointer(&ids);
+		g->p.left_due = now + GUARD_TWIN_LEFT_NS;
+	}
 }
 
 /* The comparator says what may leave; this says whether it may leave *now*: alone by the arbiter's word, or while the standby surely still counts on us. */
@@ -313,7 +329,7 @@ pump_releases(struct guard *g, uint64_t now)
 		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
 		g_bytes_unref(frame);
 	}
-	send_matched(g);
+	note_left(g, now);
 }
 
 static void
@@ -342,6 +358,7 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
 		return;
 	}
+	tell_left(g);
 	put_be64(head, relay_epoch(g->p.relay));
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
@@ -775,6 +792,7 @@ primary_hand_over(struct guard *g)
 	unsigned nic;
 	GBytes *frame;
 
+	tell_left(g);
 	g->env.frames_take_back(g->ctx);
 	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
 		pass_on_unsent(g, epoch, nic, frame);
@@ -939,6 +957,8 @@ primary_tick(struct guard *g, uint64_t now)
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
 	repair_if_due(g, now);
+	if (now >= g->p.left_due)
+		tell_left(g);
 	mode_tick(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
@@ -951,7 +971,7 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
-	t = MIN(t, forming_deadline(g));
+	t = MIN(t, MIN(forming_deadline(g), g->p.left_due));
 	if (g->p.repair_wanted)
 		t = MIN(t, g->p.repair_after);
 	if (g->failover.state == FAILOVER_PROTECTED)
