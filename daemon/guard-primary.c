@@ -10,7 +10,8 @@
  *   arm       READY: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
  *
  * From then on a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
- * the write is still held), as long as less than max_disk_bytes wait for the standby. At the limit writes wait and a checkpoint is asked for; while QEMU
+ * the write is still held), as long as less than max_disk_bytes wait for the standby. The standby applies them once a checkpoint ends their epoch, so one is asked for
+ * when the buffer is half full: the other half takes what the guest writes until it is applied. At the limit writes wait; while QEMU
  * stops for a checkpoint every write is answered, because QEMU waits for them with its big lock held.
  */
 #include "daemon/guard-internal.h"
@@ -229,6 +230,7 @@ disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request
 	w->cookie = r->cookie;
 	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
+	g->p.disk_epoch_bytes += w->bytes;
 	if (g_queue_is_empty(&g->p.disk_pending))
 		g->p.disk_moved_at = now;
 	g_queue_push_tail(&g->p.disk_pending, w);
@@ -245,7 +247,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		heard_guest(g, now);
 		disk_ship(g, now, disk, r);
 		disk_answer(g);
-		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
+		if (g->p.live && g->p.disk_epoch_bytes > g->config->max_disk_bytes / 2) {
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
 			primary_pump(g, now);
 		}
@@ -475,6 +477,7 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
+	g->p.disk_epoch_bytes = 0;
 	take_mode(g, now, epoch);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
