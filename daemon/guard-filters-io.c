@@ -2,6 +2,7 @@
 /* The sockets of QEMU's net filters and of its migration stream. */
 #include "daemon/base/error.h"
 #include "daemon/guard-io.h"
+#include "proxy/packet.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -138,8 +139,20 @@ hold_injection(struct guard_io *io, unsigned nic, GBytes *frame)
 	g_queue_push_tail(&io->held_injections, h);
 }
 
-/* While the guest stands, filter-rewriter keeps TCP packets to itself, and lets them go only behind the next one (net/filter-rewriter.c, its incoming_queue):
- * a request would lie there until its client sends it again. */
+/*
+ * While the guest stands, filter-rewriter keeps TCP packets to itself, and lets them go only behind the next one (net/filter-rewriter.c, its incoming_queue): a request
+ * would lie there until its client sends it again. All the rest waits in the NIC's own queue, which is read as soon as the guest runs; and it has to be there before
+ * the LAN's frames get past us, or a datagram would be overtaken.
+ */
+static bool
+kept_by_rewriter(GBytes *frame)
+{
+	struct packet p;
+
+	packet_parse(&p, frame);
+	return packet_is_rewritten(&p);
+}
+
 void
 filters_hold_injection(struct guard_io *io, bool held)
 {
@@ -251,7 +264,7 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 	}
 	if (port == GUARD_PORT_REL)
 		guard_io_speaks(io);
-	if (port == GUARD_PORT_INJ && io->injection_held) {
+	if (port == GUARD_PORT_INJ && io->injection_held && kept_by_rewriter(frame)) {
 		hold_injection(io, nic, frame);
 		return;
 	}

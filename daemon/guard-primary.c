@@ -35,6 +35,7 @@ primary_init(struct guard *g, uint64_t now)
 		.max_secondary_bytes = c->max_held_bytes,
 		.max_flows = 65536,
 		.flow_idle_ns = 300 * 1000000000ull,
+		.seed = c->token,
 		.show_differences = c->show_differences,
 	};
 

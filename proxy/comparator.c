@@ -102,7 +102,7 @@ comparator_new(const struct comparator_limits *limits)
 	struct comparator *c = g_new0(struct comparator, 1);
 
 	c->limits = *limits;
-	c->flows = flow_table_new(limits->max_flows, limits->flow_idle_ns);
+	c->flows = flow_table_new(limits->max_flows, limits->flow_idle_ns, limits->seed ? limits->seed : "");
 	c->matched = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 	c->gate.patterns = &c->patterns;
 	return c;

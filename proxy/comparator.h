@@ -25,6 +25,7 @@ struct comparator_limits {
 	size_t max_secondary_bytes;	/* SVM bytes waiting for their twin; beyond it the flow is marked differing until the next load */
 	unsigned max_flows;		/* beyond it new flows are released by commit only */
 	uint64_t flow_idle_ns;
+	const char *seed;		/* of the flow table's hash (flow-key.h); NULL: "" */
 	bool show_differences;		/* remember some of the bytes that differed (comparator_flows); they are the guest's, so not without being asked for */
 };
 

@@ -275,7 +275,7 @@ same_syn_options(const struct packet *a, const struct packet *b)
 static bool
 is_mapped(const struct packet *p)
 {
-	return (p->flags & PACKET_TCP_ACK) && p->address_length == 4 && !p->vlan[0];
+	return (p->flags & PACKET_TCP_ACK) && packet_is_rewritten(p);
 }
 
 static bool

@@ -2,6 +2,10 @@
 #include "proxy/flow-key.h"
 
 #include <string.h>
+#include <xxhash.h>
+
+G_STATIC_ASSERT(FLOW_SECRET_SIZE >= XXH3_SECRET_SIZE_MIN);
+G_STATIC_ASSERT(FLOW_SECRET_SIZE % sizeof(XXH128_hash_t) == 0);
 
 static void
 put_ip_pair(uint8_t *at, const struct packet *p)
@@ -35,27 +39,22 @@ flow_key_make(struct flow_key *out, unsigned nic, const struct packet *p)
 	out->destination_port = p->destination_port;
 }
 
-/* The words of the key that are not 0 for all flows of its kind. */
-static size_t
-words(const struct flow_key *key)
+void
+flow_secret_make(struct flow_secret *out, const char *seed)
 {
-	size_t addresses = key->class == PACKET_OTHER ? FLOW_KEY_ADDRESSES : key->ethertype == PACKET_TYPE_IPV4 ? 8 : 2 * PACKET_ADDRESS_MAX;
+	size_t length = strlen(seed);
 
-	return (G_STRUCT_OFFSET(struct flow_key, addresses) + addresses) / 8;
+	for (size_t at = 0; at < sizeof out->bytes; at += sizeof(XXH128_hash_t)) {
+		XXH128_hash_t part = XXH3_128bits_withSeed(seed, length, at);
+
+		memcpy(out->bytes + at, &part, sizeof part);
+	}
 }
 
 guint
-flow_key_hash(gconstpointer key)
+flow_key_hash(const struct flow_key *key, const struct flow_secret *secret)
 {
-	uint64_t word[sizeof(struct flow_key) / 8];
-	uint64_t h = 0;
-
-	memcpy(word, key, sizeof word);
-	for (size_t i = 0, n = words(key); i < n; i++) {
-		h = (h ^ word[i]) * 0x9e3779b97f4a7c15u;	/* 2^64 / golden ratio: odd, bits well mixed */
-		h ^= h >> 29;
-	}
-	return (guint)(h ^ h >> 32);
+	return (guint)XXH3_64bits_withSecret(key, sizeof *key, secret->bytes, sizeof secret->bytes);
 }
 
 gboolean

@@ -18,5 +18,13 @@ struct flow_key {
 G_STATIC_ASSERT(sizeof(struct flow_key) == 64);	/* no padding: hashed and compared as bytes */
 
 void flow_key_make(struct flow_key *out, unsigned nic, const struct packet *packet);
-guint flow_key_hash(gconstpointer key);
+
+/*
+ * Guests and their clients choose addresses and ports. Who could choose keys of one hash, too, would make the flow table a list; so the hash depends on a secret, made
+ * from a seed that they do not know. The same seed makes the same secret.
+ */
+#define FLOW_SECRET_SIZE 192
+struct flow_secret { uint8_t bytes[FLOW_SECRET_SIZE]; };
+void flow_secret_make(struct flow_secret *out, const char *seed);
+guint flow_key_hash(const struct flow_key *key, const struct flow_secret *secret);
 gboolean flow_key_equal(gconstpointer a, gconstpointer b);

@@ -9,19 +9,34 @@
 
 #define AGE_STEPS 64	/* flows looked at in one flow_table_age(): what is left is for the next call */
 
+/* How each flow begins. */
+struct hashed_key {
+	struct flow_key key;
+	guint hash;
+};
+G_STATIC_ASSERT(G_STRUCT_OFFSET(struct hashed_key, key) == G_STRUCT_OFFSET(struct flow, key) && G_STRUCT_OFFSET(struct hashed_key, hash) == G_STRUCT_OFFSET(struct flow, hash));
+
 struct flow_table {
-	GHashTable *by_key;
+	GHashTable *by_key;		/* of struct hashed_key */
+	struct flow_secret secret;
 	GQueue live, spent;
 	unsigned max_flows;
 	uint64_t idle_ns;
 };
 
+static guint
+hash_of(gconstpointer hashed)
+{
+	return ((const struct hashed_key *)hashed)->hash;
+}
+
 struct flow_table *
-flow_table_new(unsigned max_flows, uint64_t idle_ns)
+flow_table_new(unsigned max_flows, uint64_t idle_ns, const char *seed)
 {
 	struct flow_table *t = g_new0(struct flow_table, 1);
 
-	t->by_key = g_hash_table_new(flow_key_hash, flow_key_equal);
+	t->by_key = g_hash_table_new(hash_of, flow_key_equal);
+	flow_secret_make(&t->secret, seed);
 	t->max_flows = max_flows;
 	t->idle_ns = idle_ns;
 	return t;
@@ -91,11 +106,12 @@ make_room(struct flow_table *t, uint64_t now)
 }
 
 static struct flow *
-add(struct flow_table *t, const struct flow_key *key)
+add(struct flow_table *t, const struct hashed_key *key)
 {
 	struct flow *flow = g_new0(struct flow, 1);
 
-	flow->key = *key;
+	flow->key = key->key;
+	flow->hash = key->hash;
 	flow->age.data = flow->keeping.data = flow;
 	g_hash_table_add(t->by_key, &flow->key);
 	g_queue_push_tail_link(&t->live, &flow->age);
@@ -108,8 +124,14 @@ flow_with(struct flow_key *key)
 	return (struct flow *)((char *)key - G_STRUCT_OFFSET(struct flow, key));
 }
 
-struct flow *
-flow_table_find(struct flow_table *t, const struct flow_key *key)
+static struct hashed_key
+hashed(const struct flow_table *t, const struct flow_key *key)
+{
+	return (struct hashed_key){ *key, flow_key_hash(key, &t->secret) };
+}
+
+static struct flow *
+find(struct flow_table *t, const struct hashed_key *key)
 {
 	struct flow_key *found = g_hash_table_lookup(t->by_key, key);
 
@@ -117,15 +139,24 @@ flow_table_find(struct flow_table *t, const struct flow_key *key)
 }
 
 struct flow *
+flow_table_find(struct flow_table *t, const struct flow_key *key)
+{
+	const struct hashed_key k = hashed(t, key);
+
+	return find(t, &k);
+}
+
+struct flow *
 flow_table_get(struct flow_table *t, const struct flow_key *key, uint64_t now, bool *added)
 {
-	struct flow *flow = flow_table_find(t, key);
+	const struct hashed_key k = hashed(t, key);
+	struct flow *flow = find(t, &k);
 
 	*added = !flow;
 	if (flow)
 		renew(t, flow);
 	else if (make_room(t, now))
-		flow = add(t, key);
+		flow = add(t, &k);
 	else
 		return NULL;
 	flow->used = now;

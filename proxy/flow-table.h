@@ -12,6 +12,7 @@
 
 struct flow {
 	struct flow_key key;
+	guint hash;		/* of the key */
 	uint64_t used;		/* time of the last frame */
 	bool spent;		/* its connection has ended (FIN or RST left): the first to go when room is needed */
 	GList age;		/* in the table's live or spent queue, oldest first */
@@ -36,7 +37,7 @@ struct flow {
 };
 
 struct flow_table;
-struct flow_table *flow_table_new(unsigned max_flows, uint64_t idle_ns);
+struct flow_table *flow_table_new(unsigned max_flows, uint64_t idle_ns, const char *seed);	/* seed: flow-key.h */
 void flow_table_free(struct flow_table *t);
 typedef struct flow_table flow_table;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(flow_table, flow_table_free)

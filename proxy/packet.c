@@ -331,3 +331,9 @@ packet_parse(struct packet *out, GBytes *frame)
 	if (out->class < PACKET_FRAGMENT && !(gso_fits(out) && checksum_fits(out, vnet, vnet_length)))
 		out->class = PACKET_OTHER;
 }
+
+bool
+packet_is_rewritten(const struct packet *p)
+{
+	return p->ethertype == PACKET_TYPE_IPV4 && !p->vlan[0] && p->protocol == PROTOCOL_TCP;
+}

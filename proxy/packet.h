@@ -74,3 +74,5 @@ struct packet {
 
 /* `frame` is in wire-frame.h format; one that is not is PACKET_OTHER as a whole. */
 void packet_parse(struct packet *out, GBytes *frame);
+/* Does QEMU's filter-rewriter take it for TCP? It knows IPv4 without VLAN tags only, and of that fragments too (net/colo.c, parse_packet_early()). */
+bool packet_is_rewritten(const struct packet *p);

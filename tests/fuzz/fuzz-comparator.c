@@ -187,6 +187,14 @@ run_op(struct fuzz *z, enum op op, uint8_t arg, struct byte_reader r)
 	}
 }
 
+static guint
+hash_key(gconstpointer key)
+{
+	static const struct flow_secret secret = { { 1, 2, 3 } };
+
+	return flow_key_hash(key, &secret);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -197,7 +205,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct byte_reader r = byte_reader_init(data, size);
 	struct fuzz z = { .c = comparator_new(&limits), .epoch = 5 };
 
-	z.flows = g_hash_table_new_full(flow_key_hash, flow_key_equal, g_free, (GDestroyNotify)g_queue_free);
+	z.flows = g_hash_table_new_full(hash_key, flow_key_equal, g_free, (GDestroyNotify)g_queue_free);
 	g_assert(flow_patterns_add(&patterns, FLOW_BYPASS, "udp:2", NULL) && flow_patterns_add(&patterns, FLOW_NEVER_COMPARE, "tcp:3", NULL));
 	comparator_set_patterns(z.c, &patterns);
 	comparator_protect(z.c, 0, z.epoch);

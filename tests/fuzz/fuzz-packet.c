@@ -39,12 +39,14 @@ try_datagrams(const struct packet *p)
 static void
 try_frame(GBytes *frame)
 {
+	struct flow_secret secret;
 	struct flow_key key;
 	struct packet p;
 
 	packet_parse(&p, frame);
 	flow_key_make(&key, 0, &p);
-	flow_key_hash(&key);
+	flow_secret_make(&secret, "fuzz");
+	flow_key_hash(&key, &secret);
 	g_assert(compare_other(&p, &p) == VERDICT_SAME);
 	if (p.address_length) {
 		inside(&p, p.source, p.address_length);

@@ -31,7 +31,7 @@ find(struct flow_table *t, unsigned n)
 static void
 test_get_finds_and_adds(void **state)
 {
-	g_autoptr(flow_table) t = flow_table_new(10, IDLE);
+	g_autoptr(flow_table) t = flow_table_new(10, IDLE, "");
 	struct flow_key k = key(1);
 	bool added;
 
@@ -48,7 +48,7 @@ test_get_finds_and_adds(void **state)
 static void
 test_bound_refuses_while_all_are_young(void **state)
 {
-	g_autoptr(flow_table) t = flow_table_new(3, IDLE);
+	g_autoptr(flow_table) t = flow_table_new(3, IDLE, "");
 
 	for (unsigned n = 0; n < 3; n++)
 		assert_non_null(get(t, n, n));
@@ -63,7 +63,7 @@ test_bound_refuses_while_all_are_young(void **state)
 static void
 test_spent_flows_go_first(void **state)
 {
-	g_autoptr(flow_table) t = flow_table_new(2, IDLE);
+	g_autoptr(flow_table) t = flow_table_new(2, IDLE, "");
 	struct flow *a = get(t, 0, 0), *b = get(t, 1, 1);
 
 	flow_table_set_spent(t, b, true);
@@ -78,7 +78,7 @@ test_spent_flows_go_first(void **state)
 static void
 test_flows_with_frames_stay(void **state)
 {
-	g_autoptr(flow_table) t = flow_table_new(1, IDLE);
+	g_autoptr(flow_table) t = flow_table_new(1, IDLE, "");
 	struct flow *a = get(t, 0, 0);
 	GList link = { NULL };
 
@@ -95,7 +95,7 @@ test_flows_with_frames_stay(void **state)
 static void
 test_age(void **state)
 {
-	g_autoptr(flow_table) t = flow_table_new(1000, IDLE);
+	g_autoptr(flow_table) t = flow_table_new(1000, IDLE, "");
 
 	for (unsigned n = 0; n < 10; n++)
 		get(t, n, n);
@@ -112,6 +112,35 @@ test_age(void **state)
 	assert_int_equal(flow_table_size(t), 0);
 }
 
+static guint
+hash(unsigned n, const char *seed)
+{
+	struct flow_secret secret;
+	struct flow_key k = key(n);
+
+	flow_secret_make(&secret, seed);
+	return flow_key_hash(&k, &secret);
+}
+
+/* Keys that were chosen to fall into one bucket fall apart under a seed that is not known to who has chosen them. */
+static void
+test_hash_is_keyed(void **state)
+{
+	bool taken[64] = { false };
+	unsigned chosen = 0, buckets = 0;
+
+	assert_int_equal(hash(1, "a"), hash(1, "a"));
+	assert_int_not_equal(hash(1, "a"), hash(1, "b"));
+	for (unsigned n = 0; chosen < 64; n++) {
+		if (hash(n, "a") % 64 != 0)
+			continue;
+		chosen++;
+		buckets += !taken[hash(n, "b") % 64];
+		taken[hash(n, "b") % 64] = true;
+	}
+	assert_in_range(buckets, 24, 64);	/* 64 thrown into 64 at random: 41 on average */
+}
+
 int
 main(void)
 {
@@ -121,6 +150,7 @@ main(void)
 		cmocka_unit_test(test_spent_flows_go_first),
 		cmocka_unit_test(test_flows_with_frames_stay),
 		cmocka_unit_test(test_age),
+		cmocka_unit_test(test_hash_is_keyed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

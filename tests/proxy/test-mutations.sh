@@ -16,7 +16,7 @@ libraries=("$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 read -ra cflags <<<"-std=gnu17 -D_GNU_SOURCE -O0 -w $(pkg-config --cflags glib-2.0 cmocka)"
-read -ra libs <<<"$(pkg-config --libs glib-2.0 cmocka)"
+read -ra libs <<<"$(pkg-config --libs glib-2.0 cmocka libxxhash)"
 ulimit -c 0
 
 # change FILE OLD NEW: prints the file with its one line OLD replaced
