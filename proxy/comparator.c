@@ -860,12 +860,6 @@ comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic)
 	return bytes;
 }
 
-bool
-comparator_has_matched(const struct comparator *c)
-{
-	return c->matched->len > 0;
-}
-
 GArray *
 comparator_take_matched(struct comparator *c)
 {

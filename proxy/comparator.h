@@ -94,7 +94,6 @@ GBytes *comparator_next_release(struct comparator *c, unsigned *nic);
  * send them again. The caller owns it; NULL when there are no more. */
 GBytes *comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *nic);
 /* Ids of SVM frames whose twins have left (the standby may forget them); the array is emptied by the call that returns it. NULL when there are none. */
-bool comparator_has_matched(const struct comparator *c);
 GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
 /* Why a checkpoint is wanted, once per epoch; reset by the call. */
 enum comparator_want comparator_take_want(struct comparator *c);
