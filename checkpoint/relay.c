@@ -486,6 +486,12 @@ relay_stopping(const struct relay *r)
 	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY;
 }
 
+uint64_t
+relay_stopping_since(const struct relay *r)
+{
+	return r->state == R_REPLIED || r->state == R_RECEIVING || r->state == R_BOUNDARY ? r->replied_at : UINT64_MAX;
+}
+
 bool
 relay_awaits_request(const struct relay *r)
 {

@@ -83,3 +83,4 @@ bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the
 /* The initial stream's RAM is complete, so the guest stands until the peer is READY: the time of QEMU's last bytes. UINT64_MAX: it is not. */
 uint64_t relay_peer_due_since(const struct relay *r);
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */
+uint64_t relay_stopping_since(const struct relay *r);	/* the time of that REPLY; UINT64_MAX: it is not stopping */

@@ -49,6 +49,8 @@ typedef struct attempt {
 	struct arbiter *arbiter;
 	struct peer_client *client;	/* NULL: not reached */
 	guint64 generation;
+	gint64 certificate_end;		/* of the peer's; 0: it does not tell */
+	bool return_path;		/* as the peer's emulator wants it, which is of this domain's version */
 } attempt;
 
 static void
@@ -238,6 +240,7 @@ connect_peer(struct attempt *a, GError **error)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),
 				 CALL_TIMEOUT_MS, error);
+	a->certificate_end = (gint64)json_get_u64(hello, "certificate_end");
 	if (hello && check_hello(a, hello, error))
 		return true;
 	g_clear_pointer(&a->client, peer_client_close);
@@ -271,10 +274,22 @@ inspect_peer(struct attempt *a, struct check_report *report)
 	if (probe_files(a, suffix, true, &error))
 		answer = peer_client_call(a->client, "Inspect", inspect_request(a->domain, a->qemu, suffix), CALL_TIMEOUT_MS, &error);
 	probe_files(a, suffix, false, NULL);
+	a->return_path = !json_get(answer, "wants_return_path") || json_get_bool(answer, "wants_return_path");	/* an ftd that does not tell is for QEMU 11 */
 	if (answer)
 		peer_check_answer(a->domain, a->qemu, cpu, peer_client_name(a->client), answer, report);
 	else
 		check_failed(report, CHECK_PEER, error);
+}
+
+static void
+check_certificates(struct attempt *a, struct check_report *report)
+{
+	struct peer_credentials *creds = host_credentials(a->host);
+	const char *path;
+	gint64 end = peer_credentials_end(creds, &path);
+
+	peer_check_certificates(end, path, a->certificate_end, peer_client_name(a->client), g_get_real_time() / G_USEC_PER_SEC, report);
+	peer_credentials_unref(creds);
 }
 
 /* Takes half a second, so `enable` does without: it finds out by itself. */
@@ -304,6 +319,7 @@ look_at_peer(struct attempt *a, struct check_report *report)
 		return;
 	}
 	inspect_peer(a, report);
+	check_certificates(a, report);
 	check_fine(report, CHECK_PEER, "%s answers, certificates are accepted", peer_client_name(a->client));
 }
 
@@ -329,14 +345,14 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	check_all(&a, report);
 	if (a.client)
 		measure_link(&a, report);
-	check_close(report, !peer ? "not looked at without a peer" : "not looked at because of the above");
+	check_close(report, !peer ? "not looked at without a peer" : "not looked at, for what stands above");
 	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
 
 /* -- enable */
 
 static struct json_object *
-settings_of(const struct ftd_config *c)
+settings_of(const struct ftd_config *c, bool return_path)
 {
 	struct json_object *s = json_object_new_object();
 
@@ -344,6 +360,7 @@ settings_of(const struct ftd_config *c)
 	json_put_u64(json_put_u64(s, "max_epoch_ms", c->max_epoch_ms), "target_latency_ms", c->target_latency_ms);
 	json_put_u64(s, "compare_timeout_ms", c->compare_timeout_ms);
 	json_put_u64(json_put_u64(s, "max_held_bytes", c->max_held_bytes), "max_checkpoint_bytes", c->max_checkpoint_bytes);
+	json_put_bool(s, "return_path", return_path);
 	return json_put_bool(json_put_u64(s, "max_disk_bytes", c->max_disk_bytes), "tcg_flush_load", c->tcg_flush_load);
 }
 
@@ -360,7 +377,7 @@ prepare_request(struct attempt *a, const char *token, GError **error)
 	json_object_put(r);
 	r = json_put_value(json_object_new_object(), "disks", disks);
 	json_put_str(json_put_str(json_put_str(r, "domain", a->domain->name), "uuid", a->domain->uuid), "xml", xml);
-	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config));
+	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config, a->return_path));
 }
 
 static void
@@ -424,6 +441,7 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	mode_from_name(a->settings.mode ? a->settings.mode : a->host->config->mode, &c->mode);
 	c->bypass = g_strdup(a->settings.bypass);
 	c->never_compare = g_strdup(a->settings.never_compare);
+	c->return_path = a->return_path;
 	fill_disks(c, a);
 	fill_nics(c, a);
 	return c;

@@ -47,6 +47,7 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, listen_address, KIND_TEXT, OPTIONAL),
 	FIELD(guard_config, qmp_path, KIND_TEXT, NEEDED_STANDBY),
 	FIELD(guard_config, mode, KIND_MODE, NEEDED),
+	FIELD(guard_config, return_path, KIND_BOOL, NEEDED),
 	FIELD(guard_config, bypass, KIND_PATTERNS, OPTIONAL),
 	FIELD(guard_config, never_compare, KIND_PATTERNS, OPTIONAL),
 	FIELD(guard_config, tcg_flush_load, KIND_BOOL, NEEDED),

@@ -48,6 +48,7 @@ struct guard_config {
 	char *listen_address;	/* NULL: all */
 	char *qmp_path;		/* the standby QEMU's second monitor, in <run_dir>/qemu */
 	enum mode mode;		/* setting */
+	bool return_path;	/* the migration capability that goes with x-colo: on from QEMU 11.0 on, off before */
 	char *bypass, *never_compare;	/* primary: flow patterns (proxy/flow-pattern.h), comma separated; NULL: none */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */

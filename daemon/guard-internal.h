@@ -106,7 +106,6 @@ struct guard_primary {
 	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
-	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
 	uint64_t nudged;		/* the epoch in which it was tried */

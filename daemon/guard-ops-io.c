@@ -133,7 +133,7 @@ on_parameters(struct json_object *reply, const GError *error, gpointer user_data
 		op_done(io, GUARD_OP_ATTACH, local);
 		return;
 	}
-	qmp_plan_add(plan, qmp_set_capabilities(true, true), qmp_set_capabilities(false, false), -1, 0);
+	qmp_plan_add(plan, qmp_set_capabilities(true, io->config->return_path), qmp_set_capabilities(false, false), -1, 0);
 	qmp_plan_add(plan, qmp_set_migration_parameters(), NULL, -1, 0);
 	run(io, plan, on_attached);
 }
@@ -508,7 +508,7 @@ standby_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 		disk_fill(io, i, &d);
 		qmp_plan_append(plan, qmp_recipe_standby_disk(i, &d));
 	}
-	qmp_plan_add(plan, qmp_set_capabilities(true, true), NULL, -1, 0);
+	qmp_plan_add(plan, qmp_set_capabilities(true, io->config->return_path), NULL, -1, 0);
 	/* Else the copy spends each load's first milliseconds on a dozen announcements that nobody hears. */
 	qmp_plan_add(plan, qmp_set_announce_after_load(false), NULL, -1, QMP_STEP_MAY_FAIL);
 	return true;

@@ -142,24 +142,19 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 		return;		/* the end of the initial migration stops the guest too */
 	if (when <= g->p.own_stop_at)
 		return;
-	if (relay_stopping(g->p.relay))
-		g->p.unexplained_stop = g->p.unexplained_stop ? MIN(g->p.unexplained_stop, when) : when;	/* the later one is the checkpoint's own */
-	else if (!checkpoint_stopped_at(g, when))
+	if (when + GUARD_STOP_SLACK_NS < relay_stopping_since(g->p.relay) && !checkpoint_stopped_at(g, when))
 		suspend(g, now, when);
 }
 
 static void
 note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
 {
-	uint64_t to = now - resumed->pause_ns, when = g->p.unexplained_stop;
+	uint64_t to = now - resumed->pause_ns;
 	unsigned i = g->p.next_stop++ % GUARD_STOPS_KEPT;
 
 	g->p.stops[i].from = to - resumed->drain_ns;
 	g->p.stops[i].to = to;
 	g->p.resumed_at = now;
-	g->p.unexplained_stop = 0;
-	if (when)
-		primary_stopped(g, now, when);
 }
 
 void

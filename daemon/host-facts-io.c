@@ -211,6 +211,7 @@ inspect_emulator(const char *emulator, struct json_object *answer)
 	}
 	json_put_str(answer, "qemu_version", json_get_str(probe, "version"));
 	json_put_bool(answer, "has_colo", json_get_bool(probe, "has_colo"));
+	json_put_bool(answer, "wants_return_path", json_get_bool(probe, "wants_return_path"));
 	json_put_str(answer, "qemu_missing", json_get_str(probe, "missing"));
 }
 

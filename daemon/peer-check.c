@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Inspect, between the daemons: {name, uuid, emulator, cpu?, probe, disks: [{path, size, format}], files: [path]}
- * -> {host, qemu_version, has_colo, qemu_missing?, emulator_error?, cpu, cpu_fit?: fits|incompatible|unknown, memory_available_kib,
+ * -> {host, qemu_version, has_colo, wants_return_path, qemu_missing?, emulator_error?, cpu, cpu_fit?: fits|incompatible|unknown, memory_available_kib,
  *     domain: none|defined|running, name_taken, disks: [{exists, size?, error?, directory, writable, free, shared}], files: [bool]}
  * `probe` is the suffix of an empty file that the asking host keeps beside each image meanwhile: a peer that sees it shares the storage.
  */
@@ -16,6 +16,7 @@
 #define ROOM_MARGIN (64ull << 20)			/* overlays while they are small, qcow2 tables */
 #define ROUND_TRIP_LONG_US 5000				/* each output that is compared waits for at least one */
 #define LINK_NARROW_BYTES (40ull << 20)			/* a guest that dirties 400 MB/s, of which a tenth is sent after compression */
+#define CERTIFICATE_WARNING_DAYS 30
 #define CLOCK_TOLERATED_US (2 * G_USEC_PER_SEC)
 
 /* Shown to a guest by KVM as the host has it: both hosts must have the same one. */
@@ -62,7 +63,7 @@ check_qemu(const struct domain_facts *domain, const struct qemu_facts *qemu, con
 		check_object(report, CHECK_PEER_QEMU_NO_COLO, "install the one of this host", "%s: its QEMU was built without COLO (x-colo)", peer);
 	else if (missing)
 		check_object(report, CHECK_PEER_QEMU_INTERFACE, "install the one of this host", "%s: its QEMU does not have %s", peer, missing);
-	check_fine(report, CHECK_PEER_QEMU, "QEMU %s with COLO", version);
+	check_fine(report, CHECK_PEER_QEMU, "QEMU %s with COLO, which takes return-path %s", version, json_get_bool(answer, "wants_return_path") ? "on" : "off");
 }
 
 static void
@@ -184,6 +185,27 @@ peer_check_answer(const struct domain_facts *domain, const struct qemu_facts *qe
 	check_memory(domain, peer, answer, report);
 	check_storage(domain, qemu, peer, answer, report);
 	check_domain(domain, peer, answer, report);
+}
+
+/* -- certificates: one that has ended was refused before, when the connection was made */
+
+static gint64
+days_left(gint64 end, gint64 now_s)
+{
+	return (end - now_s) / (24 * 3600);
+}
+
+void
+peer_check_certificates(gint64 end_here, const char *path, gint64 end_there, const char *peer, gint64 now_s, struct check_report *report)
+{
+	static const char mend[] = "install a new one, then systemctl reload ftd; without it no pair can be made after that";
+
+	if (end_here && days_left(end_here, now_s) < CERTIFICATE_WARNING_DAYS)
+		check_object(report, CHECK_CERTIFICATE_ENDS, mend, "%s ends in %" G_GINT64_FORMAT " days", path, days_left(end_here, now_s));
+	if (end_there && days_left(end_there, now_s) < CERTIFICATE_WARNING_DAYS)
+		check_object(report, CHECK_CERTIFICATE_ENDS, mend, "a certificate of %s ends in %" G_GINT64_FORMAT " days", peer, days_left(end_there, now_s));
+	if (end_here && end_there)
+		check_fine(report, CHECK_CERTIFICATES, "the first ends in %" G_GINT64_FORMAT " days", days_left(MIN(end_here, end_there), now_s));
 }
 
 /* -- what was measured */

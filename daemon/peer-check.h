@@ -17,4 +17,6 @@ struct link_facts {			/* link-probe-io.c measures them */
 	guint64 bytes_per_s;		/* at least */
 	gint64 clock_offset_us;		/* the peer's clock is ahead by that much, give or take half a round trip */
 };
+/* When the first of each host's certificates ends, unix seconds; 0: not known. `path` is that of this host's. */
+void peer_check_certificates(gint64 end_here, const char *path, gint64 end_there, const char *peer, gint64 now_s, struct check_report *report);
 void peer_check_link(const struct link_facts *link, guint suspect_ms, const char *peer, struct check_report *report);

@@ -159,7 +159,8 @@ converse(const char *const argv[], const char *input, GError **error)
 static void
 read_replies(char *const *lines, struct qemu_facts *q)
 {
-	static const reader readers[] = { NULL, qemu_facts_read_version, qemu_facts_read_capabilities, qemu_facts_read_commands, qemu_facts_read_filters };
+	static const reader readers[] = { NULL, qemu_facts_read_version, qemu_facts_read_capabilities, qemu_facts_read_commands, qemu_facts_read_filters,
+					  qemu_facts_read_return_path };
 	guint at = 0;
 
 	for (; *lines && at < G_N_ELEMENTS(readers); lines++) {
@@ -177,7 +178,9 @@ struct json_object *
 emulator_probe(const char *emulator, GError **error)
 {
 	static const char script[] = "{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-version\"}\n{\"execute\":\"query-migrate-capabilities\"}\n"
-				     "{\"execute\":\"query-commands\"}\n{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"netfilter\"}}\n{\"execute\":\"quit\"}\n";
+				     "{\"execute\":\"query-commands\"}\n{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"netfilter\"}}\n"
+				     "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":[{\"capability\":\"return-path\",\"state\":false},"
+				     "{\"capability\":\"x-colo\",\"state\":true}]}}\n{\"execute\":\"quit\"}\n";
 	const char *const argv[] = { emulator, "-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=tcg:kvm", "-qmp", "stdio", NULL };
 	g_autofree char *output = converse(argv, script, error);
 	g_auto(GStrv) lines = g_strsplit(output ? output : "", "\n", -1);
@@ -190,5 +193,6 @@ emulator_probe(const char *emulator, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_QMP, "%s gave no answer within %d s", emulator, EMULATOR_TIMEOUT_S);
 		return NULL;
 	}
-	return json_put_str(json_put_bool(json_put_str(json_object_new_object(), "version", q->version), "has_colo", q->has_colo), "missing", q->missing);
+	return json_put_str(json_put_bool(json_put_bool(json_put_str(json_object_new_object(), "version", q->version), "has_colo", q->has_colo), "wants_return_path",
+					  q->wants_return_path), "missing", q->missing);
 }

@@ -83,6 +83,16 @@ qemu_facts_read_capabilities(struct qemu_facts *q, struct json_object *reply, GE
 	return true;
 }
 
+/* QEMU >= 11.0 refuses x-colo without return-path (migration/options.c, migrate_caps_check()); before, the two together break the stream. */
+bool
+qemu_facts_read_return_path(struct qemu_facts *q, struct json_object *reply, GError **error)
+{
+	if (!json_get(reply, "return") && !json_get(reply, "error"))
+		return unexpected("migrate-set-capabilities", error);
+	q->wants_return_path = json_get(reply, "error") != NULL;
+	return true;
+}
+
 bool
 qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **error)
 {

@@ -28,6 +28,7 @@ struct qemu_facts {
 	char version[32];	/* "11.1.3" */
 	unsigned major, minor, micro;
 	bool tcg, has_colo, block_jobs;
+	bool wants_return_path;	/* x-colo takes the capability return-path; of an emulator that was probed */
 	GPtrArray *disks;	/* struct qemu_disk *, NULL where the domain's disk i is not found in QEMU */
 	GPtrArray *nics;	/* struct qemu_nic *, in the order of the domain's */
 	const char *missing;	/* the first command or filter that ftd needs and QEMU does not have; NULL: none */
@@ -42,6 +43,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(qemu_facts, qemu_facts_free)
 bool qemu_facts_read_version(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-version */
 bool qemu_facts_read_kvm(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-kvm */
 bool qemu_facts_read_capabilities(struct qemu_facts *q, struct json_object *reply, GError **error);	/* query-migrate-capabilities */
+bool qemu_facts_read_return_path(struct qemu_facts *q, struct json_object *reply, GError **error);	/* migrate-set-capabilities, x-colo without return-path */
 bool qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-block-jobs */
 bool qemu_facts_read_commands(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-commands */
 bool qemu_facts_read_filters(struct qemu_facts *q, struct json_object *reply, GError **error);		/* qom-list-types, implements=netfilter */

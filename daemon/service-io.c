@@ -585,8 +585,12 @@ static struct json_object *
 peer_hello(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
+	struct peer_credentials *creds = host_credentials(s->host);
+	const char *path;
+	gint64 end = peer_credentials_end(creds, &path);
 
-	return json_put_str(json_put_str(json_object_new_object(), "name", s->host->name), "version", FTD_VERSION);
+	peer_credentials_unref(creds);
+	return json_put_u64(json_put_str(json_put_str(json_object_new_object(), "name", s->host->name), "version", FTD_VERSION), "certificate_end", (guint64)MAX(0, end));
 }
 
 static struct json_object *

@@ -224,6 +224,7 @@ apply_settings(struct guard_config *c, struct json_object *s)
 	c->max_checkpoint_bytes = json_get_u64(s, "max_checkpoint_bytes");
 	c->max_disk_bytes = json_get_u64(s, "max_disk_bytes");
 	c->tcg_flush_load = json_get_bool(s, "tcg_flush_load");
+	c->return_path = !json_get(s, "return_path") || json_get_bool(s, "return_path");
 }
 
 static bool

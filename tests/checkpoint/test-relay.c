@@ -155,6 +155,7 @@ a_checkpoint_from_request_to_loaded(void **state)
 	relay_want_checkpoint(r, 20 * MS, RELAY_WANT_DIFFERENCE);
 	expect(r, "to-qemu checkpoint-reply; ");
 	assert_true(relay_stopping(r));
+	assert_true(relay_stopping_since(r) == 20 * MS);
 	say(r, 21 * MS, COLO_VMSTATE_SEND);
 	expect(r, "paused 1; begin 1; ");
 	send(r, 23 * MS, b);
@@ -162,6 +163,7 @@ a_checkpoint_from_request_to_loaded(void **state)
 	relay_boundary_done(r, 24 * MS, 1);
 	expect(r, "to-qemu vmstate-received vmstate-loaded; resumed 1 pause 3 drain 1 epoch 21 difference; ");
 	assert_false(relay_stopping(r));
+	assert_true(relay_stopping_since(r) == UINT64_MAX);
 	assert_int_equal(relay_epoch(r), 2);
 }
 

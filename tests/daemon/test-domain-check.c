@@ -291,6 +291,28 @@ test_link(void **state)
 }
 
 static void
+test_certificates(void **state)
+{
+	const gint64 day = 24 * 3600, now = 1000000;
+	static const struct { gint64 here_days, there_days; enum check_reason reason; const char *word; } cases[] = {
+		{ 365, 31, NONE, NULL },
+		{ 29, 365, CHECK_CERTIFICATE_ENDS, "/pki/server ends in 29 days" },
+		{ 365, 2, CHECK_CERTIFICATE_ENDS, "certificate of b ends in 2 days" },
+	};
+	g_autoptr(check_report) silent = check_report_new();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(check_report) report = check_report_new();
+
+		peer_check_certificates(now + cases[i].here_days * day, "/pki/server", now + cases[i].there_days * day, "b", now, report);
+		expect(report, cases[i].reason, cases[i].word);
+		assert_int_equal(check_report_length(report), 1);
+	}
+	peer_check_certificates(now + 365 * day, "/pki/server", 0, "b", now, silent);
+	assert_int_equal(check_report_length(silent), 0);	/* half of it is not known: no "ok" */
+}
+
+static void
 test_an_empty_answer_is_not_a_yes(void **state)
 {
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
@@ -315,7 +337,7 @@ test_every_reason_was_seen(void **state)
 	for (enum check_reason i = CHECK_PEER_QEMU_MISSING; i <= CHECK_LINK_NARROW; i++)
 		if (!seen[i] && i != CHECK_PEER_QEMU_NO_COLO)
 			fail_msg("no case for %s", check_reason_name(i));
-	assert_true(seen[CHECK_CLOCK_DIFFERS]);
+	assert_true(seen[CHECK_CLOCK_DIFFERS] && seen[CHECK_CERTIFICATE_ENDS]);
 }
 
 static void
@@ -326,6 +348,7 @@ test_qemu_replies(void **state)
 	g_autoptr(json_object_ptr) kvm = parse("{\"return\":{\"enabled\":false,\"present\":true}}"), blocks = parse(query_block);
 	g_autoptr(json_object_ptr) filters = parse("{\"return\":[{\"name\":\"filter-mirror\"},{\"name\":\"filter-rewriter\"}]}");
 	g_autoptr(qemu_facts) q = qemu_facts_new();
+	g_autoptr(json_object_ptr) refused = parse("{\"error\":{\"class\":\"GenericError\",\"desc\":\"Capability 'x-colo' requires capability 'return-path'\"}}");
 	static const char cmdline[] = "qemu\0-uuid\0ef72\0-x";
 
 	assert_true(qemu_facts_read_version(q, version, NULL));
@@ -340,6 +363,11 @@ test_qemu_replies(void **state)
 	assert_false(qemu_facts_read_jobs(q, odd, NULL));
 	assert_false(qemu_facts_read_commands(q, odd, NULL));
 	assert_false(qemu_facts_read_filters(q, odd, NULL));
+	assert_true(qemu_facts_read_return_path(q, refused, NULL));
+	assert_true(q->wants_return_path);
+	assert_true(qemu_facts_read_return_path(q, odd, NULL));
+	assert_false(q->wants_return_path);
+	assert_false(qemu_facts_read_return_path(q, NULL, NULL));
 	assert_null(q->missing);
 	assert_true(qemu_facts_read_filters(q, filters, NULL));
 	assert_string_equal(q->missing, "filter-redirector");
@@ -360,6 +388,7 @@ main(void)
 		cmocka_unit_test(test_peer),
 		cmocka_unit_test(test_cpu),
 		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_an_empty_answer_is_not_a_yes),
 		cmocka_unit_test(test_every_reason_was_seen),
 		cmocka_unit_test(test_qemu_replies),

@@ -33,6 +33,7 @@ sample(enum failover_role role)
 	c->listen_address = standby ? g_strdup("192.0.2.2") : NULL;
 	c->qmp_path = standby ? g_strdup("/run/ftd/pairs/x/qmp") : NULL;
 	c->tcg_flush_load = standby;
+	c->return_path = !standby;
 	c->bypass = standby ? NULL : g_strdup("tcp:22,udp");
 	c->n_nics = 2;
 	for (guint i = 0; i < 2; i++)
@@ -63,6 +64,7 @@ test_round_trip(void **state)
 		assert_string_equal(back->disks[0].qdev, "virtio-disk0");
 		assert_int_equal(back->disks[0].size, G_GUINT64_CONSTANT(1) << 40);
 		assert_int_equal(back->tcg_flush_load, role == FAILOVER_STANDBY);
+		assert_int_equal(back->return_path, role == FAILOVER_PRIMARY);
 		assert_true(!back->qmp_path == (role == FAILOVER_PRIMARY));
 		assert_int_equal(back->peer_port, role == FAILOVER_PRIMARY ? 49152 : 0);
 		assert_true(!back->bypass == (role == FAILOVER_STANDBY) && !back->never_compare);
@@ -115,7 +117,7 @@ static void
 test_every_key_is_needed(void **state)
 {
 	static const char *const keys[] = {
-		"role", "pair", "domain", "self", "peer", "run_dir", "state_file", "arbiter", "pki", "libvirt_uri", "generation", "token", "qmp_path", "tcg_flush_load",
+		"role", "pair", "domain", "self", "peer", "run_dir", "state_file", "arbiter", "pki", "libvirt_uri", "generation", "token", "qmp_path", "return_path", "tcg_flush_load",
 		"heartbeat_ms", "suspect_ms", "max_epoch_ms", "target_latency_ms", "compare_timeout_ms", "max_held_bytes", "max_checkpoint_bytes", "max_disk_bytes", "nics", "disks",
 		"nics[1].netdev", "nics[1].has_rewriter", "disks[0].device", "disks[0].qdev", "disks[0].node", "disks[0].size", "disks[0].active", "disks[0].hidden",
 	};

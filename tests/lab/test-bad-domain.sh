@@ -32,8 +32,8 @@ out=$(ftctl a check odd --peer b --json)
 status=$?
 jq -c '.[]' <<<"$out"
 check "each requirement has its row, in order, and nothing is refused or unknown" test "$status/$(jq -r 'map(.requirement) | unique | length' <<<"$out")/$(
-	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/18/1
-check "the link was measured" eval 'jq -e "map(select(.requirement == \"link\" and (.found | test(\"[0-9.]+ ms\")))) | length > 0" <<<"$out"'
+	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/18/0
+check "the link was measured" eval 'jq -e "map(select(.requirement == \"link\" and (.found | test(\"[0-9] (ms|MiB/s)\")))) | length > 0" <<<"$out"'
 check "the ports of guards are open" eval 'jq -e "map(select(.requirement == \"ports\" and .state == \"ok\")) | length == 1" <<<"$out"'
 odd_end a odd
 
@@ -59,7 +59,10 @@ echo "<shmem name='odd'><model type='ivshmem-plain'/><size unit='M'>4</size></sh
 echo "<filesystem type='mount' accessmode='squash'><source dir='/var/tmp'/><target dir='odd'/></filesystem>" |
 	refused_device "a shared directory" Device 'device filesystem.*remove it'
 
-ODD_OS='<nvram>/var/lib/libvirt/qemu/nvram/odd.fd</nvram>' refused_device "variables of UEFI" Device 'UEFI keeps variables in .*odd.fd.*stateless' </dev/null
+# BIOS where UEFI would be: what counts is the file for the variables.
+"$LAB" exec a truncate -s 64K $images/odd.fd
+ODD_MORE='<features><acpi/></features>' ODD_OS="<loader readonly='yes' type='pflash'>/usr/share/seabios/bios-256k.bin</loader><nvram>$images/odd.fd</nvram>" \
+	refused_device "variables of UEFI" Device 'UEFI keeps variables in .*odd.fd.*stateless' </dev/null
 ODD_MORE='<memoryBacking><source type="memfd"/><access mode="shared"/></memoryBacking>' refused_device "shared memory of the guest" Device \
 	'not plain memory: memfd, shared; remove it' </dev/null
 

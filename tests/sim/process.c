@@ -844,6 +844,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->max_epoch_ms = w->max_epoch_ms;
 	c->mode = w->mode;
 	c->compare_timeout_ms = w->compare_ms;
+	c->return_path = true;
 	c->tcg_flush_load = w->flush_load;
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
