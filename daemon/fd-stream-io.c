@@ -13,6 +13,7 @@
 
 #define READS_PER_DISPATCH 4
 #define IOV_BATCH 64
+#define READ_BIT 8		/* QEMU writes a frame's length, and that of its header, on their own: behind a read of so little there is more */
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
 
@@ -110,30 +111,32 @@ pool_take(struct pool *p)
 	return g_bytes_new_with_free_func(b->bytes, p->size, pool_give_back, b);
 }
 
-/* Into the pool's buffer, which has room for read_size. */
-static bool
+/* Into the pool's buffer, which has room for read_size; like read_once(). */
+static size_t
 read_pooled(struct fd_stream *s)
 {
 	size_t size;
 	uint8_t *buffer = (uint8_t *)g_bytes_get_data(s->filling, &size);
-	ssize_t n = read(s->fd, buffer + s->filled, s->read_size);
+	ssize_t n;
 
+	do
+		n = read(s->fd, buffer + s->filled, s->read_size);
+	while (n < 0 && errno == EINTR);
 	if (n <= 0) {
-		int e = errno;
-		if (n == 0 || (e != EAGAIN && e != EINTR))
-			mark_closed(s, n == 0 ? "end of file" : g_strerror(e));
-		return n < 0 && e == EINTR;
+		if (n == 0 || errno != EAGAIN)
+			mark_closed(s, n == 0 ? "end of file" : g_strerror(errno));
+		return 0;
 	}
 	g_autoptr(GBytes) bytes = g_bytes_new_from_bytes(s->filling, s->filled, (gsize)n);
 	s->filled += (size_t)n;
 	if (s->filled + s->read_size > size)
 		g_clear_pointer(&s->filling, g_bytes_unref);
 	s->cb.data(s, bytes, s->user_data);
-	return true;
+	return (size_t)n;
 }
 
-/* One read; false when nothing more is to be had now. */
-static bool
+/* One read: what it got; 0 when nothing more is to be had now. */
+static size_t
 read_once(struct fd_stream *s)
 {
 	if (s->pool && !s->filling) {
@@ -143,20 +146,23 @@ read_once(struct fd_stream *s)
 	if (s->filling)
 		return read_pooled(s);
 	uint8_t *buffer = g_malloc(s->read_size);
-	ssize_t n = read(s->fd, buffer, s->read_size);
+	ssize_t n;
 
+	do
+		n = read(s->fd, buffer, s->read_size);
+	while (n < 0 && errno == EINTR);
 	if (n <= 0) {
 		int e = errno;
 		g_free(buffer);
-		if (n == 0 || (e != EAGAIN && e != EINTR))
+		if (n == 0 || e != EAGAIN)
 			mark_closed(s, n == 0 ? "end of file" : g_strerror(e));
-		return n < 0 && e == EINTR;
+		return 0;
 	}
 	if ((size_t)n < s->read_size / 2)
 		buffer = g_realloc(buffer, (gsize)n);
 	g_autoptr(GBytes) bytes = g_bytes_new_take(buffer, (gsize)n);
 	s->cb.data(s, bytes, s->user_data);
-	return true;
+	return (size_t)n;
 }
 
 static gboolean
@@ -165,9 +171,12 @@ on_readable(int fd, GIOCondition condition, gpointer user_data)
 	struct fd_stream *s = user_data;
 
 	s->busy++;
-	for (int i = 0; i < READS_PER_DISPATCH && !s->closed && !s->freed && !s->paused; i++)
-		if (!read_once(s))
+	for (int i = 0; i < READS_PER_DISPATCH && !s->closed && !s->freed && !s->paused; i++) {
+		size_t n = read_once(s);
+		/* A short read has emptied the socket. poll() tells of what comes later, and it is a system call less than to ask. */
+		if (n == 0 || (n > READ_BIT && n < s->read_size))
 			break;
+	}
 	s->busy--;
 	release(s);
 	return G_SOURCE_CONTINUE;

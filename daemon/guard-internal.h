@@ -45,6 +45,12 @@
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
+/* For this long at most the standby is not told what has left: with the guest's next frame it costs nothing. After a failover a client may hear that much twice. */
+#define GUARD_TWIN_LEFT_NS (5 * 1000000ull)
+/* Once the pair is live the primary waits for no single write: it is told of applied ones when they are so many, or so much of its limit, or after so long. */
+#define GUARD_CREDIT_WRITES 64
+#define GUARD_CREDIT_DIV 16
+#define GUARD_CREDIT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, and then the guest stands */
@@ -93,6 +99,7 @@ struct guard_primary {
 	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */
+	uint64_t disk_epoch_bytes;	/* of writes of this epoch */
 	uint64_t disk_moved_at;		/* since the first of disk_pending came, or the last credit */
 	GQueue disk_pending;		/* of struct disk_pending */
 	uint64_t committed, loaded;
@@ -106,6 +113,8 @@ struct guard_primary {
 	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
+	GArray *left;			/* of uint64_t: output of the copy whose twin has left, and the standby is not told yet; NULL: none */
+	uint64_t left_due;
 	enum guard_suspend suspend;
 	uint64_t suspended_at;		/* the stop that no checkpoint made */
 	uint64_t resumed_at;		/* the last checkpoint let the guest go */
@@ -131,6 +140,8 @@ struct guard_standby {
 	uint64_t next_cookie;
 	uint64_t disk_received;		/* writes, = sequence number of the last one */
 	uint64_t disk_prefix;		/* every write up to here is applied */
+	uint64_t disk_told;		/* ... and of those up to here the primary knows */
+	uint64_t untold_bytes, credit_due;	/* applied since; when it is told at the latest, UINT64_MAX: there is nothing to tell */
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
 	bool live;			/* the peer passed READY to its QEMU */
 	bool passive;			/* from the next load on: it stands, and loads are put off */

@@ -10,7 +10,8 @@
  *   arm       READY: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
  *
  * From then on a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
- * the write is still held), as long as less than max_disk_bytes wait for the standby. At the limit writes wait and a checkpoint is asked for; while QEMU
+ * the write is still held), as long as less than max_disk_bytes wait for the standby. The standby applies them once a checkpoint ends their epoch, so one is asked for
+ * when the buffer is half full: the other half takes what the guest writes until it is applied. At the limit writes wait; while QEMU
  * stops for a checkpoint every write is answered, because QEMU waits for them with its big lock held.
  */
 #include "daemon/guard-internal.h"
@@ -73,6 +74,7 @@ primary_init(struct guard *g, uint64_t now)
 	keep_patterns(g, c->bypass, c->never_compare);
 	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
+	g->p.left_due = UINT64_MAX;
 }
 
 void
@@ -84,6 +86,7 @@ primary_clear(struct guard *g)
 	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
 	switchover_clear(&g->p.switchover);
+	g_clear_pointer(&g->p.left, g_array_unref);
 }
 
 void
@@ -269,6 +272,7 @@ disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request
 	w->cookie = r->cookie;
 	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
+	g->p.disk_epoch_bytes += w->bytes;
 	if (g_queue_is_empty(&g->p.disk_pending))
 		g->p.disk_moved_at = now;
 	g_queue_push_tail(&g->p.disk_pending, w);
@@ -285,7 +289,7 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		heard_guest(g, now);
 		disk_ship(g, now, disk, r);
 		disk_answer(g);
-		if (g->p.live && g->p.disk_outstanding > g->config->max_disk_bytes) {
+		if (g->p.live && g->p.disk_epoch_bytes > g->config->max_disk_bytes / 2) {
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
 			primary_pump(g, now);
 		}
@@ -315,20 +319,34 @@ guard_disk_reading(const struct guard *g)
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
 
 static void
-send_matched(struct guard *g)
+tell_left(struct guard *g)
 {
-	GArray *ids = comparator_take_matched(g->p.comparator);
+	g_autoptr(GArray) ids = g_steal_pointer(&g->p.left);
 
-	if (!ids)
-		return;
-	for (guint i = 0; i < ids->len; i += 1000) {
+	g->p.left_due = UINT64_MAX;
+	for (guint i = 0; ids && i < ids->len; i += 1000) {
 		guint n = MIN(1000, ids->len - i);
 		g_autofree uint8_t *head = g_malloc(8 * (gsize)n);
 		for (guint k = 0; k < n; k++)
 			put_be64(head + 8 * k, g_array_index(ids, uint64_t, i + k));
 		guard_send(g, PEER_TWIN_LEFT, head, 8 * (gsize)n, NULL);
 	}
-	g_array_unref(ids);
+}
+
+/* Not at once: a frame by itself costs both guards as much as one with a packet in it, and the next packet comes soon. */
+static void
+note_left(struct guard *g, uint64_t now)
+{
+	g_autoptr(GArray) ids = comparator_take_matched(g->p.comparator);
+
+	if (!ids)
+		return;
+	if (g->p.left) {
+		g_array_append_vals(g->p.left, ids->data, ids->len);
+	} else {
+		g->p.left = g_steal_pointer(&ids);
+		g->p.left_due = now + GUARD_TWIN_LEFT_NS;
+	}
 }
 
 /* The comparator says what may leave; this says whether it may leave *now*: alone by the arbiter's word, or while the standby surely still counts on us. */
@@ -359,7 +377,7 @@ pump_releases(struct guard *g, uint64_t now)
 		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
 		g_bytes_unref(frame);
 	}
-	send_matched(g);
+	note_left(g, now);
 }
 
 static void
@@ -388,6 +406,7 @@ primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
 		return;
 	}
+	tell_left(g);
 	/* QEMU keeps what comes for a guest that stands: the guest has it in the epoch that begins. */
 	put_be64(head, relay_epoch(g->p.relay) + g->p.closing_epoch);
 	put_be16(head + 8, (uint16_t)nic);
@@ -506,6 +525,7 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
+	g->p.disk_epoch_bytes = 0;
 	take_mode(g, now, epoch);
 	if (g->p.patterns_new)
 		take_patterns(g);
@@ -844,6 +864,7 @@ primary_hand_over(struct guard *g)
 	unsigned nic;
 	GBytes *frame;
 
+	tell_left(g);
 	g->env.frames_take_back(g->ctx);
 	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
 		primary_pass_on_unsent(g, epoch, nic, frame);
@@ -1034,6 +1055,8 @@ primary_tick(struct guard *g, uint64_t now)
 		guard_qemu_hung(g, now);
 	repair_if_due(g, now);
 	switchover_tick(g, now);
+	if (now >= g->p.left_due)
+		tell_left(g);
 	mode_tick(g, now);
 	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
@@ -1047,7 +1070,7 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
-	t = MIN(t, MIN(forming_deadline(g), switchover_deadline(g)));
+	t = MIN(t, MIN(forming_deadline(g), MIN(switchover_deadline(g), g->p.left_due)));
 	if (g->p.repair_wanted)
 		t = MIN(t, g->p.repair_after);
 	if (g->failover.state == FAILOVER_PROTECTED)

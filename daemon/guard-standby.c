@@ -46,6 +46,7 @@ standby_side_init(struct guard *g)
 	g->s.disks = disk_queue_new(4 * c->max_disk_bytes);
 	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
 	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	g->s.credit_due = UINT64_MAX;
 	disk_queue_permit(g->s.disks, 0);
 }
 
@@ -100,10 +101,18 @@ disks_pump(struct guard *g)
 }
 
 static void
-disk_credit(struct guard *g, uint64_t seq)
+tell_credit(struct guard *g)
 {
-	uint64_t before = g->s.disk_prefix;
+	g->s.disk_told = g->s.disk_prefix;
+	g->s.untold_bytes = 0;
+	g->s.credit_due = UINT64_MAX;
+	guard_send_u64(g, PEER_DISK_CREDIT, 1, &g->s.disk_prefix);
+}
 
+static void
+disk_credit(struct guard *g, uint64_t now, uint64_t seq, uint64_t bytes)
+{
+	g->s.untold_bytes += bytes;
 	g_hash_table_add(g->s.disk_done, key_new(seq));
 	for (;;) {
 		uint64_t next = g->s.disk_prefix + 1;
@@ -111,8 +120,12 @@ disk_credit(struct guard *g, uint64_t seq)
 			break;
 		g->s.disk_prefix = next;
 	}
-	if (g->s.disk_prefix != before)
-		guard_send_u64(g, PEER_DISK_CREDIT, 1, &g->s.disk_prefix);
+	if (g->s.disk_prefix == g->s.disk_told)
+		return;
+	if (!g->s.live || g->s.disk_prefix - g->s.disk_told >= GUARD_CREDIT_WRITES || g->s.untold_bytes >= g->config->max_disk_bytes / GUARD_CREDIT_DIV)
+		tell_credit(g);
+	else
+		g->s.credit_due = MIN(g->s.credit_due, now + GUARD_CREDIT_NS);
 }
 
 /*
@@ -140,10 +153,12 @@ guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno)
 		disk_failed(g, now, w, nbd_errno);
 		return;
 	}
+	uint64_t bytes = w->op == DISK_OP_WRITE ? w->length : 0;
+
 	disk_queue_done(g->s.disks, w);
 	g->s.disk_moved_at = now;
 	g_hash_table_remove(g->s.in_flight, &cookie);
-	disk_credit(g, cookie);
+	disk_credit(g, now, cookie, bytes);
 	standby_side_pump(g, now);
 }
 
@@ -490,7 +505,7 @@ standby_side_repair(struct guard *g, uint64_t now)
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return MIN(hang_deadline(g), MIN(lazy_deadline(g), repair_deadline(g)));
+	return MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g)));
 }
 
 void
@@ -500,6 +515,8 @@ standby_side_tick(struct guard *g, uint64_t now)
 		guard_qemu_hung(g, now);
 	if (now >= lazy_deadline(g))
 		standby_load_now(g->s.standby, now);
+	if (now >= g->s.credit_due)
+		tell_credit(g);
 	standby_side_repair(g, now);
 	standby_side_pump(g, now);
 }

@@ -11,6 +11,9 @@
  * encrypted straight from its GBytes. A record is taken from one segment when that fills it, otherwise gathered from several. GnuTLS keeps an
  * encrypted record that the socket did not take; it is finished by gnutls_record_send(NULL, 0), and until then its bytes stay in the queue's account.
  *
+ * What GnuTLS has encrypted is collected (`wire`) and handed to the kernel in pieces of WIRE_BUFFER, the rest at the end of each dispatch. A record by itself would be a trip
+ * through the network's layers and a wake-up of the peer, for 16 KiB.
+ *
  * Receiving. One recv() fills the transport buffer, GnuTLS decrypts from there into the frame buffer (small frames) or, once the header of a large
  * frame has been checked, into that frame's own payload, which becomes the GBytes given to the owner.
  *
@@ -43,6 +46,7 @@
 #define DISPATCH_BUDGET (256u * 1024)
 #define FRAME_COST 256u			/* what a callback counts against the budget on top of the frame's bytes */
 #define TRANSPORT_BUFFER (128u * 1024)
+#define WIRE_BUFFER (128u * 1024)	/* encrypted bytes that the kernel has not taken; beyond it GnuTLS is told to come again */
 
 enum link_state {
 	LINK_RESOLVING,		/* no fd yet; only GResolver's callback moves it on */
@@ -88,6 +92,8 @@ struct peer_link {
 	GQueue out;		/* struct segment */
 	size_t queued, queue_soft, queue_hard, record;	/* record: plaintext length of the record GnuTLS still holds */
 	uint8_t staging[RECORD];
+	uint8_t *wire;		/* encrypted: bytes [wire_pos, wire_len) are still to be sent */
+	size_t wire_pos, wire_len;
 
 	uint8_t *transport;	/* bytes read from the socket, before decryption */
 	bool dry;		/* the last recv() emptied the socket: poll() is asked before the next */
@@ -135,6 +141,7 @@ link_unref(struct peer_link *l)
 	g_free(l->verify_host);
 	g_free(l->name);
 	g_free(l->transport);
+	g_free(l->wire);
 	g_free(l->body);
 	g_free(l);
 }
@@ -173,14 +180,46 @@ transport_pull(gnutls_transport_ptr_t p, void *data, size_t length)
 	return (ssize_t)length;
 }
 
+/* False: the connection is broken (errno). What the socket does not take stays. */
+static bool
+wire_flush(struct peer_link *l)
+{
+	while (l->wire_pos < l->wire_len) {
+		ssize_t n = send(l->fd, l->wire + l->wire_pos, l->wire_len - l->wire_pos, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		l->wire_pos += (size_t)n;
+	}
+	l->wire_pos = l->wire_len = 0;
+	return true;
+}
+
 static ssize_t
 transport_push(gnutls_transport_ptr_t p, const giovec_t *iov, int count)
 {
 	struct peer_link *l = p;
-	struct msghdr message = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count };
-	ssize_t n = sendmsg(l->fd, &message, MSG_NOSIGNAL);
+	size_t taken = 0;
 
-	return n < 0 ? transport_error(l) : n;
+	for (int i = 0; i < count; i++) {
+		const uint8_t *from = iov[i].iov_base;
+		size_t n, left = iov[i].iov_len;
+
+		for (; left; from += n, left -= n, taken += n) {
+			if (l->wire_len == WIRE_BUFFER && !wire_flush(l))
+				return transport_error(l);
+			n = MIN(left, WIRE_BUFFER - l->wire_len);
+			if (n == 0) {
+				errno = EAGAIN;
+				return taken ? (ssize_t)taken : transport_error(l);
+			}
+			memcpy(l->wire + l->wire_len, from, n);
+			l->wire_len += n;
+		}
+	}
+	return (ssize_t)taken;
 }
 
 /* ---- end of a link ---- */
@@ -361,7 +400,7 @@ consume(struct peer_link *l, size_t n)
 
 /* 1: everything sent or the budget is used up, 0: the socket is full, < 0: GnuTLS error. */
 static int
-flush_queue(struct peer_link *l, size_t budget)
+encrypt_queue(struct peer_link *l, size_t budget)
 {
 	size_t done = 0;
 
@@ -385,6 +424,18 @@ flush_queue(struct peer_link *l, size_t budget)
 	return 1;
 }
 
+static int
+flush_queue(struct peer_link *l, size_t budget)
+{
+	int code = encrypt_queue(l, budget);
+
+	if (code >= 0 && !wire_flush(l)) {
+		transport_error(l);
+		return GNUTLS_E_PUSH_ERROR;
+	}
+	return code > 0 && l->wire_len ? 0 : code;
+}
+
 static void
 tell_writable(struct peer_link *l)
 {
@@ -402,7 +453,7 @@ send_queued(struct peer_link *l)
 {
 	int code;
 
-	if (!l->queued)
+	if (!l->queued && !l->wire_len)
 		return;
 	code = flush_queue(l, DISPATCH_BUDGET);
 	l->write_blocked = code == 0;
@@ -412,7 +463,7 @@ send_queued(struct peer_link *l)
 	}
 	l->write_error = tls_error(l, code);
 	g_queue_clear_full(&l->out, segment_free);
-	l->queued = l->record = 0;
+	l->queued = l->record = l->wire_pos = l->wire_len = 0;
 	/* The peer's last frames (FAIL, an alert) may still be there to be read and say more than EPIPE does; reading ends soon then. */
 	l->read_ready = true;
 	if (l->paused || (l->io_errno != EPIPE && l->io_errno != ECONNRESET))
@@ -571,6 +622,7 @@ start_handshake(struct peer_link *l)
 	if (l->dead_after_s)
 		set_keepalive(l);
 	l->transport = g_malloc(TRANSPORT_BUFFER);
+	l->wire = g_malloc(WIRE_BUFFER);
 	l->session = peer_credentials_session(l->creds, l->client, l->verify_host);
 	gnutls_transport_set_ptr(l->session, l);
 	gnutls_transport_set_pull_function(l->session, transport_pull);
@@ -587,10 +639,15 @@ handshake(struct peer_link *l)
 	do
 		code = gnutls_handshake(l->session);
 	while (harmless(l, code));
+	if (code < 0 && code != GNUTLS_E_AGAIN)
+		gnutls_alert_send_appropriate(l->session, code);
+	if (!wire_flush(l) && (code >= 0 || code == GNUTLS_E_AGAIN)) {
+		transport_error(l);
+		code = GNUTLS_E_PUSH_ERROR;
+	}
 	if (code == GNUTLS_E_AGAIN)
 		return;
 	if (code < 0) {
-		gnutls_alert_send_appropriate(l->session, code);
 		link_end(l, tls_error(l, code));
 		return;
 	}
@@ -611,7 +668,7 @@ wanted_events(const struct peer_link *l)
 	case LINK_CONNECTING:
 		return G_IO_OUT;
 	case LINK_HANDSHAKE:
-		return gnutls_record_get_direction(l->session) ? G_IO_OUT : G_IO_IN;
+		return l->wire_len || gnutls_record_get_direction(l->session) ? G_IO_OUT : G_IO_IN;
 	case LINK_OPEN:
 		return (l->paused ? none : G_IO_IN) | (l->write_blocked ? G_IO_OUT : none);
 	case LINK_RESOLVING:
@@ -802,7 +859,7 @@ has_work(const struct peer_link *l)
 {
 	if (l->failure)
 		return true;
-	return l->state == LINK_OPEN && ((l->queued && !l->write_blocked) || (l->read_ready && !l->paused));
+	return l->state == LINK_OPEN && (((l->queued || l->wire_len) && !l->write_blocked) || (l->read_ready && !l->paused));
 }
 
 static gboolean
@@ -936,7 +993,7 @@ peer_link_set_queue_limit(struct peer_link *l, size_t soft, size_t hard)
 size_t
 peer_link_queued(const struct peer_link *l)
 {
-	return l->queued;
+	return l->queued + (l->wire_len - l->wire_pos);
 }
 
 uint64_t
@@ -985,6 +1042,7 @@ peer_link_close(struct peer_link *l)
 		return;
 	if (l->state == LINK_OPEN && !l->failure && !l->write_error && flush_queue(l, SIZE_MAX) == 1) {
 		gnutls_bye(l->session, GNUTLS_SHUT_WR);
+		wire_flush(l);
 		drain(l->fd);
 	}
 	if (l->state != LINK_CLOSED)

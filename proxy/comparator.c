@@ -17,7 +17,8 @@
  * Asking. Only a checkpoint that ends the PVM's current epoch can be asked for, once per epoch, and only a frame of that epoch is a reason: one of an
  * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch: one that is stopped, or loads, or
  * is an epoch behind, cannot answer, and its load must not look like a time-out. It has absent_ns for that; a SVM that never comes back must not
- * hold the PVM's output for a whole epoch.
+ * hold the PVM's output for a whole epoch. Nor is it late while it works off what has come in meanwhile: the clock begins anew whenever its output lets a frame leave,
+ * CATCH_UP times at most. Otherwise each load of a busy guest ends in a time-out, which asks for the next checkpoint, which ends in a load.
  *
  * Limits. PVM frames: nothing is dropped, comparator_full() makes the caller stop reading. SVM bytes: the flow that goes beyond max_secondary_bytes
  * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
@@ -41,6 +42,8 @@
 #include "proxy/sequence.h"
 #include "proxy/tcp-timestamp.h"
 
+#define CATCH_UP 4		/* hold times that a frame waits for a SVM whose output lets others leave */
+
 struct comparator {
 	struct comparator_limits limits;
 	struct output_gate gate;
@@ -54,6 +57,7 @@ struct comparator {
 
 	bool svm_runs;
 	uint64_t svm_epoch, svm_since;
+	uint64_t svm_moved;		/* when its output let a frame leave */
 	GQueue early;			/* SVM frames of epochs after the compared one */
 	struct flow_patterns patterns;
 	GQueue keeping;			/* flows that keep SVM frames */
@@ -147,7 +151,8 @@ hold_deadline(const struct comparator *c)
 		return UINT64_MAX;
 	if (!c->svm_runs || c->svm_epoch != f->epoch)
 		return later(f->time, c->limits.absent_ns);
-	return MIN(later(f->time, c->limits.absent_ns), later(MAX(f->time, c->svm_since), c->limits.hold_ns));
+	uint64_t since = MAX(f->time, c->svm_since), moved = MIN(c->svm_moved, later(since, (CATCH_UP - 1) * c->limits.hold_ns));
+	return MIN(later(f->time, c->limits.absent_ns), later(MAX(since, moved), c->limits.hold_ns));
 }
 
 /* -- SVM frames ------------------------------------------------------------------------------------------------------------------------ */
@@ -534,6 +539,7 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 {
 	frame_parse(f);
 	struct flow *flow = flow_of(c, now, f);
+	unsigned held = c->held.length;
 
 	if (flow)
 		sync_epoch(c, flow);
@@ -554,6 +560,8 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 	else
 		lighten(c, f);
 	run(c, flow);
+	if (c->held.length < held)
+		c->svm_moved = now;
 }
 
 static void

@@ -54,13 +54,41 @@ protect(struct fixture *f)
 	qemu_says_message(f, COLO_REQUEST);
 }
 
+static const uint8_t wire[] = { 0, 0, 0, 26, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 6 };
+
+static void
+guest_frame(struct fixture *f, enum guard_port port)
+{
+	g_autoptr(GBytes) frame = g_bytes_new_static(wire, sizeof wire);
+
+	guard_frame(f->g, f->now, port, 0, frame);
+}
+
 static void
 heard(struct fixture *f)
 {
-	static const uint8_t wire[] = { 0, 0, 0, 26, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 6 };
-	g_autoptr(GBytes) frame = g_bytes_new_static(wire, sizeof wire);
+	guest_frame(f, GUARD_PORT_MIR);
+}
 
-	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
+/* The copy sends the same, as its output `id`. */
+static void
+copy_sends(struct fixture *f, uint64_t id)
+{
+	uint8_t data[18 + sizeof wire];
+
+	put_be64(data, id);
+	put_be64(data + 8, 2);
+	put_be16(data + 16, 0);
+	memcpy(data + 18, wire, sizeof wire);
+	peer_says(f, PEER_OUTPUT, data, sizeof data);
+}
+
+static void
+guest_writes(struct fixture *f, uint32_t length)
+{
+	struct nbd_request r = { .op = NBD_OP_WRITE, .length = length, .data = g_bytes_new_take(g_malloc0(length), length) };
+
+	guard_disk_request(f->g, f->now, 0, &r);
 }
 
 static void
@@ -508,6 +536,70 @@ patterns_that_miss_a_boundary_get_the_next_one(void **state)
 	assert_string_equal(f.g->p.never_compare, "tcp:80");
 }
 
+/* -- what the standby is told ------------------------------------------------------------------------------------------------- */
+
+static void
+what_has_left_is_told_with_the_next_frame(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends(&f, 7);
+	expect(&f, "");
+	heard(&f);
+	expect(&f, "send TWIN_LEFT 7; send INBOUND; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends(&f, 8);
+	pass(&f, 4);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "send TWIN_LEFT 8; ");
+}
+
+/* While the standby may have given this side up nothing leaves, so it is not told that anything has. */
+static void
+what_waits_for_the_lease_has_not_left(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guest_frame(&f, GUARD_PORT_OUT);
+	f.now = f.g->p.lease_until;
+	copy_sends(&f, 7);
+	heard(&f);
+	expect(&f, "send INBOUND; ");
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ f.now, f.now, 0 });
+	heard(&f);
+	expect(&f, "send TWIN_LEFT 7; send INBOUND; ");
+}
+
+static void
+half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.config->max_disk_bytes = 1 << 20;
+	guest_writes(&f, 300 << 10);
+	pass(&f, 20);
+	expect(&f, "send DISK_WRITE; ");
+	guest_writes(&f, 300 << 10);
+	expect(&f, "send DISK_WRITE; qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	expect(&f, CHECKPOINT("2"));
+	committed(&f, 2);
+	qemu_says_message(&f, COLO_REQUEST);
+	/* what is on its way to the image does not ask again */
+	guest_writes(&f, 300 << 10);
+	pass(&f, 20);
+	expect(&f, "send DISK_WRITE; ");
+	guest_writes(&f, 300 << 10);
+	expect(&f, "send DISK_WRITE; qemu checkpoint-reply; ");
+}
+
 int
 main(void)
 {
@@ -533,6 +625,9 @@ main(void)
 		cmocka_unit_test(a_copy_that_cannot_be_ends_the_pair),
 		cmocka_unit_test(patterns_come_with_a_checkpoint_that_is_made_for_them),
 		cmocka_unit_test(patterns_that_miss_a_boundary_get_the_next_one),
+		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
+		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
+		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

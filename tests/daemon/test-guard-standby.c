@@ -246,6 +246,43 @@ it_loads_nothing_that_builds_on_another_page(void **state)
 	assert_int_not_equal(guard_state(f.g), FAILOVER_PROTECTED);
 }
 
+/* -- credits ------------------------------------------------------------------------------------------------------------------ */
+
+static void
+primary_writes(struct fixture *f, uint64_t epoch)
+{
+	uint8_t data[24 + 512] = { 0 };
+
+	put_be64(data, epoch);
+	peer_says(f, PEER_DISK_WRITE, data, sizeof data);
+}
+
+/* The writes of epoch 2 are applied when its checkpoint is there. */
+static void
+a_single_write_is_credited_soon_and_many_at_once(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	for (unsigned i = 0; i < GUARD_CREDIT_WRITES + 2; i++)
+		primary_writes(&f, 2);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; ");
+	guard_disk_done(f.g, f.now, 1, 0);
+	pass(&f, 4);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "send DISK_CREDIT 1; ");
+	for (uint64_t i = 0; i < GUARD_CREDIT_WRITES; i++)
+		guard_disk_done(f.g, f.now, 2 + i, 0);
+	expect(&f, "send DISK_CREDIT 65; ");
+	guard_disk_done(f.g, f.now, GUARD_CREDIT_WRITES + 2, 0);
+	pass(&f, 5);
+	expect(&f, "qemu checkpoint-request; send DISK_CREDIT 66; ");
+	pass(&f, 15);
+	expect(&f, "");
+}
+
 int
 main(void)
 {
@@ -259,6 +296,7 @@ main(void)
 		cmocka_unit_test(it_takes_packed_checkpoints),
 		cmocka_unit_test(it_loads_no_damaged_checkpoint),
 		cmocka_unit_test(it_loads_nothing_that_builds_on_another_page),
+		cmocka_unit_test(a_single_write_is_credited_soon_and_many_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,6 +282,40 @@ test_hold_clock(void **state)
 	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_TIMEOUT);
 }
 
+static void
+s_at(struct comparator *c, uint64_t now, uint64_t epoch, GBytes *frame)
+{
+	comparator_secondary_frame(c, now, 0, 0, epoch, frame);
+	g_bytes_unref(frame);
+}
+
+/* A SVM that lets other frames leave is at work on what came in while it stood, but what it passes over is not waited for without end. */
+static void
+test_hold_clock_of_a_copy_that_catches_up(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	for (unsigned port = 1; port <= 7; port++)
+		p_at(c, 5 * MS, udp_frame(port, "a"));
+	for (unsigned port = 2; port <= 5; port++) {
+		s_at(c, 5 * MS + port * 15 * MS, 1, udp_frame(port, "a"));
+		assert_int_equal(comparator_deadline(c), MIN(25 + port * 15, 85) * MS);
+	}
+	s_at(c, 84 * MS, 1, udp_frame(9, "of nobody"));
+	comparator_tick(c, 85 * MS - 1);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_NONE);
+	comparator_tick(c, 85 * MS);
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_TIMEOUT);
+
+	/* output that lets nothing leave is no progress */
+	comparator_boundary(c, 100 * MS, 1);
+	comparator_committed(c, 100 * MS, 1);
+	comparator_loaded(c, 130 * MS, 1);
+	p_at(c, 140 * MS, udp_frame(1, "b"));
+	s_at(c, 155 * MS, 2, udp_frame(9, "of nobody"));
+	assert_int_equal(comparator_deadline(c), 160 * MS);
+}
+
 /* A frame whose epoch is over has its checkpoint on the way. */
 static void
 test_no_wants_for_a_closed_epoch(void **state)
@@ -1465,6 +1499,7 @@ main(void)
 		cmocka_unit_test(test_tcp_conversation),
 		cmocka_unit_test(test_difference),
 		cmocka_unit_test(test_hold_clock),
+		cmocka_unit_test(test_hold_clock_of_a_copy_that_catches_up),
 		cmocka_unit_test(test_no_wants_for_a_closed_epoch),
 		cmocka_unit_test(test_queue_full),
 		cmocka_unit_test(test_late_svm_frames_are_stale),

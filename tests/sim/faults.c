@@ -261,7 +261,7 @@ happen(struct world *w, enum fault f, unsigned host)
 		h->p.crash_in = (unsigned)between(w, 1, chance(w, 50) ? 8 : 100);
 		break;
 	case FAULT_OP_FAILS: h->p.op_fails = true; break;
-	case FAULT_PAUSE_GUARD: proc_pause(&h->p, between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS)); break;
+	case FAULT_PAUSE_GUARD: proc_pause(&h->p, w->story ? 1000 * MS : between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS)); break;
 	case FAULT_KILL_QEMU: kill_qemu(w, host); break;
 	case FAULT_POWER: lose_power(w, host); break;
 	case FAULT_POWER_BACK: power_back(w, host); break;

@@ -5,7 +5,7 @@
 set -uo pipefail
 
 # A seed that a g_assert() of the product ended leaves its world behind.
-export ASAN_OPTIONS=detect_leaks=0 SIM=$1 SEEDS=${2:-2000}
+export ASAN_OPTIONS=detect_leaks=0 SIM=$1 SEEDS=${2:-6000}
 
 try() {
 	local out
