@@ -57,7 +57,7 @@ fixture_migration_write(void *ctx, GBytes *bytes)
 	const uint8_t *d = g_bytes_get_data(bytes, &n);
 
 	g_string_append(f->did, "qemu");
-	for (gsize i = 0; n <= 8 && i < n; i += 4)
+	for (gsize i = 0; n <= 8 && i + 4 <= n; i += 4)
 		g_string_append_printf(f->did, " %s", colo_message_name(d[i + 3]));
 	g_string_append(f->did, n <= 8 ? "; " : " bytes; ");
 }
