@@ -47,7 +47,7 @@ check "nor do forty that say nothing" eval 'scrape a | grep "^ftd_pairs 1"'
 
 # -- the live screen, on a terminal that script(1) makes
 timeout -s INT 5 script -qec "$LAB ftctl a status --watch" "$TEST_WORK/screen" </dev/null >/dev/null
-check "status --watch shows the pair with its rates" eval 'grep -aqE "vm1 +.*protected.* -> b +(colo|passive) +[0-9]+ +[0-9.]+ +[0-9.]+/[0-9.]+ +[0-9.]+ +[0-9.]+[kM]?" "$TEST_WORK/screen"'
+check "status --watch shows the pair with its rates" eval 'grep -aqE "vm1 +.*protected.* -> b +(colo|passive) +[0-9]+ +[0-9.]+ +[0-9.]+/[0-9.]+ +[0-9.]+ +[0-9.]+[kM]?" "$TEST_WORK/screen" || { cat -v "$TEST_WORK/screen"; false; }'
 
 # -- the report
 ftctl a report vm1 >"$TEST_WORK/report.html"
