@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW, KEY_LOOPBACK };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW, KEY_LOOPBACK, KEY_HOSTS, KEY_YES };
 
 struct key {
 	const char *group, *name;
@@ -30,6 +30,8 @@ static const struct key keys[] = {
 	{ "ftd", "uplink", KEY_INTERFACES, AT(uplink) },
 	{ "ftd", "uplink-ms", KEY_UINT, AT(uplink_ms), 0, 60000 },
 	{ "ftd", "metrics-listen", KEY_LOOPBACK, AT(metrics_listen) },
+	{ "ftd", "hosts", KEY_HOSTS, AT(hosts) },
+	{ "ftd", "self-heal", KEY_YES, AT(self_heal) },
 	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
 	{ "guard", "watchdog-ms", KEY_UINT, AT(watchdog_ms), 0, 600000 },
 	{ "guard", "on-panic", KEY_FOLLOW, AT(panic_follow) },
@@ -59,6 +61,7 @@ ftd_config_new(void)
 	c->state_dir = g_strdup("/var/lib/ftd");
 	c->group = g_strdup("ftd");
 	c->uplink_ms = 200;
+	c->self_heal = true;
 	c->mode = g_strdup("colo");
 	c->watchdog_ms = 3000;
 	c->heartbeat_ms = 20;
@@ -86,6 +89,7 @@ ftd_config_free(struct ftd_config *c)
 	g_free(c->group);
 	g_free(c->uplink);
 	g_free(c->metrics_listen);
+	g_free(c->hosts);
 	g_free(c->guard_path);
 	g_free(c->mode);
 	g_free(c);
@@ -123,6 +127,34 @@ set_interfaces(const char *value, char **field, GError **error)
 			continue;
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not the name of a network interface", names[i]);
 		return false;
+	}
+	g_free(*field);
+	*field = g_strjoinv(",", names);
+	return true;
+}
+
+/* "a,b,c", with or without blanks; kept without. */
+static bool
+set_hosts(const char *value, char **field, GError **error)
+{
+	g_auto(GStrv) names = g_strsplit(value, ",", -1);
+
+	if (g_strv_length(names) > FTD_HOSTS_MAX) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "more than %d hosts", FTD_HOSTS_MAX);
+		return false;
+	}
+	for (guint i = 0; names[i]; i++) {
+		g_strstrip(names[i]);
+		if (!*names[i] || strlen(names[i]) > 255 || strpbrk(names[i], " \t/")) {
+			g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a host name", names[i]);
+			return false;
+		}
+		for (guint k = 0; k < i; k++) {
+			if (strcmp(names[i], names[k]) == 0) {
+				g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s is named twice", names[i]);
+				return false;
+			}
+		}
 	}
 	g_free(*field);
 	*field = g_strjoinv(",", names);
@@ -212,6 +244,9 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_choice(value, "failover", "follow", field, error);
 	case KEY_LOOPBACK:
 		return set_loopback(value, field, error);
+	case KEY_HOSTS:
+		return set_hosts(value, field, error);
+	case KEY_YES:
 	case KEY_SHOW:
 		return set_choice(value, "no", "yes", field, error);
 	default:

@@ -5,6 +5,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#define FTD_HOSTS_MAX 64
+
 struct ftd_config {
 	/* [ftd] */
 	char *name;		/* this host's name, as in its certificate and in the arbiter's records; NULL: the host name */
@@ -17,6 +19,8 @@ struct ftd_config {
 	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
 	guint uplink_ms;
 	char *metrics_listen;	/* "127.0.0.1:9768": loopback only; NULL: the unix socket alone */
+	char *hosts;		/* the pool, separated by commas, this host too; NULL: there is none */
+	bool self_heal;		/* without a pool nothing comes of it */
 	/* [guard] */
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
 	bool panic_follow, disk_error_follow;	/* false: fail over */

@@ -23,6 +23,7 @@
 #include "daemon/peer-check.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/qemu-facts-io.h"
+#include "daemon/suspended-io.h"
 #include "policy/arbiter-io.h"
 
 #include <errno.h>
@@ -349,6 +350,19 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
 
+bool
+enable_check_other(struct host *h, const char *domain, const char *peer, GError **error)
+{
+	g_auto(attempt) a = { .host = h, .peer = peer };
+	g_autoptr(check_report) report = check_report_new();
+
+	if (!look(&a, domain, error))
+		return false;
+	look_at_peer(&a, report);
+	check_arbiter(&a, report);
+	return check_report_verdict(report, error);
+}
+
 /* -- enable */
 
 static struct json_object *
@@ -452,6 +466,8 @@ on_progress(struct json_object *parameters, gpointer user_data)
 {
 	struct json_object *copy = NULL;	/* json-c counts references without a lock: nothing is shared between threads */
 
+	if (!user_data)
+		return true;
 	json_object_deep_copy(parameters, &copy, NULL);
 	job_report(user_data, copy);
 	return true;
@@ -534,6 +550,7 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
 	/* Before the standby is made: its XML is the domain's. */
 	if (keep_settings(a, &a->settings, error) && form_pair(a, &asked, error)) {
+		suspended_clear(a->host, record->uuid);
 		pairs_activate(a->host->pairs, record->uuid);
 		pairs_watch(a->host->pairs, record->uuid);
 		tell_peer(a, "Armed");

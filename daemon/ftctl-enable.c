@@ -1,56 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/ftctl-format.h"
 #include "daemon/ftctl.h"
 #include "daemon/json-util.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #define TIMEOUT_S 300
-
-struct display {
-	bool json, tty;
-	char *last;		/* printed last, so that a line is not repeated */
-};
-
-/* On a terminal one line is redrawn; elsewhere a line is printed for each phase and each tenth of it. */
-static char *
-line_of(const struct display *d, struct json_object *progress)
-{
-	struct json_object *coarse = NULL;
-	guint64 done = json_get_u64(progress, "done"), total = json_get_u64(progress, "total");
-	char *line;
-
-	if (d->tty)
-		return format_progress(progress, ftctl_columns(STDERR_FILENO));
-	json_object_deep_copy(progress, &coarse, NULL);
-	if (total >= 10)
-		json_put_u64(coarse, "done", done / (total / 10) * (total / 10));
-	line = format_progress(coarse, 0);
-	json_object_put(coarse);
-	return line;
-}
-
-static bool
-on_progress(struct json_object *progress, gpointer user_data)
-{
-	struct display *d = user_data;
-	g_autofree char *line = NULL;
-
-	if (d->json) {
-		printf("%s\n", json_object_to_json_string_ext(progress, JSON_C_TO_STRING_PLAIN));
-		fflush(stdout);
-		return true;
-	}
-	line = line_of(d, progress);
-	if (g_strcmp0(line, d->last) == 0)
-		return true;
-	fprintf(stderr, d->tty ? "\r\033[K%s" : "%s\n", line);
-	g_free(d->last);
-	d->last = g_steal_pointer(&line);
-	return true;
-}
 
 static void
 put_list(struct json_object *parameters, const char *member, char **values)
@@ -73,7 +27,7 @@ ftctl_enable(struct ftctl *f, int argc, char **argv)
 		{ NULL },
 	};
 	g_autoptr(json_object_ptr) parameters = NULL, reply = NULL;
-	struct display d = { 0 };
+	struct ftctl_progress progress;
 	int status = 0;
 
 	if (!ftctl_parse(f, "enable", "DOMAIN --peer HOST [--mode MODE] [--bypass PATTERN] [--never-compare PATTERN]", "Protects a running domain; ends when it is protected.", entries, 1, 1, &argc, &argv, &status))
@@ -82,17 +36,14 @@ ftctl_enable(struct ftctl *f, int argc, char **argv)
 		fprintf(stderr, "ftctl: enable: which host shall hold the standby? Give --peer HOST\n");
 		return 2;
 	}
-	d.json = f->json;
-	d.tty = isatty(STDERR_FILENO);
+	ftctl_progress_begin(f, &progress);
 	parameters = json_put_str(json_put_str(json_object_new_object(), "domain", argv[1]), "peer", peer);
 	if (mode)
 		json_put_str(parameters, "mode", mode);
 	put_list(parameters, "bypass", bypass);
 	put_list(parameters, "never_compare", never_compare);
-	reply = ftctl_call(f, "enable", argv[1], "Enable", parameters, TIMEOUT_S, on_progress, &d, &status);
-	if (d.tty && d.last)
-		fprintf(stderr, "\r\033[K");
-	g_free(d.last);
+	reply = ftctl_call(f, "enable", argv[1], "Enable", parameters, TIMEOUT_S, ftctl_on_progress, &progress, &status);
+	ftctl_progress_end(&progress);
 	if (!reply)
 		return status;
 	if (!f->json)

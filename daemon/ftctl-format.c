@@ -179,6 +179,28 @@ format_flows(struct json_object *flows)
 	return format_table(cells, FLOW_COLUMNS);
 }
 
+#define HOST_COLUMNS 6
+
+char *
+format_hosts(struct json_object *hosts)
+{
+	static const char *const head[HOST_COLUMNS] = { "HOST", "STATE", "COPIES", "MEMORY FREE", "VERSION", "NOTE" };
+	GPtrArray *cells = table_new(head, HOST_COLUMNS);
+
+	for (size_t r = 0; r < json_length(hosts); r++) {
+		struct json_object *h = json_at(hosts, r);
+		const char *state = !json_get_bool(h, "reachable") ? "unreachable" : json_get_bool(h, "draining") ? "draining" : json_get_bool(h, "uplink_lost") ? "no uplink" : "up";
+
+		g_ptr_array_add(cells, g_strdup(text_or(h, "name", "?")));
+		g_ptr_array_add(cells, g_strdup(state));
+		g_ptr_array_add(cells, format_number(h, "copies"));
+		g_ptr_array_add(cells, json_get(h, "memory_available_kib") ? format_bytes(json_get_u64(h, "memory_available_kib") << 10) : g_strdup("-"));
+		g_ptr_array_add(cells, g_strdup(text_or(h, "version", "-")));
+		g_ptr_array_add(cells, g_strdup(text_or(h, "why", "")));
+	}
+	return format_table(cells, HOST_COLUMNS);
+}
+
 static char *
 format_member(struct json_object *d, const char *key, struct json_object *value)
 {
@@ -223,7 +245,7 @@ phase_text(const char *phase)
 {
 	static const struct { const char *phase, *text; } texts[] = {
 		{ "check", "checking" }, { "prepare", "preparing the standby" }, { "connect", "connecting" }, { "attach", "attaching to QEMU" },
-		{ "disk", "copying disks" }, { "memory", "copying memory" }, { "arm", "arming" },
+		{ "disk", "copying disks" }, { "memory", "copying memory" }, { "arm", "arming" }, { "switchover", "switching over" }, { "failover", "failing over" }, { "restart", "ending the standby" }, { "suspend", "ending the protection" }, { "drain", "moving pairs away" }, { "protect", "protecting again" },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(texts); i++)

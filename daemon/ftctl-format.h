@@ -11,6 +11,7 @@ char *format_status_detail(struct json_object *domain, gint64 now_s);	/* one lin
 /* One row per requirement or obstacle; to fit into columns, or with columns 0 one line each. */
 char *format_check(struct json_object *rows, unsigned columns);
 char *format_flows(struct json_object *flows);				/* one line per flow, with a head line */
+char *format_hosts(struct json_object *hosts);
 char *format_event(struct json_object *event);				/* "2026-11-22 20:01:02.345 vm1 failover: text" (local time) */
 char *format_bytes(guint64 bytes);					/* "1.5 GiB" */
 /* "copying disks  [#####-----]  50%  512.0 MiB of 1.0 GiB"; columns 0: without the bar. */

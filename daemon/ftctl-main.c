@@ -21,6 +21,13 @@ static const struct { const char *name, *summary; int (*run)(struct ftctl *f, in
 	{ "disable", "end protection, the domain goes on", ftctl_disable },
 	{ "forget", "allow the start of a stale copy on this host", ftctl_forget },
 	{ "failover", "let the standby take over now", ftctl_failover },
+	{ "switchover", "let the standby take over in good order", ftctl_switchover },
+	{ "test-failover", "fail over for a test, and protect again", ftctl_test_failover },
+	{ "test-restart-secondary", "end the standby for a test, and make another one", ftctl_test_restart_secondary },
+	{ "migrate-secondary", "move the standby to another host", ftctl_migrate_secondary },
+	{ "suspend", "end protection for a while", ftctl_suspend },
+	{ "resume", "begin it again, with the same host", ftctl_resume },
+	{ "hosts", "the hosts of the pool; empty this one for maintenance", ftctl_hosts },
 	{ "events", "what happened", ftctl_events },
 	{ "report", "a page that shows what a pair has done", ftctl_report },
 };
@@ -111,7 +118,7 @@ print_help(void)
 	printf("Usage: ftctl [--socket PATH] [--json] [--timeout SECONDS] VERB [ARGUMENT...]\n\n"
 	       "Fault tolerance for libvirt domains, see ftctl(1).\n\n");
 	for (guint i = 0; i < G_N_ELEMENTS(verbs); i++)
-		printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+		printf("  %-22s %s\n", verbs[i].name, verbs[i].summary);
 	printf("\nftctl VERB --help tells the arguments of a verb, ftctl --version the version.\n");
 }
 

@@ -22,6 +22,13 @@ int ftctl_set(struct ftctl *f, int argc, char **argv);
 int ftctl_failover(struct ftctl *f, int argc, char **argv);
 int ftctl_flows(struct ftctl *f, int argc, char **argv);
 int ftctl_report(struct ftctl *f, int argc, char **argv);
+int ftctl_suspend(struct ftctl *f, int argc, char **argv);
+int ftctl_resume(struct ftctl *f, int argc, char **argv);
+int ftctl_hosts(struct ftctl *f, int argc, char **argv);
+int ftctl_switchover(struct ftctl *f, int argc, char **argv);
+int ftctl_test_failover(struct ftctl *f, int argc, char **argv);
+int ftctl_test_restart_secondary(struct ftctl *f, int argc, char **argv);
+int ftctl_migrate_secondary(struct ftctl *f, int argc, char **argv);
 int ftctl_events(struct ftctl *f, int argc, char **argv);
 
 /* Parses the verb's own options and those of all verbs; leaves the operands in argv[1..]. False: said so, *status is the exit status (--help: 0).
@@ -34,6 +41,14 @@ struct json_object *ftctl_call(struct ftctl *f, const char *verb, const char *do
 /* The same without a word. */
 struct json_object *ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, int timeout_s, GError **error);
 int ftctl_watch(struct ftctl *f, const char *domain);	/* the live screen, until q */
+/* What a long call reports, on standard error, or with --json on standard output: for ftctl_call(). */
+struct ftctl_progress {
+	bool json, tty;
+	char *last;		/* printed last, so that a line is not repeated */
+};
+void ftctl_progress_begin(const struct ftctl *f, struct ftctl_progress *d);
+bool ftctl_on_progress(struct json_object *progress, gpointer user_data);
+void ftctl_progress_end(struct ftctl_progress *d);
 int ftctl_fail(const struct ftctl *f, const char *verb, const char *domain, const GError *error);
 void ftctl_print_json(struct json_object *o);
 unsigned ftctl_columns(int fd);	/* of the terminal; 0: it is none */

@@ -31,6 +31,25 @@
 "# Let the standby take over now. With force, of a manual arbiter: let this host's copy go on alone, whatever the other host does.\n" \
 "method Failover(domain: string, force: ?bool) -> ()\n" \
 "\n" \
+"# Steps of a pair that end with it protected again; asked on either of its hosts. They answer with the host that is its primary now, and, of one that has\n" \
+"# changed, with how long the domain stood. With more: {phase, done, total}, from the host that leads only.\n" \
+"# Switchover: the standby takes over, nothing is lost. TestFailover: as after a loss. TestRestartSecondary: the standby gives up and another is made.\n" \
+"# MigrateSecondary: the standby moves to that host.\n" \
+"method Switchover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"method TestFailover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"method TestRestartSecondary(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method MigrateSecondary(domain: string, peer: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# End the protection for a while, and begin it again, with the same host and mode. Asked on either host; they answer with the domain's.\n" \
+"method Suspend(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method Resume(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"\n" \
+"# The hosts of the pool, see ftctl(1) for the members.\n" \
+"method Hosts() -> (hosts: []object)\n" \
+"\n" \
+"# Every pair of this host moves away, one after the other, and none comes any more. undo: they may come. With more: {phase, done, total, domain}.\n" \
+"method Drain(undo: ?bool) -> (moved: ?int, phase: ?string, done: ?int, total: ?int, domain: ?string)\n" \
+"\n" \
 "# Everything there is to know of one domain, or of all: see ftctl(1), STATUS, for the members.\n" \
 "method Status(domain: ?string) -> (host: string, version: string, domains: []object)\n" \
 "\n" \
@@ -72,4 +91,5 @@
 "error Libvirt (message: string)\n" \
 "error Limit (message: string)\n" \
 "error Config (message: string)\n" \
-"error PeerCpu (message: string)\n"
+"error PeerCpu (message: string)\n" \
+"error Unprotected (message: string)\n"

@@ -7,6 +7,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/metrics-io.h"
 #include "daemon/pairs-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/service-io.h"
 #include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
@@ -148,6 +149,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->metrics = metrics_server_new(&d->host, service_status, error);
 	if (!d->metrics)
 		return false;
+	d->host.pool = pool_new(&d->host);
 	pairs_load(d->host.pairs);
 	history_start(&d->host);
 	watchdog_start(&d->host);

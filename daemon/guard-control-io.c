@@ -107,6 +107,8 @@ on_request_gone(struct varlink_request *r, gpointer user_data)
 		io->disable_request = NULL;
 	if (io->failover_request == r)
 		io->failover_request = NULL;
+	if (io->switchover_request == r)
+		io->switchover_request = NULL;
 }
 
 /* Takes r into *slot; false (and r is answered) when one waits there already or this side is not in the right state. */
@@ -182,6 +184,24 @@ read_settings(const struct guard_io *io, struct json_object *parameters, enum mo
 	else
 		return guard_config_patterns(lists, &unused, error);
 	return false;
+}
+
+static void
+call_switchover(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	const char *refusal = NULL;
+
+	if (io->config->role != FAILOVER_PRIMARY)
+		refusal = "the primary hands over, not the standby: ask its host";
+	else if (guard_state(io->guard) != FAILOVER_PROTECTED)
+		refusal = "the pair is not protected";
+	else if (guard_is_suspended(io->guard))
+		refusal = "the domain is suspended: resume it first (virsh resume)";
+	if (!keep(io, &io->switchover_request, r, refusal))
+		return;
+	guard_switchover(io->guard, guard_io_now());
+	guard_io_schedule(io);
 }
 
 static void
@@ -315,6 +335,15 @@ answer(struct varlink_request **slot, const GError *error)
 }
 
 void
+control_env_switchover_off(void *ctx, const char *why)
+{
+	struct guard_io *io = ctx;
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "nothing came of the switchover, %s goes on here: %s", io->config->domain, why);
+
+	answer(&io->switchover_request, error);
+}
+
+void
 control_finished(struct guard_io *io)
 {
 	enum failover_state state = guard_state(io->guard);
@@ -326,6 +355,11 @@ control_finished(struct guard_io *io)
 		error = g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "the pair ended before this side could take over");
 	answer(&io->disable_request, error);
 	answer(&io->failover_request, error);
+	if (state != FAILOVER_FENCED && !error)
+		error = g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "nothing came of the switchover, the pair ended before the standby could take over");
+	else if (guard_reason(io->guard) == FAILOVER_REASON_OPERATOR_SWITCHOVER)
+		g_clear_error(&error);
+	answer(&io->switchover_request, error);
 }
 
 void
@@ -351,6 +385,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
 		{ "Set", call_set, true },
+		{ "Switchover", call_switchover, true },
 		{ "GuestEnded", call_guest_ended, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },

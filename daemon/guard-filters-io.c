@@ -207,6 +207,21 @@ remember_sent(struct port_io *p, GBytes *frame)
 		forget_read(p, (uint64_t)unread);
 }
 
+bool
+filters_env_unread(void *ctx)
+{
+	struct guard_io *io = ctx;
+	int unread;
+
+	for (unsigned nic = 0; nic < io->config->n_nics; nic++) {
+		struct port_io *p = &io->ports[GUARD_PORT_REL][nic];
+
+		if (p->stream && (fd_stream_queued(p->stream) || (p->far_end >= 0 && ioctl(p->far_end, FIONREAD, &unread) == 0 && unread > 0)))
+			return true;
+	}
+	return false;
+}
+
 /* Out of the socket: a QEMU that hangs and comes back must not find it. */
 static void
 take_back(struct port_io *p)
@@ -236,13 +251,13 @@ filters_env_take_back(void *ctx)
 }
 
 void
-filters_close(struct guard_io *io)
+filters_close_but(struct guard_io *io, enum guard_port kept)
 {
 	g_queue_clear_full(&io->held_injections, held_injection_free);
 	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
 		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
 			struct port_io *p = &io->ports[port][nic];
-			if (!p->stream)
+			if (!p->stream || port == kept)
 				continue;
 			g_clear_pointer(&p->stream, fd_stream_free);
 			g_clear_pointer(&p->splitter, wire_splitter_free);
@@ -250,6 +265,12 @@ filters_close(struct guard_io *io)
 			if (p->far_end >= 0)
 				close(p->far_end);
 		}
+}
+
+void
+filters_close(struct guard_io *io)
+{
+	filters_close_but(io, GUARD_PORT_LAST);
 }
 
 void

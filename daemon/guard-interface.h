@@ -29,6 +29,9 @@
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
 "\n" \
+"# Primary: hand over to the standby in good order. Replies when the standby owns the domain and this copy is gone.\n" \
+"method Switchover() -> ()\n" \
+"\n" \
 "# Primary, from the next epoch on: auto, colo or passive; both lists of flow patterns, comma separated. What is left out stays.\n" \
 "method Set(mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
 "\n" \

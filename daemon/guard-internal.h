@@ -45,6 +45,9 @@
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
+#define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
+#define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, and then the guest stands */
+#define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -62,6 +65,16 @@ enum guard_suspend {
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
+enum switchover_step { SWITCHOVER_NONE, SWITCHOVER_WARM, SWITCHOVER_QUIET, SWITCHOVER_LAST, SWITCHOVER_STANDS, SWITCHOVER_TOLD };
+
+struct switchover {			/* guard-switchover.c */
+	enum switchover_step step;
+	uint64_t epoch;			/* WARM: whose load is waited for. From STANDS on: the last one */
+	uint64_t deadline, stood_since;
+	GQueue late;			/* of struct handed: read by QEMU between the last REPLY and the boundary */
+	GQueue handed;			/* of struct handed: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */
+};
+
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
@@ -75,6 +88,7 @@ struct guard_primary {
 	bool armed_wanted;		/* the record's claim is out */
 	uint64_t arm_after;		/* epoch whose commit arms the pair */
 	uint64_t arm_deadline;
+	bool closing_epoch;		/* from the boundary until the guest goes on: QEMU reads for the next epoch */
 	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */
@@ -102,6 +116,7 @@ struct guard_primary {
 	uint64_t nudged;		/* the epoch in which it was tried */
 	bool repair_wanted;		/* the standby has asked for a checkpoint that is not asked for yet */
 	uint64_t repair_after;		/* ... and will be from this time on */
+	struct switchover switchover;
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
@@ -130,6 +145,7 @@ struct guard_standby {
 	uint64_t loads;
 	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */
 	bool told_unfit;		/* by an event: its end is told, too */
+	bool eager;			/* a switchover: loads are not put off, whatever the mode */
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
 	struct histogram load, svm_stop;
 };
@@ -154,6 +170,7 @@ struct guard {
 	bool written;			/* the last state that had to be durable is, or will be as soon as the disk answers */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
+	uint64_t gap_from, gap_ns;	/* standby: the last sign of the primary's guest, and how long after it the copy's way was open */
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
 	struct history history;
@@ -197,7 +214,24 @@ uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
 void primary_resume(struct guard *g, uint64_t now);
+void primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch);
+void primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame);
+void primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
+
+/* guard-switchover.c */
+void switchover_begin(struct guard *g, uint64_t now);
+void switchover_ended(struct guard *g, uint64_t now);
+void switchover_refused(struct guard *g, uint64_t now);
+bool switchover_holds(const struct guard *g);		/* output waits, released or not */
+bool switchover_stands(struct guard *g, uint64_t now, uint64_t epoch);	/* this boundary is the last one: the guest is not let go */
+void switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame);
+void switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch);
+void switchover_committed(struct guard *g, uint64_t now, uint64_t epoch);
+void switchover_give_back(struct guard *g);
+void switchover_tick(struct guard *g, uint64_t now);
+uint64_t switchover_deadline(const struct guard *g);
+void switchover_clear(struct switchover *s);
 
 /* guard-standby.c */
 void standby_side_init(struct guard *g);

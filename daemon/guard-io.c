@@ -146,6 +146,7 @@ static const struct guard_env env = {
 	.frame_write = filters_env_write,
 	.filters_drain = filters_env_drain,
 	.frames_take_back = filters_env_take_back,
+	.releases_unread = filters_env_unread,
 	.migration_write = migration_env_write,
 	.nbd_reply = disks_env_reply,
 	.disk_submit = disks_env_submit,
@@ -155,6 +156,7 @@ static const struct guard_env env = {
 	.generation_changed = links_env_generation,
 	.event = control_env_event,
 	.started = control_env_started,
+	.switchover_off = control_env_switchover_off,
 	.finished = env_finished,
 };
 

@@ -103,7 +103,7 @@ struct guard_io {
 	char *silent_file;	/* standby: GUARD_SILENT_FILE is there; NULL: this copy has spoken, or may have */
 
 	struct varlink_server *control;
-	struct varlink_request *start_request, *disable_request, *failover_request;
+	struct varlink_request *start_request, *disable_request, *failover_request, *switchover_request;
 	GQueue events;		/* of json_object */
 	GPtrArray *subscribers;	/* of varlink_request */
 };
@@ -124,9 +124,11 @@ bool guard_confine_files(const struct guard_io *io, int *level, GError **error);
 /* guard-filters-io.c */
 int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
 void filters_close(struct guard_io *io);
+void filters_close_but(struct guard_io *io, enum guard_port kept);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
 void filters_env_take_back(void *ctx);
+bool filters_env_unread(void *ctx);
 void filters_hold_injection(struct guard_io *io, bool held);
 int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);
@@ -173,5 +175,6 @@ void control_clear(struct guard_io *io);
 void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total);
 void control_env_event(void *ctx, struct json_object *event);
 void control_env_started(void *ctx, const GError *error);
+void control_env_switchover_off(void *ctx, const char *why);
 void control_finished(struct guard_io *io);
 void control_claim_silent(struct guard_io *io, const char *why);

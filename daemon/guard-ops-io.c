@@ -736,13 +736,16 @@ on_no_copy(gpointer user_data)
 	return G_SOURCE_REMOVE;
 }
 
-/* Our ends first: nothing of this copy passes them any more, whatever QEMU does until it is gone (ftd destroys the domain after us). */
+/*
+ * Our ends first: nothing of this copy passes them any more, whatever QEMU does until it is gone (ftd destroys the domain after us). What it still reads for its guest
+ * is told to the other side: after a switchover that is where the guest is.
+ */
 static void
 op_stop_copy(struct guard_io *io)
 {
 	disks_close(io);
 	migration_close(io);
-	filters_close(io);
+	filters_close_but(io, GUARD_PORT_MIR);
 	if (io->qmp)
 		qmp_client_execute(io->qmp, qmp_quit(), -1, 0, QUIT_TIMEOUT_MS, on_quit, io);
 	else

@@ -82,6 +82,7 @@ primary_clear(struct guard *g)
 	g_free(g->p.bypass);
 	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
+	switchover_clear(&g->p.switchover);
 }
 
 void
@@ -335,6 +336,9 @@ may_send(struct guard *g, uint64_t now)
 {
 	bool may = failover_may_speak_alone(&g->failover) || (g->failover.state != FAILOVER_FENCED && now < g->p.lease_until);
 
+	if (switchover_holds(g))
+		return false;
+
 	if (!may && !g->p.lease_waiting)
 		g->p.lease_waits++;
 	g->p.lease_waiting = !may;
@@ -349,6 +353,7 @@ pump_releases(struct guard *g, uint64_t now)
 
 	if (!may_send(g, now))
 		return;
+	switchover_give_back(g);
 	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
 		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
 		g_bytes_unref(frame);
@@ -371,8 +376,8 @@ pump_wants(struct guard *g, uint64_t now)
 }
 
 /* A frame the guest receives: the standby's copy gets it in the same epoch. */
-static void
-mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
+void
+primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 {
 	uint8_t head[10];
 
@@ -382,7 +387,8 @@ mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
 		return;
 	}
-	put_be64(head, relay_epoch(g->p.relay));
+	/* QEMU keeps what comes for a guest that stands: the guest has it in the epoch that begins. */
+	put_be64(head, relay_epoch(g->p.relay) + g->p.closing_epoch);
 	put_be16(head + 8, (uint16_t)nic);
 	guard_send(g, PEER_INBOUND, head, sizeof head, frame);
 }
@@ -403,8 +409,8 @@ pass_on_stray(struct guard *g, unsigned nic, GBytes *frame)
 	guard_send(g, PEER_STRAY, head, sizeof head, frame);
 }
 
-static void
-pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame)
+void
+primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame)
 {
 	uint8_t head[10];
 
@@ -425,12 +431,13 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 		return;
 	}
 	if (port == GUARD_PORT_REL) {
-		pass_on_unsent(g, 0, nic, frame);	/* it was free to leave: whoever goes on has sent it too */
+		primary_pass_on_unsent(g, 0, nic, frame);	/* it was free to leave: whoever goes on has sent it too */
 		return;
 	}
 	if (port == GUARD_PORT_MIR) {
 		g->p.heard_qemu = now;
-		mirror_inbound(g, nic, frame);
+		primary_mirror_inbound(g, nic, frame);
+		switchover_note_inbound(g, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)
@@ -459,8 +466,8 @@ secondary_output(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 
 /* -- checkpoints ------------------------------------------------------------------------------------------------------------------- */
 
-static void
-boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
+void
+primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	g->p.boundary_held = 0;
 	relay_boundary_done(g->p.relay, now, epoch);
@@ -482,7 +489,7 @@ take_mode(struct guard *g, uint64_t now, uint64_t epoch)
 	uint8_t payload[2];
 	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
 
-	if (passive == g->p.passive)
+	if (passive == g->p.passive || g->failover.state == FAILOVER_SWITCHING)
 		return;
 	g->p.passive = passive;
 	comparator_set_passive(g->p.comparator, passive);
@@ -503,10 +510,13 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 		take_patterns(g);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
+	g->p.closing_epoch = true;
+	if (switchover_stands(g, now, epoch))
+		return;
 	if (comparator_full(g->p.comparator))
 		g->p.boundary_held = epoch;	/* back-pressure: the guest stands until this checkpoint is committed */
 	else
-		boundary_finish(g, now, epoch);
+		primary_boundary_finish(g, now, epoch);
 }
 
 static void
@@ -563,6 +573,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_seal(g, now, a);
 		break;
 	case RELAY_RESUMED:
+		g->p.closing_epoch = false;
 		/* One that was busy may hang right after the checkpoint, too. */
 		if (g->p.heard_qemu)
 			g->p.heard_qemu = now;
@@ -634,8 +645,9 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);
+	switchover_committed(g, now, epoch);
 	if (g->p.boundary_held && g->p.boundary_held <= epoch)
-		boundary_finish(g, now, g->p.boundary_held);
+		primary_boundary_finish(g, now, g->p.boundary_held);
 	if (g->p.arm_after && epoch >= g->p.arm_after && g->failover.state == FAILOVER_FORMING) {
 		g->p.arm_after = 0;
 		g->p.armed_wanted = true;
@@ -708,6 +720,7 @@ static void
 on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 {
 	g->p.loaded = v[0];
+	switchover_loaded(g, now, v[0]);
 	g->p.last_load_ns = v[1];
 	g->p.cost.stop_ns = v[2];
 	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
@@ -788,6 +801,9 @@ primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame
 	case PEER_OUTPUT:
 		secondary_output(g, now, frame, payload);
 		break;
+	case PEER_SWITCHOVER:
+		switchover_refused(g, now);
+		break;
 	case PEER_DISK_CREDIT:
 		if (read_u64(g, now, frame, 1, v))
 			disk_credit(g, now, v[0]);
@@ -823,7 +839,7 @@ primary_hand_over(struct guard *g)
 
 	g->env.frames_take_back(g->ctx);
 	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
-		pass_on_unsent(g, epoch, nic, frame);
+		primary_pass_on_unsent(g, epoch, nic, frame);
 		g_bytes_unref(frame);
 	}
 }
@@ -888,12 +904,18 @@ primary_lease(struct guard *g, uint64_t now, uint64_t heard)
 	primary_pump(g, now);
 }
 
+static bool
+counts_on_qemu(const struct guard *g)
+{
+	return g->failover.state == FAILOVER_PROTECTED || g->failover.state == FAILOVER_SWITCHING;
+}
+
 static uint64_t
 hang_deadline(const struct guard *g)
 {
 	uint64_t since = relay_waiting_since(g->p.relay);
 
-	return g->failover.state == FAILOVER_PROTECTED && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
+	return counts_on_qemu(g) && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
 }
 
 /* Once per silence: what an idle guest's QEMU has to say to the checkpoint is no news. */
@@ -907,7 +929,7 @@ quiet_deadline(const struct guard *g)
 static uint64_t
 nudge_deadline(const struct guard *g)
 {
-	if (g->failover.state != FAILOVER_PROTECTED || !relay_awaits_request(g->p.relay) || g->p.nudging || g->p.nudged == relay_epoch(g->p.relay))
+	if (!counts_on_qemu(g) || !relay_awaits_request(g->p.relay) || g->p.nudging || g->p.nudged == relay_epoch(g->p.relay))
 		return UINT64_MAX;
 	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
 }
@@ -1004,6 +1026,7 @@ primary_tick(struct guard *g, uint64_t now)
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
 	repair_if_due(g, now);
+	switchover_tick(g, now);
 	mode_tick(g, now);
 	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
@@ -1017,7 +1040,7 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
-	t = MIN(t, forming_deadline(g));
+	t = MIN(t, MIN(forming_deadline(g), switchover_deadline(g)));
 	if (g->p.repair_wanted)
 		t = MIN(t, g->p.repair_after);
 	if (g->failover.state == FAILOVER_PROTECTED)

@@ -224,6 +224,13 @@ standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned
 	proxy_pump(g);
 }
 
+/* Its guest stands since the last checkpoint: whatever is of a later epoch no guest has got. */
+static bool
+after_switchover(const struct guard *g, uint64_t epoch)
+{
+	return g->s.going_live && g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER && epoch > standby_committed_epoch(g->s.standby);
+}
+
 /* A frame of the primary's, for the guest or (UNSENT) from it. A stray has no epoch: the primary's guest has not got it. */
 static void
 primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
@@ -239,7 +246,9 @@ primarys_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GB
 		return;
 	}
 	wire = g_bytes_new_from_bytes(payload, frame->length - r.left, r.left);
-	if (stray)
+	if (frame->type == PEER_INBOUND && g->s.going_live && !after_switchover(g, epoch))
+		return;
+	if (stray || (frame->type == PEER_INBOUND && after_switchover(g, epoch)))
 		standby_proxy_stray(g->s.proxy, nic, wire);
 	else if (frame->type == PEER_UNSENT)
 		standby_proxy_unsent(g->s.proxy, epoch, nic, wire);
@@ -321,6 +330,8 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		break;
 	case STANDBY_COMMITTED:
 		guard_send_u64(g, PEER_COMMITTED, 1, &a->epoch);
+		if (g->s.eager)
+			standby_load_now(g->s.standby, now);
 		if (g->s.passive)
 			standby_proxy_committed(g->s.proxy, a->epoch);
 		break;
@@ -571,10 +582,44 @@ on_mode(struct guard *g, uint64_t now, const struct peer_frame *frame)
 	standby_set_lazy(g->s.standby, now, passive);
 }
 
+static void
+refuse_switchover(struct guard *g)
+{
+	uint8_t payload[10] = { 0 };
+
+	G_STATIC_ASSERT(PEER_SWITCHOVER_OFF == 0);
+	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
+}
+
+/* The primary hands over. PREPARE: what is committed is loaded at once from here on. TAKE_OVER: its guest stands at the end of the last checkpoint, which is here. */
+static void
+on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
+{
+	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
+	uint16_t what = byte_reader_be16(&r);
+	uint64_t stood = byte_reader_be64(&r);
+
+	if (!byte_reader_done(&r) || what > PEER_SWITCHOVER_TAKE_OVER) {
+		guard_data_failed(g, now, "SWITCHOVER of %u bytes", frame->length);
+		return;
+	}
+	g->s.eager = what != PEER_SWITCHOVER_OFF;
+	if (g->s.eager)
+		standby_load_now(g->s.standby, now);
+	if (what == PEER_SWITCHOVER_PREPARE && (g->failover.state != FAILOVER_PROTECTED || !g->failover.fit))
+		refuse_switchover(g);
+	if (what != PEER_SWITCHOVER_TAKE_OVER)
+		return;
+	g->gap_from = now - MIN(stood, now);
+	guard_policy(g, now, FAILOVER_EV_OPERATOR_SWITCHOVER, FAILOVER_REASON_OPERATOR_SWITCHOVER);
+	if (g->failover.state != FAILOVER_ASKING)
+		refuse_switchover(g);
+}
+
 void
 standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
 {
-	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT) {
+	if (frame->type == PEER_STRAY || frame->type == PEER_UNSENT || (frame->type == PEER_INBOUND && g->s.going_live)) {
 		primarys_frame(g, now, frame, payload);	/* their time is just now: while this side decides, and after */
 		return;
 	}
@@ -593,6 +638,9 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		break;
 	case PEER_MODE:
 		on_mode(g, now, frame);
+		break;
+	case PEER_SWITCHOVER:
+		on_switchover(g, now, frame);
 		break;
 	case PEER_INBOUND:
 		primarys_frame(g, now, frame, payload);
@@ -633,6 +681,8 @@ void
 standby_side_go_solo(struct guard *g, uint64_t now)
 {
 	g->s.going_live = true;
+	if (!g->gap_from || g->failover.reason != FAILOVER_REASON_OPERATOR_SWITCHOVER)
+		g->gap_from = g->liveness.heard_at;
 	standby_side_pump(g, now);
 }
 
@@ -653,6 +703,7 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
+		g->gap_ns = now - g->gap_from;
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_OPEN);
 		break;
 	case GUARD_OP_STANDBY_OPEN:

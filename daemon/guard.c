@@ -82,16 +82,11 @@ guard_send_u64(struct guard *g, enum peer_type type, unsigned n, const uint64_t 
 	guard_send(g, type, head, n * 8, NULL);
 }
 
-void
-guard_event(struct guard *g, const char *type, const char *format, ...)
+static struct json_object *
+event_new(const struct guard *g, const char *type, const char *text)
 {
 	struct json_object *e = json_object_new_object();
-	g_autofree char *text = NULL;
-	va_list args;
 
-	va_start(args, format);
-	text = g_strdup_vprintf(format, args);
-	va_end(args);
 	json_object_object_add(e, "type", json_object_new_string(type));
 	json_object_object_add(e, "domain", json_object_new_string(g->config->domain));
 	json_object_object_add(e, "role", json_object_new_string(guard_is_primary(g) ? "primary" : "standby"));
@@ -99,7 +94,19 @@ guard_event(struct guard *g, const char *type, const char *format, ...)
 	json_object_object_add(e, "reason", json_object_new_string(failover_reason_name(g->failover.reason)));
 	json_object_object_add(e, "generation", json_object_new_int64((int64_t)g->failover.generation));
 	json_object_object_add(e, "text", json_object_new_string(text));
-	g->env.event(g->ctx, e);
+	return e;
+}
+
+void
+guard_event(struct guard *g, const char *type, const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	g->env.event(g->ctx, event_new(g, type, text));
 }
 
 void
@@ -191,11 +198,18 @@ act_tell(struct guard *g, enum peer_type type)
 static void
 act_finish(struct guard *g)
 {
+	g_autofree char *text = NULL;
+	struct json_object *e;
+
 	if (g->finished)
 		return;
 	g->finished = true;
 	guard_started(g, g->failure[0] ? g->failure : failover_reason_text(g->failover.reason));
-	guard_event(g, "finished", "%s: %s", failover_state_name(g->failover.state), g->failure[0] ? g->failure : failover_reason_text(g->failover.reason));
+	text = g_strdup_printf("%s: %s", failover_state_name(g->failover.state), g->failure[0] ? g->failure : failover_reason_text(g->failover.reason));
+	e = event_new(g, "finished", text);
+	if (g->gap_ns)
+		json_object_object_add(e, "gap_ms", json_object_new_int64((int64_t)(g->gap_ns / 1000000)));
+	g->env.event(g->ctx, e);
 	g->env.finished(g->ctx);
 }
 
@@ -237,6 +251,10 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		g->env.generation_changed(g->ctx, g->failover.generation);
 	if (actions & FAILOVER_ACT_CLAIM)
 		guard_claim_generation(g, g->failover.generation + 1, "", failover_reason_name(g->failover.reason));
+	if (actions & FAILOVER_ACT_HAND_OVER)
+		switchover_begin(g, now);
+	if (before == FAILOVER_SWITCHING && g->failover.state == FAILOVER_FENCED)
+		switchover_ended(g, now);
 	if (actions & FAILOVER_ACT_ABDICATE) {
 		if (guard_is_primary(g) && g->p.live)
 			primary_hand_over(g);
@@ -252,6 +270,8 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		act_undo(g, now);
 	if (actions & FAILOVER_ACT_FINISH)
 		act_finish(g);
+	if (before == FAILOVER_SWITCHING && g->failover.state != before && g->failover.state != FAILOVER_FENCED)
+		switchover_ended(g, now);
 }
 
 static void
@@ -287,6 +307,13 @@ guard_failover(struct guard *g, uint64_t now)
 }
 
 void
+guard_switchover(struct guard *g, uint64_t now)
+{
+	g_assert(guard_is_primary(g) && !guard_is_suspended(g));
+	guard_policy(g, now, FAILOVER_EV_OPERATOR_SWITCHOVER, FAILOVER_REASON_OPERATOR_SWITCHOVER);
+}
+
+void
 guard_guest_ended(struct guard *g, uint64_t now)
 {
 	guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
@@ -295,7 +322,7 @@ guard_guest_ended(struct guard *g, uint64_t now)
 void
 guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 {
-	if (!guard_is_primary(g) || g->failover.state != FAILOVER_PROTECTED)
+	if (!guard_is_primary(g) || (g->failover.state != FAILOVER_PROTECTED && g->failover.state != FAILOVER_SWITCHING))
 		return;
 	remember_failure(g, failover_reason_text(reason));
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, reason);
@@ -553,14 +580,16 @@ reason_of(const struct peer_frame *frame)
 /*
  * Each frame tells the generation of its sender. They differ when one side was granted the next: an older frame was sent before the peer heard of it, and a
  * later one says that the next one is the peer's, whether its GOODBYE is here or still under way on another connection. Anything else is not of this pair.
+ * STRAY and INBOUND are packets of the LAN's, whoever sends them on, and after a switchover they come late.
  */
 static bool
 of_this_generation(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	uint64_t ours = g->failover.generation, made = g->config->generation;
 	bool won = frame->generation == made + 1 && ours == made && g->failover.state != FAILOVER_FORMING;
+	bool late = frame->generation == made && ours == made + 1 && (frame->type == PEER_STRAY || frame->type == PEER_INBOUND);
 
-	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE))
+	if (frame->generation == ours || (won && frame->type == PEER_GOODBYE) || late)
 		return true;
 	if (won)
 		guard_policy(g, now, FAILOVER_EV_PEER_GOODBYE, FAILOVER_REASON_PEER_GOODBYE);
@@ -688,6 +717,12 @@ enum failover_state
 guard_state(const struct guard *g)
 {
 	return g->failover.state;
+}
+
+enum failover_reason
+guard_reason(const struct guard *g)
+{
+	return g->failover.reason;
 }
 
 enum guard_phase

@@ -51,6 +51,7 @@ struct guard_env {
 	void (*filters_drain)(void *ctx);	/* reads every filter socket until it would block; frames come in through guard_frame() before it returns */
 	/* QEMU is dead or given up. What it has not read yet comes in through guard_frame() before this returns: of REL, and of TAP, of which more may come later. */
 	void (*frames_take_back)(void *ctx);
+	bool (*releases_unread)(void *ctx);	/* QEMU has not read yet what was written to REL */
 	void (*migration_write)(void *ctx, GBytes *bytes);
 	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 	void (*disk_submit)(void *ctx, const struct disk_write *w, uint64_t cookie);
@@ -60,6 +61,7 @@ struct guard_env {
 	void (*generation_changed)(void *ctx, uint64_t generation);
 	void (*event)(void *ctx, struct json_object *event);	/* takes it; logged, kept, sent to ftd */
 	void (*started)(void *ctx, const GError *error);		/* the answer to guard_start() */
+	void (*switchover_off)(void *ctx, const char *why);	/* the answer to guard_switchover() when nothing came of it */
 	void (*finished)(void *ctx);				/* nothing more will come: the process may end */
 };
 
@@ -73,6 +75,7 @@ void guard_free(struct guard *g);
 void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
+void guard_switchover(struct guard *g, uint64_t now);	/* primary, not suspended: answered by switchover_off(), or this side is fenced or goes on alone */
 void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
 void guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare);	/* primary; lists that are well formed */
 void guard_guest_ended(struct guard *g, uint64_t now);
@@ -104,6 +107,7 @@ bool guard_disk_reading(const struct guard *g);
 bool guard_is_suspended(const struct guard *g);		/* by an administrator: the guest is to stand */
 enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
+enum failover_reason guard_reason(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);
 struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */
 struct json_object *guard_history(const struct guard *g, uint64_t now);	/* ftctl(1) TIMELINE */

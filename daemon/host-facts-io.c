@@ -136,8 +136,8 @@ inspect_image(struct json_object *disk, const char *probe)
 	return json_put_str(answer, "error", error->message);
 }
 
-static guint64
-memory_available_kib(void)
+guint64
+host_memory_available_kib(void)
 {
 	g_autofree char *text = NULL;
 	const char *line;
@@ -250,7 +250,7 @@ host_inspect(const char *host_name, const char *libvirt_uri, struct json_object 
 	answer = json_put_str(json_object_new_object(), "host", host_name);
 	virConnectGetLibVersion(conn, &version);
 	json_put_u64(answer, "libvirt_version", version);
-	json_put_u64(answer, "memory_available_kib", memory_available_kib());
+	json_put_u64(answer, "memory_available_kib", host_memory_available_kib());
 	inspect_domain(conn, name, uuid, answer);
 	inspect_emulator(json_get_str(request, "emulator"), answer);
 	json_put_str(answer, "cpu", cpu);

@@ -10,6 +10,8 @@
 struct json_object *host_inspect(const char *host_name, const char *libvirt_uri, struct json_object *request, GError **error);
 char *host_cpu_id(void);	/* "AMD EPYC 7543 (1a2b3c4d)": two hosts with the same one show a guest the same CPU; NULL: not known */
 
+guint64 host_memory_available_kib(void);
+
 /* The virtual size of an image; FTD_ERROR_PEER_STORAGE with qemu-img's text when it is none of that format. */
 bool image_size(const char *path, const char *format, guint64 *size, GError **error);
 bool image_create(const char *path, const char *format, guint64 size, GError **error);

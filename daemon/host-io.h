@@ -11,6 +11,7 @@ struct host {
 	const struct ftd_config *config;
 	const char *name;			/* of this host, as in its certificate */
 	struct pairs *pairs;			/* pairs-io.h */
+	struct pool *pool;			/* pool-io.h */
 	struct event_log *events;
 	gint uplink_lost;			/* atomic: this host has lost the guests' LAN (uplink-io.h) */
 	GMutex lock;

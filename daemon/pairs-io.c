@@ -15,6 +15,7 @@
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/primary-io.h"
 #include "daemon/stale-io.h"
 #include "daemon/standby-io.h"
@@ -49,6 +50,7 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
+	guint64 gap_ms;			/* ... of one that took over; under the lock */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
@@ -100,7 +102,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, json_copy(pair->last) };
 	return i;
 }
 
@@ -451,6 +453,8 @@ last_status(const struct pair_info *info, enum pair_end end, const char *finishe
 
 	json_put_str(json_put_str(o, "state", state), "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
 	json_put_str(json_put_str(o, "peer", r->peer), "reason", why ? why : "guard-gone");
+	if (info->gap_ms)
+		json_put_u64(o, "gap_ms", info->gap_ms);
 	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
@@ -517,10 +521,18 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 	return end == PAIR_END_REMOVE && role == FAILOVER_STANDBY ? "has no standby here any more" : texts[end];
 }
 
+/* Alone, and not because somebody wanted it so. */
+static bool
+wants_protection(const char *state, const char *reason)
+{
+	return g_strcmp0(state, "solo") == 0 && g_strcmp0(reason, failover_reason_name(FAILOVER_REASON_OPERATOR_DISABLE)) != 0;
+}
+
 void
 pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why)
 {
 	g_autoptr(pair_info) info = pairs_find(p, uuid);
+	struct json_object *last;
 	enum pair_end end;
 
 	if (!info || !change_phase(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE | 1u << PAIR_ORPHAN, PAIR_ENDING))
@@ -531,7 +543,10 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}
-	forget(p, info->record, last_status(info, end, finished, why));
+	last = last_status(info, end, finished, why);
+	if (wants_protection(json_get_str(last, "state"), why))
+		pool_heal(p->host, uuid, info->record->domain, info->record->peer);
+	forget(p, info->record, last);
 	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role, finished), why ? why : "guard-gone");
 }
 
@@ -596,6 +611,7 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->finished = g_strdup(json_get_str(event, "state"));
 		pair->why = g_strdup(json_get_str(event, "reason"));
 		g_mutex_lock(&pair->pairs->lock);
+		pair->gap_ms = json_get_u64(event, "gap_ms");
 		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
 		g_mutex_unlock(&pair->pairs->lock);
 	}
@@ -626,6 +642,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
+	pair->gap_ms = 0;
 	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }
@@ -811,6 +828,8 @@ load_final(struct pairs *p, const char *path)
 	if (!g_hash_table_contains(p->table, uuid)) {
 		pair = place_for(p, record);
 		pair->phase = PAIR_ENDED;
+		if (wants_protection(json_get_str(last, "state"), json_get_str(last, "reason")))
+			pool_heal(p->host, uuid, record->domain, record->peer);
 		pair->last = g_steal_pointer(&last);
 	}
 	g_mutex_unlock(&p->lock);

@@ -25,6 +25,7 @@ struct pair_info {		/* a copy */
 	enum pair_phase phase;
 	guint64 connection;	/* of the peer's daemon that asked for a forming standby */
 	gint64 orphan_since;	/* 0: it is none */
+	guint64 gap_ms;			/* of one that took over; 0: not known */
 	struct json_object *last;	/* ended: its last status */
 };
 void pair_info_free(struct pair_info *i);

@@ -44,6 +44,7 @@ enum peer_type {
 	PEER_STRAY,		/* be16 nic, wire frame: for the guest, and the primary's QEMU died without having read it */
 	PEER_MODE,		/* be16: 1 output leaves by commit only from the next epoch on, the copy need not run; 0 it is compared again */
 	PEER_COPY_UNFIT,	/* be64 epoch last loaded: the copy is not fit to take over, and the next checkpoint makes it so */
+	PEER_SWITCHOVER,	/* be16 enum peer_switchover, be64 ns that the guest has stood for (TAKE_OVER); from the standby: OFF, it cannot */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */
 	PEER_RETURN_PATH,	/* standby to primary */
@@ -56,6 +57,8 @@ enum peer_type {
 	PEER_DISK_TRIM,		/* as ZERO */
 	PEER_DISK_MARK,		/* be64 epoch: every write of epochs <= epoch was sent before this frame */
 };
+
+enum peer_switchover { PEER_SWITCHOVER_OFF, PEER_SWITCHOVER_PREPARE, PEER_SWITCHOVER_TAKE_OVER };
 
 struct peer_frame {
 	enum peer_type type;

@@ -17,7 +17,10 @@
 #include "daemon/json-util.h"
 #include "daemon/link-probe-io.h"
 #include "daemon/pair-settings-io.h"
+#include "daemon/operations-io.h"
+#include "daemon/pair-verbs-io.h"
 #include "daemon/pairs-io.h"
+#include "daemon/pool-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
 #include "daemon/stale-io.h"
@@ -32,11 +35,6 @@
 
 #define STATUS_TIMEOUT_MS 1000
 #define UPLINK_LOST "uplink-lost"
-#define VERB_TIMEOUT_MS 60000
-#define END_TIMEOUT_MS 10000
-#define CONNECT_TIMEOUT_MS 5000
-#define WORD_TIMEOUT_S 20
-#define WORD_POLL_US 50000
 #define NOTED_MAX 200		/* bytes of a call's parameters that are told */
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
@@ -45,159 +43,6 @@ struct service {
 	struct varlink_server *varlink;
 	struct peer_server *peers;
 };
-
-/* -- verbs on an existing pair, for people and for the peer's daemon */
-
-enum pair_verb { VERB_DISABLE, VERB_FAILOVER };
-static const struct { const char *method; enum failover_role role; } verbs[] = {
-	[VERB_DISABLE] = { "Disable", FAILOVER_PRIMARY },	/* the side that carries it out */
-	[VERB_FAILOVER] = { "Failover", FAILOVER_STANDBY },
-};
-
-static struct pair_info *
-find_pair(struct host *h, const char *domain, GError **error)
-{
-	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
-
-	if (!domain)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "no domain was named");
-	else if (!info || info->phase == PAIR_ENDED)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s; see ftctl status", domain, h->name);
-	else if (info->phase != PAIR_ACTIVE)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s %s; try again in a moment", domain,
-			    info->phase == PAIR_FORMING ? "is just being protected" :
-			    info->phase == PAIR_ORPHAN ? "has lost its guard here and waits for the arbiter to tell who goes on" : "is just ending its protection");
-	else
-		return g_steal_pointer(&info);
-	return NULL;
-}
-
-/* Takes parameters. */
-static struct json_object *
-call_peer(struct host *h, const struct pair_record *r, const char *method, struct json_object *parameters, GError **error)
-{
-	struct peer_credentials *creds = host_credentials(h);
-	g_autoptr(peer_client) client = peer_client_connect(r->peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
-
-	peer_credentials_unref(creds);
-	json_put_str(parameters, "uuid", r->uuid);
-	if (client)
-		return peer_client_call(client, method, parameters, VERB_TIMEOUT_MS, error);
-	json_object_put(parameters);
-	return NULL;
-}
-
-static struct json_object *
-verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
-{
-	return call_peer(h, r, method, json_put_str(json_object_new_object(), "why", why), error);
-}
-
-/* -- the operator's word, for a manual arbiter */
-
-/* This host has the domain from the next generation on. */
-static bool
-say_we_go_on(struct host *h, const struct pair_record *r, GError **error)
-{
-	struct arbiter_record word = { .generation = r->generation + 1, .nonce = "operator", .written_at = g_get_real_time() / G_USEC_PER_SEC };
-	bool armed;
-	g_autoptr(arbiter) a = pairs_arbiter(h, r->uuid, &armed, error);
-
-	if (!a)
-		return false;
-	g_strlcpy(word.pair, r->uuid, sizeof word.pair);
-	g_strlcpy(word.active, h->name, sizeof word.active);
-	g_strlcpy(word.reason, failover_reason_name(FAILOVER_REASON_OPERATOR_FAILOVER), sizeof word.reason);
-	if (!arbiter_decide(a, &word, error))
-		return false;
-	host_event(h, r->domain, "operator", "an operator said that %s goes on alone on %s, generation %" G_GUINT64_FORMAT, r->domain, h->name, word.generation);
-	return true;
-}
-
-/* The guard repeats its claim, and finds the word. */
-static struct json_object *
-await_alone(struct host *h, const char *uuid, GError **error)
-{
-	for (gint64 end = g_get_monotonic_time() + WORD_TIMEOUT_S * G_USEC_PER_SEC; g_get_monotonic_time() < end; g_usleep(WORD_POLL_US)) {
-		g_autoptr(pair_info) info = pairs_find(h->pairs, uuid);
-
-		if (info && info->phase != PAIR_ENDED)
-			continue;
-		if (info && g_strcmp0(json_get_str(info->last, "state"), "fenced") == 0)
-			break;
-		return json_object_new_object();
-	}
-	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "it was said, but %s does not go on alone; see ftctl status and ftctl events", h->name);
-	return NULL;
-}
-
-/* A planned end of a pair is an operator's word too, once the guard has stopped and asks. */
-static struct json_object *
-verb_here(struct host *h, const struct pair_record *r, const char *method, GError **error)
-{
-	g_autoptr(GError) silent = NULL;
-	g_autoptr(arbiter) a = NULL;
-	struct json_object *reply;
-	bool armed;
-
-	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
-	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
-		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
-		return reply;
-	}
-	if (g_error_matches(silent, FTD_ERROR, FTD_ERROR_ARBITER_SILENT))
-		a = pairs_arbiter(h, r->uuid, &armed, NULL);
-	if (a && arbiter_is_manual(a))
-		return say_we_go_on(h, r, error) ? await_alone(h, r->uuid, error) : NULL;
-	g_propagate_error(error, g_steal_pointer(&silent));
-	return NULL;
-}
-
-/* Does this side wait for somebody to say who goes on? Before that a word would lie about until the next failure, and split the pair then. */
-static bool
-waits_for_word(struct host *h, const struct pair_info *info, GError **error)
-{
-	g_autoptr(json_object_ptr) reply = NULL;
-	const char *state;
-
-	if (info->phase == PAIR_ORPHAN)
-		return true;
-	reply = guard_call(h, info->record->uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, error);
-	if (!reply)
-		return false;
-	state = json_get_str(json_get(reply, "status"), "state");
-	if (g_strcmp0(state, "deciding") == 0 || g_strcmp0(state, "asking") == 0 || g_strcmp0(state, "closing") == 0)
-		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s is %s here and waits for nobody's word; ftctl failover %s does it with both sides in agreement", info->record->domain,
-		    state ? state : "in an unknown state", info->record->domain);
-	return false;
-}
-
-static struct json_object *
-force_here(struct host *h, const char *domain, GError **error)
-{
-	g_autoptr(pair_info) info = pairs_find(h->pairs, domain);
-
-	if (!info || (info->phase != PAIR_ACTIVE && info->phase != PAIR_ORPHAN)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no pair on %s that waits for an operator; see ftctl status", domain, h->name);
-		return NULL;
-	}
-	if (!waits_for_word(h, info, error) || !say_we_go_on(h, info->record, error))
-		return NULL;
-	return await_alone(h, info->record->uuid, error);
-}
-
-static struct json_object *
-pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **error)
-{
-	g_autoptr(pair_info) info = find_pair(h, domain, error);
-
-	if (!info)
-		return NULL;
-	if (info->record->role == verbs[verb].role)
-		return verb_here(h, info->record, verbs[verb].method, error);
-	return verb_at_peer(h, info->record, verbs[verb].method, NULL, error);
-}
 
 /* -- settings of a pair. Its guard first, which may refuse; then the domain's metadata on both hosts, for the next pair, whichever host makes it. */
 
@@ -220,7 +65,7 @@ set_at_guard(struct host *h, const struct pair_record *r, const struct pair_sett
 static bool
 keep_at_peer(struct host *h, const struct pair_record *r, const struct pair_settings *all, GError **error)
 {
-	g_autoptr(json_object_ptr) reply = call_peer(h, r, "KeepSettings", pair_settings_write(all, json_object_new_object()), error);
+	g_autoptr(json_object_ptr) reply = pair_verb_call(h, r, "KeepSettings", pair_settings_write(all, json_object_new_object()), error);
 
 	if (!reply)
 		g_prefix_error(error, "it holds on %s, but after a failover it would not; say it again when this is mended: ", h->name);
@@ -262,13 +107,13 @@ set_here(struct host *h, const struct pair_record *r, const struct pair_settings
 static struct json_object *
 set_settings(struct host *h, const char *domain, const struct pair_settings *change, GError **error)
 {
-	g_autoptr(pair_info) info = find_pair(h, domain, error);
+	g_autoptr(pair_info) info = pair_verb_find(h, domain, error);
 
 	if (!info)
 		return NULL;
 	if (info->record->role == FAILOVER_PRIMARY)
 		return set_here(h, info->record, change, error);
-	return call_peer(h, info->record, "Set", pair_settings_write(change, json_object_new_object()), error);
+	return pair_verb_call(h, info->record, "Set", pair_settings_write(change, json_object_new_object()), error);
 }
 
 /* -- status */
@@ -336,7 +181,7 @@ service_status(struct host *h)
 static struct json_object *
 flows_of(struct host *h, const char *domain, GError **error)
 {
-	g_autoptr(pair_info) info = find_pair(h, domain, error);
+	g_autoptr(pair_info) info = pair_verb_find(h, domain, error);
 
 	if (!info)
 		return NULL;
@@ -349,7 +194,7 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY, DO_HOSTS, DO_DRAIN, DO_UNDRAIN, DO_OPERATION /* + enum operation */ };
 
 struct work {
 	struct host *host;
@@ -381,11 +226,11 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_ENABLE:
 		return enable_domain(w->host, w->domain, w->peer, &w->change, job, error);
 	case DO_DISABLE:
-		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
+		return pair_verb_run(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
-		return pair_verb(w->host, w->domain, VERB_FAILOVER, error);
+		return pair_verb_run(w->host, w->domain, VERB_FAILOVER, error);
 	case DO_FORCE:
-		return force_here(w->host, w->domain, error);
+		return pair_verb_force(w->host, w->domain, error);
 	case DO_FORGET:
 		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
 	case DO_SET:
@@ -396,8 +241,14 @@ work_run(struct job *job, gpointer data, GError **error)
 		return flows_of(w->host, w->domain, error);
 	case DO_HISTORY:
 		return history_of(w->host, w->domain, error);
+	case DO_HOSTS:
+		return pool_hosts(w->host);
+	case DO_DRAIN:
+	case DO_UNDRAIN:
+		return operation_drain(w->host, w->verb == DO_UNDRAIN, job, error);
+	case DO_OPERATION:
 	default:
-		g_assert_not_reached();
+		return operation_run(w->host, (enum operation)(w->verb - DO_OPERATION), w->domain, w->peer, job, error);
 	}
 }
 
@@ -501,6 +352,54 @@ static void
 on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_SET, true, false);
+}
+
+static void
+on_switchover(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_SWITCHOVER, true, false);
+}
+
+static void
+on_test_failover(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_TEST_FAILOVER, true, false);
+}
+
+static void
+on_test_restart(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_TEST_RESTART, true, false);
+}
+
+static void
+on_migrate_secondary(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_MIGRATE_STANDBY, true, true);
+}
+
+static void
+on_suspend(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_SUSPEND, true, false);
+}
+
+static void
+on_resume(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_OPERATION + OPERATION_RESUME, true, false);
+}
+
+static void
+on_hosts(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HOSTS, false, false);
+}
+
+static void
+on_drain(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, json_get_bool(parameters, "undo") ? DO_UNDRAIN : DO_DRAIN, false, false);
 }
 
 static void
@@ -695,9 +594,9 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
-	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", verbs[verb].method, caller->name);
-	if (info->record->role == verbs[verb].role)
-		return verb_here(s->host, info->record, verbs[verb].method, error);
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", pair_verbs[verb].method, caller->name);
+	if (info->record->role == pair_verbs[verb].role)
+		return pair_verb_here(s->host, info->record, pair_verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
 	return NULL;
 }
@@ -756,6 +655,40 @@ peer_keep_settings(const struct peer_caller *caller, struct json_object *paramet
 	return dom && pair_settings_store(dom, &all, error) ? json_object_new_object() : NULL;
 }
 
+static struct json_object *
+peer_pool(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return pool_facts(((const struct service *)user_data)->host);
+}
+
+static struct json_object *
+peer_offer(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+
+	log_info("pool", "%s is there", caller->name);
+	pool_kick(s->host);
+	return json_object_new_object();
+}
+
+static struct json_object *
+peer_operate(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return operation_for_peer(((const struct service *)user_data)->host, caller, parameters, error);
+}
+
+static struct json_object *
+peer_protect(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return operation_protect(((const struct service *)user_data)->host, caller, parameters, error);
+}
+
+static struct json_object *
+peer_end_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return operation_end_standby(((const struct service *)user_data)->host, caller, parameters, error);
+}
+
 static void
 peer_ended(guint64 connection, gpointer user_data)
 {
@@ -784,7 +717,7 @@ depart(struct job *job, gpointer data, GError **error)
 {
 	struct departure *d = data;
 
-	return verb_at_peer(d->host, d->record, verbs[VERB_FAILOVER].method, UPLINK_LOST, error);
+	return pair_verb_at_peer(d->host, d->record, pair_verbs[VERB_FAILOVER].method, UPLINK_LOST, error);
 }
 
 static void
@@ -827,6 +760,8 @@ service_uplink_lost(struct service *s)
 
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
+	{ "Switchover", on_switchover, true }, { "TestFailover", on_test_failover, true }, { "TestRestartSecondary", on_test_restart, true },
+	{ "MigrateSecondary", on_migrate_secondary, true }, { "Suspend", on_suspend, true }, { "Resume", on_resume, true }, { "Hosts", on_hosts, false }, { "Drain", on_drain, true },
 	{ "Forget", on_forget, true },
 	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
@@ -834,7 +769,8 @@ static const struct varlink_method_entry people_methods[] = {
 static const struct peer_method_entry peer_methods[] = {
 	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe },
 	{ "PrepareStandby", peer_prepare_standby }, { "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover },
-	{ "Set", peer_set }, { "KeepSettings", peer_keep_settings }, { NULL, NULL },
+	{ "Set", peer_set }, { "KeepSettings", peer_keep_settings }, { "Operate", peer_operate },
+	{ "Pool", peer_pool }, { "Offer", peer_offer }, { "Protect", peer_protect }, { "EndStandby", peer_end_standby }, { NULL, NULL },
 };
 
 struct service *

@@ -13,6 +13,8 @@
  *  6. A copy that is not fit to be promoted does not claim: the generation is left to the primary.
  *  7. When the VM is ended on purpose the primary claims generation + 1, so that a standby that hears nothing is denied, and says GOODBYE at once, so
  *     that one that hears stops even if the arbiter is silent. Only if both are lost, or if it had won before, can a standby bring back a VM that was shut down.
+ *  8. A switchover adds no right: the primary makes a last checkpoint, keeps its guest standing at the end of it and asks the standby, which claims as for an
+ *     operator's failover; GOODBYE tells that it has won. Before that the pair is whole, so a primary that waits too long lets its guest go on, by the rule.
  *
  *   FORMING --ARM--> PROTECTED --operator asks---------> ASKING --GRANTED---------+
  *      |              |  |  |                              | pair breaks           |
@@ -26,6 +28,7 @@
  *      | anything else                               | GRANTED                     | guest ended
  *      +-----------------------------------------> ENDED <-------------------------+
  *
+ *   PROTECTED --operator's switchover (primary)--> SWITCHING --GOODBYE--> FENCED; --switchover off--> PROTECTED; anything else as from PROTECTED
  *   DENIED, GOODBYE, or our QEMU died in any armed state but SETTLING (CLOSING expects the latter) -> FENCED
  *   QEMU died or the last load failed in SETTLING -> FENCED
  *
@@ -46,6 +49,7 @@ enum {	/* the table is read more often than the header */
 	STOP_COPY = FAILOVER_ACT_STOP_COPY,
 	UNDO = FAILOVER_ACT_UNDO,
 	FINISH = FAILOVER_ACT_FINISH,
+	HAND_OVER = FAILOVER_ACT_HAND_OVER,
 };
 
 #define FAILOVER_ROLES 2
@@ -59,6 +63,7 @@ G_STATIC_ASSERT(G_N_ELEMENTS(role_names) == FAILOVER_ROLES);
 static const char *const state_names[] = {
 	[FAILOVER_FORMING] = "forming",
 	[FAILOVER_PROTECTED] = "protected",
+	[FAILOVER_SWITCHING] = "switching",
 	[FAILOVER_ASKING] = "asking",
 	[FAILOVER_YIELDED] = "yielded",
 	[FAILOVER_DECIDING] = "deciding",
@@ -85,6 +90,8 @@ static const struct {
 	[FAILOVER_EV_DATA_FAILED] = { "data-failed", FAILOVER_REASON_DATA_FAILED },
 	[FAILOVER_EV_OPERATOR_DISABLE] = { "operator-disable", FAILOVER_REASON_OPERATOR_DISABLE },
 	[FAILOVER_EV_OPERATOR_FAILOVER] = { "operator-failover", FAILOVER_REASON_OPERATOR_FAILOVER },
+	[FAILOVER_EV_OPERATOR_SWITCHOVER] = { "operator-switchover", FAILOVER_REASON_OPERATOR_SWITCHOVER },
+	[FAILOVER_EV_SWITCHOVER_OFF] = { "switchover-off", FAILOVER_REASON_NONE },
 	[FAILOVER_EV_GUEST_ENDED] = { "guest-ended", FAILOVER_REASON_GUEST_ENDED },
 	[FAILOVER_EV_GRANTED] = { "granted", FAILOVER_REASON_NONE },
 	[FAILOVER_EV_DENIED] = { "denied", FAILOVER_REASON_CLAIM_DENIED },
@@ -114,6 +121,7 @@ static const struct {
 	[FAILOVER_REASON_GUEST_PANICKED] = { "guest-panicked", "the guest's kernel panicked on this host" },
 	[FAILOVER_REASON_DISK_ERROR] = { "disk-error", "a disk of this host reported an error" },
 	[FAILOVER_REASON_QEMU_HUNG] = { "qemu-hung", "QEMU on this host does not answer" },
+	[FAILOVER_REASON_OPERATOR_SWITCHOVER] = { "operator-switchover", "a switchover was asked for" },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(reasons) == FAILOVER_REASON_LAST);
 
@@ -146,6 +154,7 @@ struct answer {
 #define CALL_OFF { GO(ENDED, GOODBYE | UNDO), GO(ENDED, ABDICATE | STOP_COPY) }
 #define ABDICATED(more) GO(FENCED, PERSIST | ABDICATE | STOP_COPY | (more))
 #define FENCED(more) GO(FENCED, PERSIST | STOP_COPY | (more))
+#define SWITCHED_OVER { ANSWER_GO, FAILOVER_FENCED, FREEZE | PERSIST | STOP_COPY, FAILOVER_REASON_OPERATOR_SWITCHOVER }
 
 /*
  * { primary, standby }. What is IMPOSSIBLE, and why; all of it is this process's own doing, nothing the peer, the guest, libvirt or an operator sends is:
@@ -155,7 +164,8 @@ struct answer {
  *  - GRANTED, DENIED, ARBITER_SILENT without a claim: CLAIM is answered exactly once, and no second one goes out before. FENCED may be reached with
  *    the answer outstanding; SETTLING, SOLO and ENDED only by an answer or without a claim.
  *  - SETTLED without GO_SOLO, STOPPED without STOP_COPY or UNDO. (FENCED and ENDED may be reached while GO_SOLO is under way.)
- *  - anything in YIELDED at a primary or in CLOSING at a standby: these states belong to one role.
+ *  - anything in YIELDED at a primary or in SWITCHING or CLOSING at a standby: these states belong to one role.
+ *  - SWITCHOVER_OFF but in SWITCHING: it answers HAND_OVER, and the shell forgets it with that state.
  */
 static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILOVER_ROLES] = {
 	[FAILOVER_FORMING] = {
@@ -169,6 +179,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = CALL_OFF,
 		[FAILOVER_EV_OPERATOR_DISABLE] = CALL_OFF,
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = CALL_OFF,
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
@@ -188,6 +200,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = { GO(DECIDING, FREEZE | CLAIM), GO(YIELDED, FREEZE | ABDICATE) },
 		[FAILOVER_EV_OPERATOR_DISABLE] = { GO(ASKING, CLAIM), IGNORE },
 		[FAILOVER_EV_OPERATOR_FAILOVER] = { IGNORE, GO(ASKING, CLAIM) },
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = { GO(SWITCHING, HAND_OVER), GO(ASKING, CLAIM) },
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		/* The SVM's own end is not the VM's: the primary's guest follows, or goes on alone. */
 		[FAILOVER_EV_GUEST_ENDED] = { GO(CLOSING, FREEZE | CLAIM | GOODBYE), ABDICATED(FREEZE) },
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
@@ -196,6 +210,27 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_SETTLED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_STOPPED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_TICK] = BOTH(IGNORE),
+	},
+	[FAILOVER_SWITCHING] = {
+		[FAILOVER_EV_ARM] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_PEER_LOST] = { GO(DECIDING, FREEZE | CLAIM), IMPOSSIBLE },
+		[FAILOVER_EV_PEER_ABDICATED] = { GO(DECIDING, FREEZE | CLAIM), IMPOSSIBLE },
+		[FAILOVER_EV_PEER_GOODBYE] = { SWITCHED_OVER, IMPOSSIBLE },
+		[FAILOVER_EV_QEMU_DIED] = { ABDICATED(FREEZE), IMPOSSIBLE },
+		[FAILOVER_EV_COPY_UNFIT] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_COPY_FIT] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_DATA_FAILED] = { GO(DECIDING, FREEZE | CLAIM), IMPOSSIBLE },
+		[FAILOVER_EV_OPERATOR_DISABLE] = { IGNORE, IMPOSSIBLE },
+		[FAILOVER_EV_OPERATOR_FAILOVER] = { IGNORE, IMPOSSIBLE },
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = { IGNORE, IMPOSSIBLE },
+		[FAILOVER_EV_SWITCHOVER_OFF] = { GO(PROTECTED, 0), IMPOSSIBLE },
+		[FAILOVER_EV_GUEST_ENDED] = { GO(CLOSING, FREEZE | CLAIM | GOODBYE), IMPOSSIBLE },
+		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),			/* the claim is the standby's */
+		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_ARBITER_SILENT] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_SETTLED] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_STOPPED] = BOTH(IMPOSSIBLE),
+		[FAILOVER_EV_TICK] = { IGNORE, IMPOSSIBLE },
 	},
 	[FAILOVER_ASKING] = {
 		[FAILOVER_EV_ARM] = { IMPOSSIBLE, IGNORE },
@@ -208,6 +243,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(GO(DECIDING, FREEZE)),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = { GO(CLOSING, FREEZE | GOODBYE), ABDICATED(FREEZE) },
 		[FAILOVER_EV_GRANTED] = BOTH(GO(SETTLING, FREEZE | PERSIST | GOODBYE | GO_SOLO)),
 		[FAILOVER_EV_DENIED] = BOTH(FENCED(FREEZE)),
@@ -227,6 +264,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = { IMPOSSIBLE, IGNORE },
 		[FAILOVER_EV_OPERATOR_DISABLE] = { IMPOSSIBLE, IGNORE },
 		[FAILOVER_EV_OPERATOR_FAILOVER] = { IMPOSSIBLE, GO(DECIDING, CLAIM) },
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = { IMPOSSIBLE, IGNORE },
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = { IMPOSSIBLE, FENCED(0) },
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
@@ -246,6 +285,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = { GO(CLOSING, GOODBYE), ABDICATED(0) },
 		[FAILOVER_EV_GRANTED] = BOTH(GO(SETTLING, PERSIST | GOODBYE | GO_SOLO)),
 		[FAILOVER_EV_DENIED] = BOTH(FENCED(0)),
@@ -265,6 +306,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = { IGNORE, IMPOSSIBLE },
 		[FAILOVER_EV_OPERATOR_DISABLE] = { IGNORE, IMPOSSIBLE },
 		[FAILOVER_EV_OPERATOR_FAILOVER] = { IGNORE, IMPOSSIBLE },
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = { IGNORE, IMPOSSIBLE },
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = { IGNORE, IMPOSSIBLE },
 		[FAILOVER_EV_GRANTED] = { GO(ENDED, PERSIST | STOP_COPY), IMPOSSIBLE },
 		[FAILOVER_EV_DENIED] = { FENCED(0), IMPOSSIBLE },
@@ -284,6 +327,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = BOTH(GO(ENDED, PERSIST | STOP_COPY)),
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
@@ -303,6 +348,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = BOTH(IGNORE),
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
@@ -322,6 +369,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = BOTH(IGNORE),
 		[FAILOVER_EV_GRANTED] = BOTH(IGNORE),				/* too late: the copy is gone */
 		[FAILOVER_EV_DENIED] = BOTH(IGNORE),
@@ -341,6 +390,8 @@ static const struct answer table[FAILOVER_STATE_LAST][FAILOVER_EVENT_LAST][FAILO
 		[FAILOVER_EV_DATA_FAILED] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_DISABLE] = BOTH(IGNORE),
 		[FAILOVER_EV_OPERATOR_FAILOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_OPERATOR_SWITCHOVER] = BOTH(IGNORE),
+		[FAILOVER_EV_SWITCHOVER_OFF] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_GUEST_ENDED] = BOTH(IGNORE),
 		[FAILOVER_EV_GRANTED] = BOTH(IMPOSSIBLE),
 		[FAILOVER_EV_DENIED] = BOTH(IMPOSSIBLE),
@@ -387,7 +438,7 @@ answer_of(struct failover *f, uint64_t now, enum failover_event_type event)
 	if (a.kind != ANSWER_GO || f->fit)
 		return a;
 	if (a.actions & CLAIM)
-		return event == FAILOVER_EV_OPERATOR_FAILOVER ? unfit_asked : unfit_claim;
+		return event == FAILOVER_EV_OPERATOR_FAILOVER || event == FAILOVER_EV_OPERATOR_SWITCHOVER ? unfit_asked : unfit_claim;
 	return a.actions & GO_SOLO ? unfit_granted : a;
 }
 
@@ -410,6 +461,7 @@ check_invariant(const struct failover *f, unsigned actions)
 
 	g_assert((ends & (ends - 1)) == 0);
 	g_assert(!(actions & GO_SOLO) || f->state == FAILOVER_SETTLING);
+	g_assert(!(actions & HAND_OVER) || f->state == FAILOVER_SWITCHING);
 	g_assert(!(actions & STOP_COPY) || f->state == FAILOVER_FENCED || f->state == FAILOVER_ENDED);
 	g_assert(!(actions & CLAIM) || (has_claim_out(f->state) && f->fit));
 	g_assert(f->retry_at == UINT64_MAX || has_claim_out(f->state));

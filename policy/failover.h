@@ -11,6 +11,7 @@ enum failover_role { FAILOVER_PRIMARY, FAILOVER_STANDBY };
 enum failover_state {
 	FAILOVER_FORMING,	/* pair is being set up: the primary runs as if unprotected, the standby may never go live */
 	FAILOVER_PROTECTED,	/* armed: output only by the output commit rule; solo only by the arbiter's word */
+	FAILOVER_SWITCHING,	/* primary, a switchover: its last checkpoint is made, the guest stands at its end, and the standby is asked to take over */
 	FAILOVER_ASKING,	/* the operator wants it to end (disable, failover): the claim is out, the pair is whole and goes on by the rule meanwhile */
 	FAILOVER_YIELDED,	/* standby: its data failed, the primary was told to go on alone; claims only if the primary is lost too */
 	FAILOVER_DECIDING,	/* the pair is broken: the claim of generation + 1 is out; output held */
@@ -33,6 +34,8 @@ enum failover_event_type {
 	FAILOVER_EV_DATA_FAILED,	/* stream, checkpoint, disk or protocol trouble: the pair cannot go on as a pair */
 	FAILOVER_EV_OPERATOR_DISABLE,	/* primary goes on alone */
 	FAILOVER_EV_OPERATOR_FAILOVER,	/* standby takes over */
+	FAILOVER_EV_OPERATOR_SWITCHOVER,/* primary: hand the VM over in good order. standby: the primary has, and the last checkpoint is committed */
+	FAILOVER_EV_SWITCHOVER_OFF,	/* primary: the last checkpoint, or the standby's take-over, did not come about in time */
 	FAILOVER_EV_GUEST_ENDED,	/* the VM was shut down or destroyed on purpose: both copies follow */
 	FAILOVER_EV_GRANTED,		/* arbiter: generation + 1 is ours */
 	FAILOVER_EV_DENIED,		/* arbiter: generation + 1 is somebody else's */
@@ -60,6 +63,7 @@ enum failover_reason {		/* why the state is what it is; the text is shown unchan
 	FAILOVER_REASON_GUEST_PANICKED,
 	FAILOVER_REASON_DISK_ERROR,
 	FAILOVER_REASON_QEMU_HUNG,
+	FAILOVER_REASON_OPERATOR_SWITCHOVER,
 	FAILOVER_REASON_LAST
 };
 
@@ -74,6 +78,7 @@ enum failover_action {
 	FAILOVER_ACT_STOP_COPY = 1 << 6,	/* destroy our copy without a word on the LAN */
 	FAILOVER_ACT_UNDO = 1 << 7,		/* primary, forming called off: leave the domain as it was */
 	FAILOVER_ACT_FINISH = 1 << 8,		/* report the end; the guard may exit */
+	FAILOVER_ACT_HAND_OVER = 1 << 9,	/* primary: make a last checkpoint, keep the guest standing at its end, ask the standby to take over; or SWITCHOVER_OFF */
 };
 
 struct failover_config {

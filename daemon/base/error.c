@@ -37,6 +37,7 @@ static const char *const names[] = {
 	[FTD_ERROR_LIMIT] = "Limit",
 	[FTD_ERROR_CONFIG] = "Config",
 	[FTD_ERROR_PEER_CPU] = "PeerCpu",
+	[FTD_ERROR_UNPROTECTED] = "Unprotected",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(names) == FTD_ERROR_LAST);
 

@@ -39,6 +39,7 @@ enum ftd_error_code {
 	FTD_ERROR_LIMIT,		/* a named limit was reached */
 	FTD_ERROR_CONFIG,		/* ftd.conf or the domain's settings are not valid */
 	FTD_ERROR_PEER_CPU,		/* the peer's CPU cannot run what the guest was shown */
+	FTD_ERROR_UNPROTECTED,		/* done, and the domain runs, but without the protection that belongs to it */
 	FTD_ERROR_LAST
 };
 

@@ -25,6 +25,8 @@ test_empty_is_default(void **state)
 	assert_int_equal(c->watchdog_ms, 3000);
 	assert_null(c->uplink);
 	assert_int_equal(c->uplink_ms, 200);
+	assert_null(c->hosts);
+	assert_true(c->self_heal);
 	assert_false(c->tcg_flush_load);
 }
 
@@ -32,7 +34,7 @@ static void
 test_every_key(void **state)
 {
 	static const char text[] =
-		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\nmetrics-listen=[::1]:9768\n\n"
+		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\nhosts=a, b,c\nself-heal=no\nmetrics-listen=[::1]:9768\n\n"
 		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ntarget-latency-ms=7\ncompare-timeout-ms=30\n"
 		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
@@ -49,6 +51,8 @@ test_every_key(void **state)
 	assert_string_equal(c->uplink, "eth0,bond1");
 	assert_string_equal(c->metrics_listen, "[::1]:9768");
 	assert_int_equal(c->uplink_ms, 0);
+	assert_string_equal(c->hosts, "a,b,c");
+	assert_false(c->self_heal);
 	assert_string_equal(c->guard_path, "/bin/guard");
 	assert_int_equal(c->watchdog_ms, 900);
 	assert_true(c->panic_follow);
@@ -88,6 +92,10 @@ test_complaints(void **state)
 		{ "[ftd]\nmetrics-listen=[::2]:1\n", "f:2: metrics-listen: \"[::2]:1\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
 		{ "[ftd]\nmetrics-listen=10.127.0.1:80\n", "f:2: metrics-listen: \"10.127.0.1:80\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
 		{ "[ftd]\nuplink-ms=60001\n", "f:2: uplink-ms: \"60001\" is not a number from 0 to 60000" },
+		{ "[ftd]\nhosts=a,,b\n", "f:2: hosts: \"\" is not a host name" },
+		{ "[ftd]\nhosts=a,b c\n", "f:2: hosts: \"b c\" is not a host name" },
+		{ "[ftd]\nhosts=a, b,a\n", "f:2: hosts: a is named twice" },
+		{ "[ftd]\nself-heal=maybe\n", "f:2: self-heal: \"maybe\" is neither \"no\" nor \"yes\"" },
 		{ "[daemon]\n", "f:1: [daemon] is not a group of ftd.conf(5)" },
 		{ "[ftd\n", "f:1: the group has no closing bracket" },
 		{ "name=a\n", "f:1: this key is in no group" },

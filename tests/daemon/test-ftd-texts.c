@@ -119,6 +119,22 @@ test_flows(void **state)
 }
 
 static void
+test_hosts(void **state)
+{
+	g_autoptr(json_object_ptr) list = parse(
+		"[{\"name\":\"a\",\"version\":\"1.0\",\"copies\":3,\"memory_available_kib\":2097152,\"draining\":false,\"uplink_lost\":false,\"reachable\":true},"
+		"{\"name\":\"b\",\"version\":\"1.0\",\"copies\":0,\"memory_available_kib\":1024,\"draining\":true,\"uplink_lost\":false,\"reachable\":true},"
+		"{\"name\":\"c\",\"reachable\":false,\"why\":\"nobody answers\"}]");
+	g_autofree char *text = format_hosts(list);
+
+	assert_string_equal(text,
+			    "HOST  STATE        COPIES  MEMORY FREE  VERSION  NOTE\n"
+			    "a     up           3       2.0 GiB      1.0\n"
+			    "b     draining     0       1.0 MiB      1.0\n"
+			    "c     unreachable  -       -            -        nobody answers\n");
+}
+
+static void
 test_progress(void **state)
 {
 	static const struct { const char *progress; unsigned columns; const char *text; } cases[] = {
@@ -165,6 +181,7 @@ main(void)
 		cmocka_unit_test(test_event_kinds),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_flows),
+		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_progress),
 	};
 

@@ -36,6 +36,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 32, "STRAY", F, 81920 },
 	{ 33, "MODE", F, 81920 },
 	{ 34, "COPY_UNFIT", F, 81920 },
+	{ 35, "SWITCHOVER", F, 81920 },
 	{ 48, "STREAM", B, 1048640 },
 	{ 49, "RETURN_PATH", B, 1048640 },
 	{ 50, "CHECKPOINT_BEGIN", B, 81920 },

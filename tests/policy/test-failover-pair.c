@@ -99,6 +99,9 @@ carry_out(struct world *w, int i, unsigned actions, enum failover_event_type eve
 		assert_int_equal(s->claim, CLAIM_NONE);
 		s->claim = CLAIM_SENT;
 	}
+	/* Once is enough; and the off that may follow is no event of the standby's policy. */
+	if ((actions & FAILOVER_ACT_HAND_OVER) && !memchr(w->side[1].in, FAILOVER_EV_OPERATOR_SWITCHOVER, w->side[1].n_in))
+		tell(w, 1, FAILOVER_EV_OPERATOR_SWITCHOVER);
 	if (actions & FAILOVER_ACT_ABDICATE)
 		tell(w, !i, FAILOVER_EV_PEER_ABDICATED);
 	if (actions & FAILOVER_ACT_TELL_GOODBYE)
@@ -268,6 +271,9 @@ explore_local(struct explorer *x, const struct world *from, int i)
 	step(x, w, i, FAILOVER_EV_DATA_FAILED);
 	step(x, w, i, i ? FAILOVER_EV_OPERATOR_FAILOVER : FAILOVER_EV_OPERATOR_DISABLE);
 	if (i == 0) {
+		step(x, w, i, FAILOVER_EV_OPERATOR_SWITCHOVER);
+		if (s->state == FAILOVER_SWITCHING)
+			step(x, w, i, FAILOVER_EV_SWITCHOVER_OFF);
 		if (s->state == FAILOVER_FORMING)
 			step(x, w, i, FAILOVER_EV_ARM);
 		return;

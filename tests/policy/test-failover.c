@@ -14,7 +14,7 @@
 #define G 7		/* generation of the pair */
 #define RETRY 500
 
-static const char *const action_names[] = { "freeze", "persist", "claim", "abdicate", "goodbye", "go-solo", "stop-copy", "undo", "finish" };
+static const char *const action_names[] = { "freeze", "persist", "claim", "abdicate", "goodbye", "go-solo", "stop-copy", "undo", "finish", "hand-over" };
 
 static void
 append_actions(GString *out, unsigned actions)
@@ -119,6 +119,30 @@ static const struct story {
 	  "arm > protected: persist\n"
 	  "operator-failover > asking: claim\n"
 	  "granted > settling: freeze persist goodbye go-solo\n", FAILOVER_REASON_OPERATOR_FAILOVER, G + 1 },
+	/* a switchover: the standby asks, and wins */
+	{ FAILOVER_PRIMARY, "arm operator-switchover operator-disable peer-goodbye stopped",
+	  "arm > protected: persist\n"
+	  "operator-switchover > switching: hand-over\n"
+	  "operator-disable > switching:\n"
+	  "peer-goodbye > fenced: freeze persist stop-copy\n"
+	  "stopped > fenced: finish\n", FAILOVER_REASON_OPERATOR_SWITCHOVER, G },
+	{ FAILOVER_STANDBY, "arm operator-switchover granted settled",
+	  "arm > protected: persist\n"
+	  "operator-switchover > asking: claim\n"
+	  "granted > settling: freeze persist goodbye go-solo\n"
+	  "settled > solo: persist finish\n", FAILOVER_REASON_OPERATOR_SWITCHOVER, G + 1 },
+	/* ... or does not: the pair is whole as before */
+	{ FAILOVER_PRIMARY, "arm operator-switchover switchover-off operator-switchover peer-lost granted",
+	  "arm > protected: persist\n"
+	  "operator-switchover > switching: hand-over\n"
+	  "switchover-off > protected:\n"
+	  "operator-switchover > switching: hand-over\n"
+	  "peer-lost > deciding: freeze claim\n"
+	  "granted > settling: persist goodbye go-solo\n", FAILOVER_REASON_PEER_SILENT, G + 1 },
+	{ FAILOVER_STANDBY, "arm copy-unfit operator-switchover",
+	  "arm > protected: persist\n"
+	  "copy-unfit > protected:\n"
+	  "operator-switchover > protected:\n", FAILOVER_REASON_NONE, G },
 	{ FAILOVER_PRIMARY, "arm peer-goodbye stopped",
 	  "arm > protected: persist\n"
 	  "peer-goodbye > fenced: freeze persist stop-copy\n"
@@ -206,6 +230,12 @@ claiming(enum failover_state s)
 	return s == FAILOVER_ASKING || s == FAILOVER_DECIDING || s == FAILOVER_CLOSING;
 }
 
+static bool
+whole(enum failover_state s)
+{
+	return s == FAILOVER_PROTECTED || s == FAILOVER_SWITCHING || s == FAILOVER_ASKING;
+}
+
 /* What must hold for every single answer. */
 static void
 check_step(enum failover_state from, enum failover_event_type event, const struct failover *f, bool fit, unsigned a)
@@ -231,10 +261,11 @@ check_step(enum failover_state from, enum failover_event_type event, const struc
 		assert_int_equal(a, event == FAILOVER_EV_STOPPED ? FAILOVER_ACT_FINISH : 0);
 	}
 	/* output that the rule let flow is shut on the way out of a whole pair, and a claim that is out never leads back to one */
-	if ((from == FAILOVER_PROTECTED || from == FAILOVER_ASKING) && f->state != FAILOVER_PROTECTED && f->state != FAILOVER_ASKING)
+	if (whole(from) && !whole(f->state))
 		assert_true(a & FAILOVER_ACT_FREEZE);
 	if (f->state == FAILOVER_PROTECTED)
-		assert_true(from == FAILOVER_FORMING || from == FAILOVER_PROTECTED);
+		assert_true(from == FAILOVER_FORMING || from == FAILOVER_PROTECTED || from == FAILOVER_SWITCHING);
+	assert_int_equal(!!(a & FAILOVER_ACT_HAND_OVER), f->state == FAILOVER_SWITCHING && from != FAILOVER_SWITCHING);
 	if (f->state == FAILOVER_SETTLING && from != FAILOVER_SETTLING)
 		assert_true(claiming(from) && event == FAILOVER_EV_GRANTED);
 	if (f->state == FAILOVER_SOLO && from != FAILOVER_SOLO)
@@ -271,16 +302,16 @@ test_outside_events_never_abort(void **state)
 {
 	static const enum failover_event_type outside[] = {
 		FAILOVER_EV_PEER_LOST, FAILOVER_EV_PEER_ABDICATED, FAILOVER_EV_PEER_GOODBYE, FAILOVER_EV_QEMU_DIED, FAILOVER_EV_DATA_FAILED,
-		FAILOVER_EV_OPERATOR_DISABLE, FAILOVER_EV_OPERATOR_FAILOVER, FAILOVER_EV_GUEST_ENDED, FAILOVER_EV_TICK,
+		FAILOVER_EV_OPERATOR_DISABLE, FAILOVER_EV_OPERATOR_FAILOVER, FAILOVER_EV_OPERATOR_SWITCHOVER, FAILOVER_EV_GUEST_ENDED, FAILOVER_EV_TICK,
 	};
 
 	for (int s = 0; s < FAILOVER_STATE_LAST; s++) {
 		for (size_t i = 0; i < G_N_ELEMENTS(outside); i++) {
 			assert_true(s == FAILOVER_YIELDED || failover_event_possible(FAILOVER_PRIMARY, s, outside[i]));
-			assert_true(s == FAILOVER_CLOSING || failover_event_possible(FAILOVER_STANDBY, s, outside[i]));
+			assert_true(s == FAILOVER_CLOSING || s == FAILOVER_SWITCHING || failover_event_possible(FAILOVER_STANDBY, s, outside[i]));
 		}
-		assert_true(s == FAILOVER_CLOSING || failover_event_possible(FAILOVER_STANDBY, s, FAILOVER_EV_ARM));
-		assert_true(s == FAILOVER_CLOSING || failover_event_possible(FAILOVER_STANDBY, s, FAILOVER_EV_COPY_UNFIT));
+		assert_true(s == FAILOVER_CLOSING || s == FAILOVER_SWITCHING || failover_event_possible(FAILOVER_STANDBY, s, FAILOVER_EV_ARM));
+		assert_true(s == FAILOVER_CLOSING || s == FAILOVER_SWITCHING || failover_event_possible(FAILOVER_STANDBY, s, FAILOVER_EV_COPY_UNFIT));
 	}
 }
 

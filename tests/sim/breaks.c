@@ -69,6 +69,9 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_REPAIR] = { "repair", "nobody hears that a copy is not fit to take over" },
 	[BREAK_STOPPED] = { "stopped", "nobody sees that a QEMU's process is stopped" },
 	[BREAK_STANDS] = { "stands", "a guest that was suspended and resumed at once is stopped again" },
+	[BREAK_SWITCHOVER] = { "switchover", "the standby goes live when it is asked to, before the arbiter has granted it" },
+	[BREAK_SWITCHED] = { "switched", "a primary that has handed over goes on speaking" },
+	[BREAK_HANDED] = { "handed", "a primary that hands over forgets what it has not let go" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 
@@ -151,6 +154,8 @@ breaks_message(struct world *w, unsigned from, enum peer_type type, GBytes **pay
 		return true;
 	case BREAK_REPAIR:
 		return type != PEER_COPY_UNFIT;
+	case BREAK_HANDED:
+		return type != PEER_UNSENT;
 	case BREAK_ACK:
 	case BREAK_COMPARE_TCP:
 	case BREAK_EPOCH_TAG:
@@ -302,6 +307,14 @@ SEAM(unsigned, failover_step, struct failover *f, uint64_t now, enum failover_ev
 		event = FAILOVER_EV_QEMU_DIED;
 	if (broken == BREAK_CLOSING && !is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_GUEST_ENDED)
 		event = FAILOVER_EV_QEMU_DIED;
+	if (broken == BREAK_SWITCHOVER && is_standby && f->state == FAILOVER_PROTECTED && event == FAILOVER_EV_OPERATOR_SWITCHOVER) {
+		__real_failover_step(f, now, event, reason);
+		event = FAILOVER_EV_GRANTED;
+	}
+	if (broken == BREAK_SWITCHED && f->state == FAILOVER_SWITCHING && event == FAILOVER_EV_PEER_GOODBYE) {
+		f->state = FAILOVER_ASKING;
+		event = FAILOVER_EV_GRANTED;
+	}
 	if (broken == BREAK_DENIED && event == FAILOVER_EV_DENIED)
 		event = FAILOVER_EV_ARBITER_SILENT;
 	if (broken == BREAK_TAKE_BACK && f->state == FAILOVER_ASKING && event == FAILOVER_EV_ARBITER_SILENT) {

@@ -7,6 +7,7 @@
  *   contradiction   no byte on the LAN differs from one that was there before at the same place
  *   disk       the disk of a copy that goes live matches its memory
  *   kept       what a copy that takes over had sent, and its twin had not, goes out
+ *   handed     what a primary has sent and not let go when it hands over, the copy that takes over sends
  *   claim      who has a claim out does not count as protected
  *   ended      a VM that was shut down is not given to the other side afterwards (register.c)
  *   hang       no QEMU is given up that answered (breaks.c)
@@ -48,6 +49,7 @@ could_take_over(const struct host *h)
 		return false;
 	switch (guard_state(h->p.g)) {
 	case FAILOVER_PROTECTED:
+	case FAILOVER_SWITCHING:
 	case FAILOVER_ASKING:
 	case FAILOVER_YIELDED:
 	case FAILOVER_DECIDING:
@@ -239,6 +241,20 @@ check_kept(struct world *w, unsigned host)
 	for (uint32_t seq = h->q.emitted_from; (int32_t)(seq - h->p.kept_to) < 0; seq++)
 		if (!w->reached_rel[seq - GUEST_ISN]) {
 			violated(w, "kept", "%c had sent byte %u, neither its twin nor it has reached the LAN after the take-over", NAME(host), seq - GUEST_ISN);
+			return;
+		}
+}
+
+void
+check_handed(struct world *w, unsigned host)
+{
+	const struct host *h = &w->host[host];
+
+	if (w->round > 0 || !h->q.alive || !proc_live(&h->p) || h->p.g->failover.reason != FAILOVER_REASON_OPERATOR_SWITCHOVER)
+		return;		/* in a later round the guest may repeat what an earlier one has lost */
+	for (uint32_t seq = GUEST_ISN; (int32_t)(seq - h->q.emitted_from) < 0; seq++)
+		if (!w->reached_rel[seq - GUEST_ISN] && !w->lan.known[seq - GUEST_ISN]) {
+			violated(w, "handed", "%c has taken over in good order; byte %u was sent and has not reached the LAN", NAME(host), seq - GUEST_ISN);
 			return;
 		}
 }

@@ -19,7 +19,7 @@ enum fault {
 	FAULT_KILL_GUARD, FAULT_CRASH_GUARD, FAULT_PAUSE_GUARD, FAULT_OP_FAILS, FAULT_KILL_QEMU, FAULT_POWER,
 	FAULT_ARBITER_GONE, FAULT_ARBITER_SLOW, FAULT_ARBITER_BACK,
 	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
-	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
+	FAULT_DISABLE, FAULT_FAILOVER, FAULT_SWITCHOVER, FAULT_GUEST_ENDS,
 	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
 	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_SET_MODE, FAULT_STALE_FRAME,
 	FAULT_STOP_QEMU,
@@ -51,6 +51,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_COPY_STREAM] = { "the copy's QEMU closes its migration stream", 2 },
 	[FAULT_DISABLE] = { "the operator disables protection", 4 },
 	[FAULT_FAILOVER] = { "the operator asks for a failover", 4 },
+	[FAULT_SWITCHOVER] = { "the operator asks for a switchover", 8 },
 	[FAULT_GUEST_ENDS] = { "the guest is shut down", 1 },
 	[FAULT_HANG_QEMU] = { "QEMU hangs", 3 },
 	[FAULT_HICCUP_QEMU] = { "QEMU stands still for a while", 3 },
@@ -64,7 +65,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
 	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
-	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
+	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 4 },
 	[FAULT_STOP_QEMU] = { "QEMU's process is stopped", 4 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
@@ -225,7 +226,7 @@ happen(struct world *w, enum fault f, unsigned host)
 	struct host *h = &w->host[host];
 	bool of_copy = f == FAULT_DISK_ERROR || f == FAULT_COPY_RESET || f == FAULT_COPY_STREAM || f == FAULT_FAILOVER;
 	bool of_pair = f <= FAULT_CORRUPT || f == FAULT_ARBITER_SLOW || f == FAULT_ARBITER_BACK || f == FAULT_STALL_GUARDS;
-	bool of_primary = f == FAULT_DISABLE || f == FAULT_GUEST_ENDS || (f >= FAULT_PANIC && f <= FAULT_STALE_FRAME);
+	bool of_primary = f == FAULT_DISABLE || f == FAULT_SWITCHOVER || f == FAULT_GUEST_ENDS || (f >= FAULT_PANIC && f <= FAULT_STALE_FRAME);
 	bool of_arbiter = (f >= FAULT_ARBITER_GONE && f <= FAULT_ARBITER_BACK) || f == FAULT_ARBITER_EMPTY;
 	uint64_t while_ns;
 
@@ -281,6 +282,7 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_COPY_STREAM: close_stream(w, host); break;
 	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
 	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
+	case FAULT_SWITCHOVER: tell(w, host, ITEM_SWITCHOVER, 0); break;
 	case FAULT_GUEST_ENDS: end_guest(w); break;
 	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX, false); break;
 	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, HANG), false); break;
@@ -504,7 +506,7 @@ check_liveness(struct world *w)
 	if (!somebody_runs(w))
 		return false;
 	acked = w->client.n_acked;
-	end = w->now + 2000 * MS;
+	end = w->now + (2000 + w->max_epoch_ms) * MS;	/* a QEMU that hangs and owes nothing is found out at its epoch's end */
 	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
 		look_after(w);
@@ -627,6 +629,16 @@ static const struct coincidence {
 	{ { { FAULT_ARBITER_GONE, 1, 60, 200 }, { FAULT_POWER, 0, 0, 50 }, { FAULT_ARBITER_GONE, 1, 1, 5 }, { FAULT_POWER_BACK, 0, 10, 300 } } },
 	{ { { FAULT_POWER, 0, 60, 200 }, { FAULT_ARBITER_EMPTY, 0, 200, 300 }, { FAULT_POWER_BACK, 0, 1, 50 } } },
 	{ { { FAULT_POWER, 0, 60, 150 }, { FAULT_POWER, 1, 160, 250 }, { FAULT_ARBITER_EMPTY, 1, 1, 5 }, { FAULT_POWER_BACK, 1, 1, 50 } } },
+	/* A switchover that something comes into. */
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_POWER, 0, 0, 40 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_POWER, 1, 0, 40 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_CUT, 0, 0, 40 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_CUT_TO_PRIMARY, 0, 0, 40 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_KILL_QEMU, 0, 0, 40 } } },
+	{ { { FAULT_ARBITER_GONE, 1, 60, 300 }, { FAULT_SWITCHOVER, 0, 0, 40 }, { FAULT_ARBITER_BACK, 0, 100, 1500 } } },
+	{ { { FAULT_ARBITER_SLOW, 1, 60, 300 }, { FAULT_SWITCHOVER, 0, 0, 40 }, { FAULT_KILL_QEMU, 1, 0, 1200 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 40 } } },
+	{ { { FAULT_SWITCHOVER, 0, 60, 300 }, { FAULT_GUEST_ENDS, 0, 0, 40 } } },
 	/* Both sides' guards, or neither of them, notice something. */
 	{ { { FAULT_STALL_GUARDS, 0, 60, 300 }, { FAULT_STALL_GUARDS, 0, 100, 300 } } },
 	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 100 } } },
@@ -750,6 +762,8 @@ static const struct story {
 	{ "hung-qemu", { { 200 * MS, FAULT_HANG_QEMU, 0 } } },
 	{ "power-loss-of-both", { { 200 * MS, FAULT_POWER, 0 }, { 210 * MS, FAULT_POWER, 1 } } },
 	{ "failover", { { 200 * MS, FAULT_FAILOVER, 1 } } },
+	{ "switchover", { { 200 * MS, FAULT_SWITCHOVER, 0 } } },
+	{ "switchover-refused", { { 150 * MS, FAULT_ARBITER_GONE, 1 }, { 160 * MS, FAULT_ARBITER_GONE, 0 }, { 200 * MS, FAULT_SWITCHOVER, 0 } } },
 };
 
 const char *

@@ -94,8 +94,10 @@ op_item(struct proc *p, const struct item *i)
 		}
 	}
 	guard_op_done(p->g, p->w->now, (enum guard_op)i->a, error);
-	if (i->a == GUARD_OP_STANDBY_OPEN)
-		check_kept(p->w, p->host);
+	if (i->a != GUARD_OP_STANDBY_OPEN)
+		return;
+	check_kept(p->w, p->host);
+	check_handed(p->w, p->host);
 }
 
 static void
@@ -112,6 +114,10 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_RESET: guard_copy_reset(p->g, now); break;
 	case ITEM_DISABLE: guard_disable(p->g, now); break;
 	case ITEM_FAILOVER: guard_failover(p->g, now); break;
+	case ITEM_SWITCHOVER:	/* guard-control-io.c refuses the rest */
+		if (guard_state(p->g) == FAILOVER_PROTECTED && !guard_is_suspended(p->g))
+			guard_switchover(p->g, now);
+		break;
 	case ITEM_GUEST_ENDED:
 		if (guard_state(p->g) == FAILOVER_PROTECTED && !p->w->reg.cut[p->host] && !p->w->reg.empty[p->host] && !p->crash_in)
 			p->w->ended_due = now + p->w->reg.delay;
@@ -806,12 +812,25 @@ env_take_back(void *ctx)
 {
 }
 
+static bool
+env_unread(void *ctx)
+{
+	return false;
+}
+
+static void
+env_switchover_off(void *ctx, const char *why)
+{
+}
+
 static const struct guard_env env = {
 	.peer_send = env_peer_send,
 	.peer_queued = env_peer_queued,
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
 	.frames_take_back = env_take_back,
+	.releases_unread = env_unread,
+	.switchover_off = env_switchover_off,
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,

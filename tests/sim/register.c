@@ -89,7 +89,7 @@ arrive(struct world *w, unsigned host, const struct arbiter_record *r)
 	v = decide(w, r);
 	say(w, (int)host, "arbiter: generation %" G_GUINT64_FORMAT " for %s%s%s: %s", r->generation, r->active, r->standby[0] ? " with " : " alone", r->standby,
 	    v == ARBITER_GRANTED ? "granted" : v == ARBITER_DENIED ? "denied" : "silent");
-	if (register_newest(w) > before && host == STANDBY(w) && w->ended_due && w->now > w->ended_due)
+	if (register_newest(w) > before && host == STANDBY(w) && r->active[0] == NAME(host) && w->ended_due && w->now > w->ended_due)
 		violated(w, "ended", "the VM was shut down, and %c is given it", NAME(host));
 	return v;
 }

@@ -90,6 +90,9 @@ enum sim_break {
 	BREAK_REPAIR,
 	BREAK_STOPPED,
 	BREAK_STANDS,
+	BREAK_SWITCHOVER,
+	BREAK_SWITCHED,
+	BREAK_HANDED,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -188,7 +191,7 @@ struct qemu {
 /* -- guard process -------------------------------------------------------------------------------------------------------------------- */
 
 enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_LAST };
-enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_GUEST_ENDED, ITEM_START,
+enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_SWITCHOVER, ITEM_GUEST_ENDED, ITEM_START,
 	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
 
 struct item {
@@ -402,6 +405,7 @@ void check_frame(struct world *w, unsigned host, GBytes *frame);
 void check_takeover(struct world *w, unsigned host);
 void check_startable(struct world *w, unsigned host);
 void check_kept(struct world *w, unsigned host);
+void check_handed(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
 void check_given_up(struct proc *p);
 void check_claim(struct world *w, const struct proc *p);

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The primary's side of a switchover (policy/failover.c, rule 8), from HAND_OVER until the state is another one:
+ *
+ *   WARM    a checkpoint is made and loaded, so that the last one is small; the guest runs, output flows
+ *   QUIET   output is held, until QEMU has sent what it was given: it sends nothing for a guest that stands (net/net.c, qemu_can_send_packet())
+ *   LAST    the last checkpoint is wanted
+ *   STANDS  its boundary is here: the guest stands and is not let go, the checkpoint is on its way
+ *   TOLD    it is committed. The standby has what was held, which it sends when it takes over, and is asked to do so; it claims while it loads
+ *
+ * What the guest is sent meanwhile QEMU reads and mirrors, as of the epoch that begins, or leaves in the tap; that follows when this side is fenced. So no packet is
+ * lost. When nothing comes of it in time, the guest goes on where it stood, and what was handed over is sent from here too: a network may double a packet.
+ */
+#include "daemon/guard-internal.h"
+
+#define QUIET_LOOK_NS (500 * 1000ull)
+
+struct handed {
+	unsigned nic;
+	GBytes *frame;
+};
+
+static void
+handed_free(gpointer data)
+{
+	struct handed *h = data;
+
+	g_bytes_unref(h->frame);
+	g_free(h);
+}
+
+void
+switchover_clear(struct switchover *s)
+{
+	g_queue_clear_full(&s->handed, handed_free);
+	g_queue_clear_full(&s->late, handed_free);
+}
+
+static struct handed *
+handed_new(unsigned nic, GBytes *frame)
+{
+	struct handed *h = g_new(struct handed, 1);
+
+	*h = (struct handed){ nic, frame };
+	return h;
+}
+
+static void
+tell(struct guard *g, enum peer_switchover what, uint64_t stood_ns)
+{
+	uint8_t payload[10];
+
+	put_be16(payload, (uint16_t)what);
+	put_be64(payload + 2, stood_ns);
+	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
+}
+
+static void
+enter(struct guard *g, uint64_t now, enum switchover_step step, uint64_t patience)
+{
+	g->p.switchover.step = step;
+	if (patience)
+		g->p.switchover.deadline = now + patience;
+}
+
+void
+switchover_begin(struct guard *g, uint64_t now)
+{
+	guard_event(g, "switchover", "handing %s over to %s", g->config->domain, g->config->peer);
+	enter(g, now, SWITCHOVER_WARM, GUARD_SWITCHOVER_WARM_NS);
+	g->p.switchover.epoch = relay_epoch(g->p.relay);
+	tell(g, PEER_SWITCHOVER_PREPARE, 0);
+	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+	primary_pump(g, now);
+}
+
+static void
+call_off(struct guard *g, uint64_t now, const char *why)
+{
+	guard_event(g, "switchover-off", "%s stays here: %s", g->config->domain, why);
+	tell(g, PEER_SWITCHOVER_OFF, 0);
+	guard_policy(g, now, FAILOVER_EV_SWITCHOVER_OFF, FAILOVER_REASON_NONE);
+	g->env.switchover_off(g->ctx, why);
+}
+
+bool
+switchover_holds(const struct guard *g)
+{
+	return g->p.switchover.step >= SWITCHOVER_QUIET;
+}
+
+void
+switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	if (g->p.switchover.step == SWITCHOVER_WARM && epoch >= g->p.switchover.epoch)
+		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
+}
+
+/* Whether the guest got these before it stood cannot be told. So the copy gets them in either epoch: a network may double a packet. */
+void
+switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (s->step == SWITCHOVER_LAST && relay_stopping(g->p.relay) && s->late.length < GUARD_SWITCHOVER_LATE_MAX)
+		g_queue_push_tail(&s->late, handed_new(nic, g_bytes_ref(frame)));
+}
+
+static void
+mirror_late(struct guard *g)
+{
+	for (struct handed *h; (h = g_queue_pop_head(&g->p.switchover.late));) {
+		primary_mirror_inbound(g, h->nic, h->frame);
+		handed_free(h);
+	}
+}
+
+/* At a boundary, which stays open then. */
+bool
+switchover_stands(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (s->step != SWITCHOVER_LAST)
+		return false;
+	enter(g, now, SWITCHOVER_STANDS, 0);
+	s->epoch = epoch;
+	s->stood_since = now;
+	mirror_late(g);
+	return true;
+}
+
+static void
+hand_over(struct guard *g, uint64_t epoch)
+{
+	unsigned nic;
+	GBytes *frame;
+
+	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
+		g_queue_push_tail(&g->p.switchover.handed, handed_new(nic, frame));
+		primary_pass_on_unsent(g, epoch, nic, frame);
+	}
+}
+
+void
+switchover_committed(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (s->step != SWITCHOVER_STANDS || epoch < s->epoch)
+		return;
+	hand_over(g, epoch);
+	enter(g, now, SWITCHOVER_TOLD, 0);
+	tell(g, PEER_SWITCHOVER_TAKE_OVER, now - s->stood_since);
+}
+
+/* What was handed over and came back to us; it is committed. */
+void
+switchover_give_back(struct guard *g)
+{
+	struct handed *h;
+
+	while (g->p.switchover.step == SWITCHOVER_NONE && (h = g_queue_pop_head(&g->p.switchover.handed))) {
+		g->env.frame_write(g->ctx, GUARD_PORT_REL, h->nic, h->frame);
+		handed_free(h);
+	}
+}
+
+/* The state is another one. Fenced: the guest stands until it is gone, and what it was sent is the other side's. */
+void
+switchover_ended(struct guard *g, uint64_t now)
+{
+	struct switchover *s = &g->p.switchover;
+	bool stood = s->step >= SWITCHOVER_STANDS;
+
+	if (g->failover.state == FAILOVER_FENCED) {
+		if (g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER) {
+			g->env.filters_drain(g->ctx);
+			primary_hand_over(g);
+		}
+		return;
+	}
+	s->step = SWITCHOVER_NONE;
+	g_queue_clear_full(&s->late, handed_free);
+	if (stood)
+		primary_boundary_finish(g, now, s->epoch);
+	primary_pump(g, now);
+}
+
+void
+switchover_tick(struct guard *g, uint64_t now)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (g->failover.state != FAILOVER_SWITCHING)
+		return;
+	if (s->step == SWITCHOVER_QUIET && !g->env.releases_unread(g->ctx))
+		enter(g, now, SWITCHOVER_LAST, 0);
+	if (s->step == SWITCHOVER_LAST)		/* again and again: a checkpoint that was made already when it was asked for is not the last one */
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+	if (now < s->deadline)
+		return;
+	if (s->step == SWITCHOVER_WARM)
+		call_off(g, now, "its memory changes too fast, or its standby is too slow: a checkpoint was not loaded in time");
+	else if (s->step == SWITCHOVER_TOLD)
+		call_off(g, now, "the standby did not take over in time; it may still do so, if the arbiter was slow");
+	else
+		call_off(g, now, "the last checkpoint was not made in time");
+}
+
+uint64_t
+switchover_deadline(const struct guard *g)
+{
+	const struct switchover *s = &g->p.switchover;
+
+	if (g->failover.state != FAILOVER_SWITCHING)
+		return UINT64_MAX;
+	return s->step == SWITCHOVER_QUIET ? MIN(s->deadline, g->looked_at + QUIET_LOOK_NS) : s->deadline;
+}
+
+/* The standby's word. */
+void
+switchover_refused(struct guard *g, uint64_t now)
+{
+	g_autofree char *why = g_strdup_printf("the copy on %s cannot take over just now", g->config->peer);
+
+	if (g->failover.state == FAILOVER_SWITCHING)
+		call_off(g, now, why);
+}

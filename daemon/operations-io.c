@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * An operation is led by the daemon of the primary's host; another one passes it on ("Operate"). It is made of steps that are whole by themselves: the guard ends
+ * the pair in one way or another, and the side that goes on protects the domain again ("Protect", when that is the other one). Between the two the domain runs
+ * unprotected, which is no failure of the first step: whoever asked is told that it runs, where, and why it is not protected.
+ *
+ *   switchover, test-failover    the standby goes on, its host asks this one for a standby
+ *   test-restart-secondary       the standby gives up, this host asks the same host for another one
+ *   suspend, resume              protection ends, and by whom and how it is to begin again is remembered
+ *   migrate-secondary            the new host is looked at first; protection ends, and begins with it, or else with the old one
+ */
+#include "daemon/operations-io.h"
+
+#include "daemon/base/error.h"
+#include "daemon/enable-io.h"
+#include "daemon/guard-process-io.h"
+#include "daemon/json-util.h"
+#include "daemon/pair-verbs-io.h"
+#include "daemon/pool-io.h"
+#include "daemon/suspended-io.h"
+#include "policy/arbiter-io.h"
+
+#include <string.h>
+
+#define CALL_TIMEOUT_MS 15000
+#define END_TIMEOUT_MS 20000
+#define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* a disk is copied meanwhile; the connection itself tells a peer that is gone */
+
+static const char *const names[] = {
+	[OPERATION_SWITCHOVER] = "switchover",
+	[OPERATION_TEST_FAILOVER] = "test-failover",
+	[OPERATION_TEST_RESTART] = "test-restart-secondary",
+	[OPERATION_MIGRATE_STANDBY] = "migrate-secondary",
+	[OPERATION_SUSPEND] = "suspend",
+	[OPERATION_RESUME] = "resume",
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(names) == OPERATION_LAST);
+
+/* How a domain is protected is kept with the domain (pair-settings.h). */
+static const struct pair_settings as_before;
+
+struct run {
+	struct host *host;
+	const struct pair_record *record;
+	struct job *job;
+	const char *peer;
+	bool leaving;			/* this host is being drained: it is no standby of anything */
+};
+
+static void
+report(const struct run *run, const char *phase)
+{
+	if (run->job)
+		job_report(run->job, json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", 0), "total", 0));
+}
+
+static struct json_object *
+runs_on(const char *host)
+{
+	return json_put_str(json_object_new_object(), "host", host);
+}
+
+/* What was asked for is done, but for the protection. */
+static void
+say_unprotected(GError **error, const struct pair_record *r, const char *host, const GError *why)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_UNPROTECTED, "%s runs on %s and is not protected: %s", r->domain, host, why->message);
+}
+
+/* -- the other side has it now */
+
+static struct json_object *
+protected_by_us(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	g_autoptr(GError) why = NULL;
+	struct json_object *parameters = json_put_str(json_object_new_object(), "uuid", r->uuid), *answer;
+
+	report(run, "protect");
+	answer = pool_call(run->host, r->peer, "Protect", json_put_bool(parameters, "elsewhere", run->leaving), LONG_TIMEOUT_MS, &why);
+	if (!answer)
+		say_unprotected(error, r, r->peer, why);
+	return answer;
+}
+
+/* A claim that is out cannot be taken back: one that is answered much later would move the domain when nobody thinks of it any more. */
+static bool
+arbiter_answers(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	struct arbiter_record newest;
+	bool armed;
+	g_autoptr(arbiter) a = pairs_arbiter(run->host, r->uuid, &armed, error);
+	int known;
+
+	if (!a)
+		return false;
+	if (!arbiter_is_manual(a)) {
+		known = arbiter_read(a, r->uuid, &newest, error);
+		if (known == 0)
+			g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter knows nothing of the pair of %s; is it the same one, and mounted?", r->domain);
+		return known > 0;
+	}
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the arbiter is manual, so the guest would stand until somebody decides; ftctl failover %s moves it", r->domain);
+	return false;
+}
+
+static struct json_object *
+switch_over(const struct run *run, GError **error)
+{
+	g_autoptr(json_object_ptr) done = NULL;
+
+	if (!arbiter_answers(run, error))
+		return NULL;
+	report(run, "switchover");
+	done = pair_verb_here(run->host, run->record, pair_verbs[VERB_SWITCHOVER].method, error);
+	return done ? protected_by_us(run, error) : NULL;
+}
+
+static struct json_object *
+test_failover(const struct run *run, GError **error)
+{
+	g_autoptr(json_object_ptr) done = NULL;
+
+	report(run, "failover");
+	done = pair_verb_at_peer(run->host, run->record, pair_verbs[VERB_FAILOVER].method, NULL, error);
+	if (!done)
+		return NULL;
+	pairs_await_end(run->host->pairs, run->record->uuid, END_TIMEOUT_MS);
+	return protected_by_us(run, error);
+}
+
+/* -- it stays here */
+
+static struct json_object *
+protect_here(const struct run *run, const char *peer, GError **error)
+{
+	g_autoptr(json_object_ptr) done = enable_domain(run->host, run->record->uuid, peer, &as_before, run->job, error);
+
+	return done ? runs_on(run->host->name) : NULL;
+}
+
+static struct json_object *
+test_restart(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	g_autoptr(json_object_ptr) done = NULL;
+	g_autoptr(GError) local = NULL;
+	struct json_object *answer;
+
+	report(run, "restart");
+	done = pool_call(run->host, r->peer, "EndStandby", json_put_str(json_object_new_object(), "uuid", r->uuid), CALL_TIMEOUT_MS, error);
+	if (!done)
+		return NULL;
+	pairs_await_end(run->host->pairs, r->uuid, END_TIMEOUT_MS);
+	answer = protect_here(run, r->peer, &local);
+	if (!answer)
+		say_unprotected(error, r, run->host->name, local);
+	return answer;
+}
+
+static struct json_object *
+migrate_standby(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	g_autoptr(json_object_ptr) ended = NULL, back = NULL;
+	g_autoptr(GError) local = NULL;
+	g_autofree char *placed = NULL;
+	const char *peer = run->peer;
+	struct json_object *answer;
+
+	report(run, "check");
+	if (!peer)
+		peer = placed = pool_place(run->host, r->uuid, NULL, r->peer, error);
+	else if (strcmp(peer, r->peer) == 0)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the standby of %s is on %s already", r->domain, r->peer);
+	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, error))
+		return NULL;
+	ended = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
+	if (!ended)
+		return NULL;
+	answer = protect_here(run, peer, &local);
+	if (answer)
+		return answer;
+	back = protect_here(run, r->peer, NULL);
+	if (back)
+		g_set_error(error, FTD_ERROR, local->domain == FTD_ERROR ? local->code : FTD_ERROR_FAILED, "%s is protected by %s as before: %s", r->domain, r->peer, local->message);
+	else {
+		say_unprotected(error, r, run->host->name, local);
+		pool_heal(run->host, r->uuid, r->domain, r->peer);
+	}
+	return NULL;
+}
+
+static struct json_object *
+pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, GError **error)
+{
+	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "operation", names[what]), "uuid", r->uuid);
+
+	json_put_str(parameters, "peer", peer);
+	return pool_call(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, error);
+}
+
+/* -- suspend and resume */
+
+static struct json_object *
+suspend(const struct run *run, GError **error)
+{
+	const struct pair_record *r = run->record;
+	g_autoptr(json_object_ptr) done = NULL;
+
+	report(run, "suspend");
+	if (!suspended_write(run->host, r->uuid, r->peer, error))
+		return NULL;
+	done = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
+	if (done)
+		return runs_on(run->host->name);
+	suspended_clear(run->host, r->uuid);
+	return NULL;
+}
+
+/* Where the domain runs. That its pair is no more is what brings us here. */
+static struct json_object *
+resume_here(struct host *h, const struct pair_record *r, struct job *job, GError **error)
+{
+	g_autofree char *peer = suspended_read(h, r->uuid);
+	g_autoptr(json_object_ptr) done = NULL;
+
+	if (!peer) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the protection of %s is not suspended on %s; see ftctl enable", r->domain, h->name);
+		return NULL;
+	}
+	host_event(h, r->domain, "operation", "resume of %s begins", r->domain);
+	done = enable_domain(h, r->uuid, peer, &as_before, job, error);
+	return done ? runs_on(h->name) : NULL;
+}
+
+static struct json_object *
+resume(struct host *h, const char *domain, bool pass, struct job *job, GError **error)
+{
+	g_autoptr(pair_info) info = pairs_find(h->pairs, domain);
+
+	if (info && info->phase != PAIR_ENDED)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "the protection of %s is not suspended; see ftctl status", domain);
+	else if (!info)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+	else if (pass && info->record->role == FAILOVER_STANDBY && g_strcmp0(json_get_str(info->last, "state"), "solo") != 0)
+		return pass_on(h, OPERATION_RESUME, info->record, NULL, error);
+	else
+		return resume_here(h, info->record, job, error);
+	return NULL;
+}
+
+/* -- who leads */
+
+struct json_object *
+operation_run(struct host *h, enum operation what, const char *domain, const char *peer, struct job *job, GError **error)
+{
+	static struct json_object *(*const runs[])(const struct run *run, GError **error) = {
+		[OPERATION_SWITCHOVER] = switch_over,
+		[OPERATION_TEST_FAILOVER] = test_failover,
+		[OPERATION_TEST_RESTART] = test_restart,
+		[OPERATION_MIGRATE_STANDBY] = migrate_standby,
+		[OPERATION_SUSPEND] = suspend,
+	};
+	g_autoptr(pair_info) info = what == OPERATION_RESUME ? NULL : pair_verb_find(h, domain, error);
+
+	if (what == OPERATION_RESUME)
+		return resume(h, domain, true, job, error);
+	if (!info)
+		return NULL;
+	if (info->record->role != FAILOVER_PRIMARY)
+		return pass_on(h, what, info->record, peer, error);
+	host_event(h, info->record->domain, "operation", "%s of %s begins", names[what], info->record->domain);
+	return runs[what](&(struct run){ .host = h, .record = info->record, .job = job, .peer = peer, .leaving = pool_is_draining(h) }, error);
+}
+
+/* -- draining */
+
+/* What is here goes: primaries to their standbys, which are protected elsewhere then, and standbys to other hosts. */
+static bool
+move_away(struct host *h, const struct pair_info *info, struct job *job, GError **error)
+{
+	const struct pair_record *r = info->record;
+	bool primary = r->role == FAILOVER_PRIMARY;
+	g_autofree char *place = NULL;
+	g_autoptr(json_object_ptr) moved = NULL;
+
+	/* Where it goes there must be somebody to protect it. (A standby's new place is looked for on its primary's host, before anything is changed.) */
+	if (primary)
+		place = pool_place(h, r->uuid, NULL, r->peer, error);
+	if (!primary || place)
+		moved = operation_run(h, primary ? OPERATION_SWITCHOVER : OPERATION_MIGRATE_STANDBY, r->uuid, NULL, job, error);
+	return moved != NULL;
+}
+
+struct json_object *
+operation_drain(struct host *h, bool undo, struct job *job, GError **error)
+{
+	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+	guint64 moved = 0;
+
+	if (!h->config->hosts) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "there is no pool that pairs could move to; set hosts= in ftd.conf");
+		return NULL;
+	}
+	if (!pool_set_draining(h, !undo, error))
+		return NULL;
+	host_event(h, NULL, "hosts", undo ? "%s takes copies of domains again" : "%s is drained: every pair moves away, and none comes", h->name);
+	for (guint i = 0; i < list->len && !undo; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+
+		if (info->phase == PAIR_ENDED)
+			continue;
+		if (job)
+			job_report(job, json_put_str(json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", "drain"), "done", 0), "total", 0), "domain",
+						     info->record->domain));
+		if (!move_away(h, info, job, error)) {
+			g_prefix_error(error, "%s takes no copies any more, but %s is still here, or not protected; mend it and drain again: ", h->name, info->record->domain);
+			return NULL;
+		}
+		moved++;
+	}
+	if (undo)
+		pool_kick(h);
+	return json_put_u64(json_object_new_object(), "moved", moved);
+}
+
+/* -- for the peer's daemon */
+
+/* The last pair of that domain here, if the caller is its other side. */
+static struct pair_info *
+pair_with(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	const char *uuid = json_get_str(parameters, "uuid");
+	g_autoptr(pair_info) info = uuid ? pairs_find(h->pairs, uuid) : NULL;
+
+	if (info && strcmp(info->record->peer, caller->name) == 0)
+		return g_steal_pointer(&info);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "there is, and was, no such pair of %s with %s", h->name, caller->name);
+	return NULL;
+}
+
+struct json_object *
+operation_for_peer(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	g_autoptr(pair_info) info = pair_with(h, caller, parameters, error);
+	const char *name = json_get_str(parameters, "operation");
+
+	if (!info)
+		return NULL;
+	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0)
+		return resume(h, info->record->uuid, false, NULL, error);
+	if (info->record->role == FAILOVER_PRIMARY)
+		for (unsigned i = 0; i < OPERATION_LAST; i++)
+			if (g_strcmp0(name, names[i]) == 0)
+				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), NULL, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "Operate: %s is not known here, or both sides of %s have the same role", name ? name : "nothing", info->record->domain);
+	return NULL;
+}
+
+struct json_object *
+operation_protect(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	g_autoptr(pair_info) before = pair_with(h, caller, parameters, error), info = NULL;
+	g_autoptr(json_object_ptr) done = NULL;
+	g_autofree char *peer = NULL;
+	struct json_object *answer;
+
+	if (!before)
+		return NULL;
+	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
+	info = pairs_find(h->pairs, before->record->uuid);
+	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
+	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, &as_before, NULL, error);
+	if (!done)
+		return NULL;
+	answer = runs_on(h->name);
+	if (info && json_get(info->last, "gap_ms"))
+		json_put_u64(answer, "gap_ms", json_get_u64(info->last, "gap_ms"));
+	return answer;
+}
+
+struct json_object *
+operation_end_standby(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	g_autoptr(pair_info) info = pair_with(h, caller, parameters, error);
+
+	if (!info)
+		return NULL;
+	if (info->phase == PAIR_ACTIVE && info->record->role == FAILOVER_STANDBY) {
+		host_event(h, info->record->domain, "operation", "%s wants the standby of %s to end", caller->name, info->record->domain);
+		return guard_call(h, info->record->uuid, "GuestEnded", false, NULL, NULL, CALL_TIMEOUT_MS, error);
+	}
+	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no standby on %s", info->record->domain, h->name);
+	return NULL;
+}

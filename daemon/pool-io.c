@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * The host where a domain runs unprotected, and should not, makes it a wish (pairs-io.c, when a pair has ended here with the domain alone). Wishes are fulfilled one
+ * at a time, so that hosts are chosen by what they hold after the one before, and a host that comes back is not asked for fifty standbys at once. An attempt looks at
+ * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or does not
+ * run here any more; else it is tried again, later and later, and at once when a host says that it is there.
+ */
+#include "daemon/pool-io.h"
+
+#include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
+#include "daemon/enable-io.h"
+#include "daemon/host-facts-io.h"
+#include "daemon/json-util.h"
+#include "daemon/libvirt-io.h"
+#include "daemon/pairs-io.h"
+#include "daemon/peer-client-io.h"
+#include "policy/placement.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#define FIRST_MS 3000		/* an operation that protects again does so at once */
+#define BUSY_MS 1000		/* its pair is being made, or is ending */
+#define CONNECT_TIMEOUT_MS 5000
+#define CALL_TIMEOUT_MS 5000
+
+struct wish {
+	char *uuid, *domain, *peer;
+	unsigned failures;
+	gint64 due;		/* monotonic us */
+	bool renewed;		/* made again while it was being fulfilled */
+};
+
+struct pool {
+	struct host *host;
+	GPtrArray *wishes;	/* of struct wish; main thread */
+	struct wish *busy;	/* the one that is being fulfilled */
+	guint timer;
+};
+
+static void schedule(struct pool *p);
+
+static void
+wish_free(gpointer data)
+{
+	struct wish *w = data;
+
+	g_free(w->uuid);
+	g_free(w->domain);
+	g_free(w->peer);
+	g_free(w);
+}
+
+/* -- the hosts */
+
+struct json_object *
+pool_call(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
+{
+	struct peer_credentials *creds = host_credentials(h);
+	g_autoptr(peer_client) client = peer_client_connect(peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
+
+	peer_credentials_unref(creds);
+	if (client)
+		return peer_client_call(client, method, parameters, timeout_ms, error);
+	json_object_put(parameters);
+	return NULL;
+}
+
+static char *
+draining_file(const struct host *h)
+{
+	return g_build_filename(h->config->state_dir, "draining", NULL);
+}
+
+bool
+pool_is_draining(const struct host *h)
+{
+	g_autofree char *path = draining_file(h);
+
+	return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+bool
+pool_set_draining(struct host *h, bool draining, GError **error)
+{
+	g_autofree char *path = draining_file(h);
+
+	if (draining)
+		return g_file_set_contents_full(path, "", 0, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+	if (g_unlink(path) == 0 || errno == ENOENT)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s cannot be removed: %s", path, g_strerror(errno));
+	return false;
+}
+
+struct json_object *
+pool_facts(struct host *h)
+{
+	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+	struct json_object *o = json_put_str(json_put_str(json_object_new_object(), "name", h->name), "version", FTD_VERSION);
+	guint64 copies = 0;
+
+	for (guint i = 0; i < list->len; i++)
+		copies += ((const struct pair_info *)g_ptr_array_index(list, i))->phase != PAIR_ENDED;
+	json_put_u64(json_put_u64(o, "copies", copies), "memory_available_kib", host_memory_available_kib());
+	return json_put_bool(json_put_bool(o, "draining", pool_is_draining(h)), "uplink_lost", g_atomic_int_get(&h->uplink_lost));
+}
+
+static struct json_object *
+facts_of(struct host *h, const char *name)
+{
+	g_autoptr(GError) error = NULL;
+	struct json_object *facts = strcmp(name, h->name) == 0 ? pool_facts(h) : pool_call(h, name, "Pool", json_object_new_object(), CALL_TIMEOUT_MS, &error);
+
+	if (facts)
+		return json_put_bool(facts, "reachable", true);
+	return json_put_str(json_put_bool(json_put_str(json_object_new_object(), "name", name), "reachable", false), "why", error->message);
+}
+
+static char **
+names_of(const struct host *h)
+{
+	return g_strsplit(h->config->hosts ? h->config->hosts : h->name, ",", -1);
+}
+
+struct json_object *
+pool_hosts(struct host *h)
+{
+	g_auto(GStrv) names = names_of(h);
+	struct json_object *hosts = json_object_new_array();
+
+	for (guint i = 0; names[i]; i++)
+		json_object_array_add(hosts, facts_of(h, names[i]));
+	return json_put_value(json_object_new_object(), "hosts", hosts);
+}
+
+/* -- placing */
+
+/* What is in the way there goes into `why`. What is in the way here, enabling says. */
+static bool
+fits(struct host *h, const char *uuid, const char *name, GString *why)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (enable_check_other(h, uuid, name, &error))
+		return true;
+	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, error->message);
+	return false;
+}
+
+static struct placement_host
+look_at(struct host *h, const char *uuid, const char *name, const char *had_it, GString *why)
+{
+	g_autoptr(json_object_ptr) facts = facts_of(h, name);
+	struct placement_host p = {
+		.name = name,
+		.reachable = json_get_bool(facts, "reachable"),
+		.draining = json_get_bool(facts, "draining") || json_get_bool(facts, "uplink_lost"),
+		.had_it = g_strcmp0(name, had_it) == 0,
+		.copies = (unsigned)json_get_u64(facts, "copies"),
+		.memory_free = json_get_u64(facts, "memory_available_kib") << 10,
+	};
+
+	if (!p.reachable || p.draining)
+		g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, !p.reachable ? json_get_str(facts, "why") : json_get_bool(facts, "draining") ? "it is being drained" : "it has lost its uplink");
+	else
+		p.fits = fits(h, uuid, name, why);
+	return p;
+}
+
+char *
+pool_place(struct host *h, const char *uuid, const char *had_it, const char *not_on, GError **error)
+{
+	g_auto(GStrv) names = names_of(h);
+	g_autofree struct placement_host *hosts = g_new0(struct placement_host, FTD_HOSTS_MAX);
+	GString *why = g_string_new(NULL);
+	unsigned n = 0;
+	int chosen;
+
+	for (guint i = 0; names[i]; i++)
+		if (strcmp(names[i], h->name) != 0 && g_strcmp0(names[i], not_on) != 0)
+			hosts[n++] = look_at(h, uuid, names[i], had_it, why);
+	chosen = placement_choose(hosts, n);
+	if (chosen < 0)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no host of the pool can take the standby: %s", why->len ? why->str : "no other is named in ftd.conf");
+	g_string_free(why, TRUE);
+	return chosen < 0 ? NULL : g_strdup(hosts[chosen].name);
+}
+
+/* -- fulfilling wishes */
+
+struct attempt {
+	struct host *host;
+	char *uuid, *domain, *peer;
+};
+
+static void
+attempt_free(gpointer data)
+{
+	struct attempt *a = data;
+
+	g_free(a->uuid);
+	g_free(a->domain);
+	g_free(a->peer);
+	g_free(a);
+}
+
+static bool
+still_runs_here(struct host *h, const char *uuid)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
+
+	return !conn || (dom && libvirt_is_running(dom));
+}
+
+/* {done}, {busy}, or an error: it is to be tried again. */
+static struct json_object *
+fulfil(struct job *job, gpointer data, GError **error)
+{
+	const struct attempt *a = data;
+	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->uuid);
+	g_autoptr(json_object_ptr) enabled = NULL;
+	g_autofree char *host = NULL;
+
+	if ((info && info->phase == PAIR_ACTIVE) || !still_runs_here(a->host, a->uuid))
+		return json_put_bool(json_object_new_object(), "done", true);
+	if (info && info->phase != PAIR_ENDED)
+		return json_put_bool(json_object_new_object(), "busy", true);
+	host = pool_place(a->host, a->uuid, a->peer, NULL, error);
+	if (!host)
+		return NULL;
+	host_event(a->host, a->domain, "self-heal", "%s is unprotected since it lost %s; it is protected again by %s", a->domain, a->peer, host);
+	enabled = enable_domain(a->host, a->uuid, host, &(struct pair_settings){ 0 }, NULL, error);
+	return enabled ? json_put_bool(json_object_new_object(), "done", true) : NULL;
+}
+
+static void
+fulfilled(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct pool *p = user_data;
+	struct wish *w = g_steal_pointer(&p->busy);
+
+	if (json_get_bool(reply, "done") && !w->renewed) {
+		g_ptr_array_remove(p->wishes, w);
+	} else if (reply) {
+		w->renewed = false;
+		w->due = g_get_monotonic_time() + BUSY_MS * (gint64)1000;
+	} else {
+		guint64 retry_us = placement_retry_ns(++w->failures) / 1000;
+
+		w->due = g_get_monotonic_time() + (gint64)retry_us;
+		host_event(p->host, w->domain, "self-heal", "%s cannot be protected again; next attempt in %d s: %s", w->domain, (int)(retry_us / G_USEC_PER_SEC), error->message);
+	}
+	schedule(p);
+}
+
+static struct wish *
+next_wish(const struct pool *p)
+{
+	struct wish *next = NULL;
+
+	for (guint i = 0; i < p->wishes->len; i++) {
+		struct wish *w = g_ptr_array_index(p->wishes, i);
+
+		if (!next || w->due < next->due)
+			next = w;
+	}
+	return next;
+}
+
+static gboolean
+on_due(gpointer user_data)
+{
+	struct pool *p = user_data;
+	struct wish *w = next_wish(p);
+	struct attempt *a;
+
+	p->timer = 0;
+	if (!w || p->busy)
+		return G_SOURCE_REMOVE;
+	p->busy = w;
+	a = g_new0(struct attempt, 1);
+	*a = (struct attempt){ p->host, g_strdup(w->uuid), g_strdup(w->domain), g_strdup(w->peer) };
+	job_start(fulfil, a, attempt_free, NULL, fulfilled, p);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+schedule(struct pool *p)
+{
+	struct wish *w = next_wish(p);
+	gint64 wait;
+
+	g_clear_handle_id(&p->timer, g_source_remove);
+	if (!w || p->busy)
+		return;
+	wait = MAX(0, w->due - g_get_monotonic_time());
+	p->timer = g_timeout_add((guint)(wait / 1000), on_due, p);
+}
+
+static void
+kick(gpointer data)
+{
+	struct pool *p = data;
+
+	for (guint i = 0; i < p->wishes->len; i++) {
+		struct wish *w = g_ptr_array_index(p->wishes, i);
+
+		w->failures = 0;
+		w->due = MIN(w->due, g_get_monotonic_time());
+	}
+	schedule(p);
+}
+
+void
+pool_kick(struct host *h)
+{
+	if (h->pool)
+		main_invoke(kick, h->pool);
+}
+
+static void
+add_wish(gpointer data)
+{
+	struct attempt *a = data;
+	struct pool *p = a->host->pool;
+	struct wish *w = NULL;
+
+	for (guint i = 0; i < p->wishes->len && !w; i++) {
+		struct wish *other = g_ptr_array_index(p->wishes, i);
+
+		if (strcmp(other->uuid, a->uuid) == 0)
+			w = other;
+	}
+	if (!w) {
+		w = g_new0(struct wish, 1);
+		w->uuid = g_strdup(a->uuid);
+		g_ptr_array_add(p->wishes, w);
+	}
+	g_free(w->domain);
+	g_free(w->peer);
+	w->domain = g_strdup(a->domain);
+	w->peer = g_strdup(a->peer);
+	w->failures = 0;
+	w->renewed = w == p->busy;
+	w->due = g_get_monotonic_time() + FIRST_MS * (gint64)1000;
+	attempt_free(a);
+	schedule(p);
+}
+
+void
+pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer)
+{
+	struct attempt *a;
+
+	if (!h->pool || !h->config->hosts || !h->config->self_heal)
+		return;
+	a = g_new0(struct attempt, 1);
+	*a = (struct attempt){ h, g_strdup(uuid), g_strdup(domain), g_strdup(peer) };
+	main_invoke(add_wish, a);
+}
+
+/* -- this host is there (again) */
+
+static struct json_object *
+offer(struct job *job, gpointer data, GError **error)
+{
+	struct host *h = data;
+	g_auto(GStrv) names = names_of(h);
+
+	for (guint i = 0; names[i]; i++) {
+		g_autoptr(json_object_ptr) heard = NULL;
+
+		if (strcmp(names[i], h->name) != 0)
+			heard = pool_call(h, names[i], "Offer", json_object_new_object(), CALL_TIMEOUT_MS, NULL);
+	}
+	return json_object_new_object();
+}
+
+struct pool *
+pool_new(struct host *host)
+{
+	struct pool *p = g_new0(struct pool, 1);
+
+	p->host = host;
+	p->wishes = g_ptr_array_new_with_free_func(wish_free);
+	if (host->config->hosts)
+		job_start(offer, host, NULL, NULL, NULL, NULL);
+	return p;
+}
