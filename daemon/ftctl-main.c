@@ -136,6 +136,7 @@ int
 main(int argc, char **argv)
 {
 	struct ftctl f = { .timeout_s = -1 };
+	int status;
 	gboolean version = FALSE, help = FALSE;
 	const GOptionEntry entries[] = {
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &version, NULL, NULL },
@@ -163,5 +164,7 @@ main(int argc, char **argv)
 		print_help();
 		return help ? 0 : 2;
 	}
-	return run_verb(&f, argc - 1, argv + 1);
+	status = run_verb(&f, argc - 1, argv + 1);
+	g_free(f.socket);
+	return status;
 }

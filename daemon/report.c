@@ -496,7 +496,7 @@ set_times(struct page *p, struct json_object *history, gint64 now_s)
 	p->begin = json_object_get_double(json_get(history, "begin"));
 	p->width = MAX(json_object_get_double(json_get(history, "width_seconds")), 1e-3);
 	spans_end = p->begin + p->width * (double)json_length(p->spans);
-	p->end = has(p, "ended_at") ? MAX(spans_end, json_object_get_double(json_get(last, "time")) + 1) : MAX(spans_end, (double)now_s);
+	p->end = has(p, "ended_at") ? MAX(spans_end, json_object_get_double(json_get(last, "time")) + 1) : MAX(spans_end, (double)now_s + 1);	/* now_s is whole: what happened in this second is in it */
 }
 
 char *

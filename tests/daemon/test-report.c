@@ -57,10 +57,10 @@ make_history(void)
 static struct json_object *
 make_events(void)
 {
-	static const struct { int at; const char *type, *text; } events[] = {
+	static const struct { double at; const char *type, *text; } events[] = {
 		{ 0, "enable", "protecting vm1 by b, generation 3" }, { 1, "phase", "disk" }, { 4, "protected", "b protects vm1" }, { 100, "mode", "passive from epoch 400 on: most output waited" },
 		{ 150, "mode", "colo from epoch 900 on" }, { 200, "suspended", "vm1 is suspended" }, { 212, "resumed", "vm1 runs again" }, { 290, "error", "the arbiter gave no answer: timed out" },
-		{ 298, "took-over", "vm1 runs on b" },
+		{ 300.7, "took-over", "vm1 runs on b" },	/* in the second in which the page is made */
 	};
 	struct json_object *list = json_object_new_array();
 

@@ -8,10 +8,14 @@ runs() { [ "$(domstate "$1")" = running ]; }
 no_pair_dirs() { [ -z "$("$LAB" exec "$1" ls /run/ftd/pairs /var/lib/ftd/pairs 2>/dev/null | grep -v ':$' | tr -d '\n')" ]; }
 gone_from() { ! "$LAB" virsh "$1" domstate vm1 >/dev/null 2>&1; }
 answers() { "$LAB" client wait --duration "${1:-30}" >/dev/null 2>&1; }
+# An epoch that nothing ends lasts up to max-epoch-ms, 10 s; the rest is for its commit, and for what $SECONDS rounds.
 epoch_grows() {
-	local from
+	local from start=$EPOCHREALTIME
 	from=$(status "$1" vm1 .committed_epoch)
-	until_true 10 eval "[ \"\$(status $1 vm1 .committed_epoch)\" -gt $from ]"
+	until_true 13 eval "[ \"\$(status $1 vm1 .committed_epoch)\" -gt $from ]"
+	local result=$?
+	echo "epoch $from of $1 was followed within $(((${EPOCHREALTIME/./} - ${start/./}) / 1000)) ms"
+	return $result
 }
 kill_of() { "$LAB" exec "$1" sh -c "kill -$3 \$(cat $2)"; }
 daemon_pid() { "$LAB" exec "$1" cat "/run/ftd-lab/$2.pid"; }
@@ -59,11 +63,16 @@ check "panic with reboot: the guest comes back, protected" eval 'answers 60 && s
 # Nobody asks the guest for anything: there is a checkpoint because the copy needs one.
 fit() { [ "$(status b vm1 .fit)" = true ]; }
 repairs() { status a vm1 '.checkpoints_by_reason["copy-unfit"]'; }
-until_true 20 fit
-sleep 1
-before=$(repairs)
-"$LAB" virsh b reset vm1 || die "virsh reset on the standby"
-until_true 3 eval '[ "$(repairs)" -gt "$before" ] && fit'
+# A checkpoint of another reason that is just then on its way mends the copy as well, and is not counted as one for it: such a reset shows nothing, and is made again.
+for _ in 1 2 3; do
+	until_true 20 fit
+	sleep 1
+	before=$(repairs)
+	"$LAB" virsh b reset vm1 || die "virsh reset on the standby"
+	! until_true 3 eval '[ "$(repairs)" -gt "$before" ] && fit' || break
+	status a vm1 .checkpoints_by_reason
+	fit || break
+done
 check "the copy was reset: a checkpoint at once makes it fit" eval '[ "$(repairs)" -gt "$before" ] && fit'
 check "the copy was reset: still protected" eval 'state_is a vm1 protected && state_is b vm1 protected'
 

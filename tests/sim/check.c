@@ -252,6 +252,8 @@ check_handed(struct world *w, unsigned host)
 
 	if (w->round > 0 || !h->q.alive || !proc_live(&h->p) || h->p.g->failover.reason != FAILOVER_REASON_OPERATOR_SWITCHOVER)
 		return;		/* in a later round the guest may repeat what an earlier one has lost */
+	if (standby_proxy_dropped(h->p.g->s.proxy))
+		return;		/* more than max-held-mib: as a bad network */
 	for (uint32_t seq = GUEST_ISN; (int32_t)(seq - h->q.emitted_from) < 0; seq++)
 		if (!w->reached_rel[seq - GUEST_ISN] && !w->lan.known[seq - GUEST_ISN]) {
 			violated(w, "handed", "%c has taken over in good order; byte %u was sent and has not reached the LAN", NAME(host), seq - GUEST_ISN);
