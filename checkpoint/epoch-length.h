@@ -13,13 +13,15 @@ struct epoch_length_limits {
 struct epoch_length {
 	struct epoch_length_limits limits;
 	uint64_t length_ns;
-	double n, sum_l, sum_c, sum_ll, sum_lc;	/* of lengths and costs in ns, faded */
-	double base, rate;			/* cost = base + rate * length */
+	double n, sum_b, sum_c, sum_bb, sum_bc;	/* of bytes and costs in ns, faded */
+	double base, per_byte;			/* cost = base + per_byte * bytes */
+	double rate, known_ns;			/* bytes = rate * length, as of that much time */
 };
 
 /* One checkpoint that was loaded by the standby. */
 struct epoch_cost {
 	uint64_t epoch_ns;		/* length of its epoch */
+	uint64_t bytes;			/* memory that QEMU had to go through for it */
 	uint64_t pause_ns;		/* the primary stood */
 	uint64_t commit_ns;		/* from its last byte to the standby's commit: output that waits for it waits so long */
 	uint64_t stop_ns;		/* the copy stood: output that waits to be compared waits so long */

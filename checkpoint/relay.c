@@ -456,6 +456,12 @@ relay_deadline(const struct relay *r)
 	return due(r);
 }
 
+uint32_t
+relay_page_bytes(const struct relay *r)
+{
+	return migration_reader_page_size(r->reader);
+}
+
 uint64_t
 relay_epoch(const struct relay *r)
 {

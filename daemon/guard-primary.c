@@ -526,7 +526,8 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
-		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns };
+		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
+						 .bytes = g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay) };
 		g->p.wants[a->want]++;
 		break;
 	case RELAY_FAILED:
