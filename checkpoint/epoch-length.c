@@ -20,6 +20,9 @@
  * whichever is longer. A guest that writes nothing gets the longest that is allowed. A step makes epochs half as long again at most, and half as long, so that a
  * single odd measurement moves little; but after a checkpoint that cost more than the target they become as short as they have to be. While checkpoints are all
  * of one size there is nothing to fit: per_byte stays what it was, and what they cost otherwise counts as the base, which moves the length, and so the size.
+ *
+ * How much a guest writes is known only at a checkpoint, and in ten seconds a load that has begun writes much. But what it sends is seen at once: when that is
+ * several times what it was, the epoch is not to be waited for.
  */
 #include "checkpoint/epoch-length.h"
 
@@ -27,6 +30,8 @@
 
 #define FIRST_NS 1000000000ull	/* nothing is known of the guest yet */
 #define FADE (7.0 / 8)
+#define EVENTS_MIN 32		/* a guest that rests says something now and then */
+#define EVENTS_TIMES 4
 #define SPREAD_MIN 0.01		/* variance of the bytes, in squares of their mean, that a price can be read from */
 #define RATE_WEIGHT 0.2
 #define PER_BYTE_MIN 0.25	/* ns: nothing goes through QEMU, a socket and us at more than 4 GB/s */
@@ -67,13 +72,14 @@ fit(struct epoch_length *e, double bytes, double cost)
 }
 
 static void
-count(struct epoch_length *e, double length, double bytes)
+count(struct epoch_length *e, double length, double bytes, double events)
 {
 	double before = MIN(e->known_ns * FADE, length / RATE_WEIGHT - length);
 
 	if (length <= 0)
 		return;
 	e->rate = (e->rate * before + bytes) / (before + length);
+	e->events = (e->events * before + events) / (before + length);
 	e->known_ns = before + length;
 }
 
@@ -84,7 +90,7 @@ epoch_length_checkpoint(struct epoch_length *e, const struct epoch_cost *c)
 	double cost = (double)MAX(c->pause_ns + c->commit_ns, c->stop_ns);
 	bool tells = fit(e, (double)c->bytes, cost);
 
-	count(e, (double)c->epoch_ns, (double)c->bytes);
+	count(e, (double)c->epoch_ns, (double)c->bytes, (double)c->events);
 	if (e->rate > 0)
 		wish = MAX(target - e->base, e->base) / (e->per_byte * e->rate);
 	e->length_ns = clamp(e, CLAMP(wish, tells && cost > target ? 0 : now / 2, now * 3 / 2));
@@ -94,4 +100,10 @@ uint64_t
 epoch_length_ns(const struct epoch_length *e)
 {
 	return e->length_ns;
+}
+
+bool
+epoch_length_outdated(const struct epoch_length *e, uint64_t epoch_ns, uint64_t events)
+{
+	return e->length_ns > FIRST_NS && events >= EVENTS_MIN && (double)events > EVENTS_TIMES * e->events * (double)epoch_ns;
 }

@@ -79,6 +79,7 @@ static const char *const want_names[] = {
 	[RELAY_WANT_QUEUE_FULL] = "queue-full",
 	[RELAY_WANT_DISK] = "disk",
 	[RELAY_WANT_QUIET] = "quiet",
+	[RELAY_WANT_BUSY] = "busy",
 	[RELAY_WANT_COPY_UNFIT] = "copy-unfit",
 	[RELAY_WANT_OPERATOR] = "operator",
 };

@@ -172,6 +172,24 @@ a_few_pages_written_all_the_time_are_no_load(void **state)
 	assert_true(epoch_length_ns(&e) >= 5 * S);
 }
 
+static void
+a_guest_that_wakes_up_is_noticed(void **state)
+{
+	struct epoch_length e = fresh();
+
+	assert_false(epoch_length_outdated(&e, 900 * MS, 1000));	/* nothing is known, and nothing was promised */
+	for (unsigned i = 0; i < 20; i++)
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS, .events = epoch_length_ns(&e) / S });
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+	assert_false(epoch_length_outdated(&e, 1 * MS, 31));
+	assert_true(epoch_length_outdated(&e, 1 * S, 32));
+	assert_false(epoch_length_outdated(&e, 9 * S, 33));
+	assert_true(epoch_length_outdated(&e, 9 * S, 40));
+	for (unsigned i = 0; i < 4; i++)	/* it goes on like that, and writes little */
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = 300 * MS, .bytes = 600000, .pause_ns = 3 * MS, .events = 32 });
+	assert_false(epoch_length_outdated(&e, 9 * S, 960));
+}
+
 int
 main(void)
 {
@@ -186,6 +204,7 @@ main(void)
 		cmocka_unit_test(early_ends_are_read_too),
 		cmocka_unit_test(follows_a_guest_that_changes),
 		cmocka_unit_test(a_load_that_begins_is_known_at_once),
+		cmocka_unit_test(a_guest_that_wakes_up_is_noticed),
 		cmocka_unit_test(a_few_pages_written_all_the_time_are_no_load),
 	};
 

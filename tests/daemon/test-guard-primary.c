@@ -54,12 +54,18 @@ protect(struct fixture *f)
 }
 
 static void
-heard(struct fixture *f)
+frame(struct fixture *f, enum guard_port port)
 {
 	static const uint8_t wire[] = { 0, 0, 0, 26, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 6 };
-	g_autoptr(GBytes) frame = g_bytes_new_static(wire, sizeof wire);
+	g_autoptr(GBytes) bytes = g_bytes_new_static(wire, sizeof wire);
 
-	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
+	guard_frame(f->g, f->now, port, 0, bytes);
+}
+
+static void
+heard(struct fixture *f)
+{
+	frame(f, GUARD_PORT_MIR);
 }
 
 #define CHECKPOINT(n) "send DISK_MARK " n "; send CHECKPOINT_BEGIN " n "; send CHECKPOINT_DATA " n "; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; "
@@ -101,6 +107,25 @@ a_guest_that_falls_silent_is_asked_for_a_checkpoint_once(void **state)
 	expect(&f, CHECKPOINT("2"));
 	pass(&f, 5000);
 	expect(&f, "");
+}
+
+static void
+a_guest_that_wakes_up_is_not_left_to_its_long_epoch(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.g->p.epoch_length.length_ns = 10000 * MS;
+	pass(&f, 1000);
+	for (unsigned i = 0; i < 31; i++)
+		frame(&f, GUARD_PORT_OUT);
+	expect(&f, "");
+	frame(&f, GUARD_PORT_OUT);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_BUSY], 1);
+	assert_int_equal(f.g->p.cost.events, 32);
+	assert_int_equal(f.g->p.epoch_events, 0);
 }
 
 static void
@@ -280,6 +305,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
+		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
