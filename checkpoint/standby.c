@@ -16,6 +16,9 @@
  * the next load. From REQUEST on the output is fixed and commits are merged for the next load again. A caller that wants few
  * loads of many checkpoints sets `lazy` and says when (standby_load_now).
  *
+ * Memory. A copy that loads more slowly than its primary writes holds more and more. From max_unloaded_bytes on commits wait for a load, which is made at once, lazy
+ * or not: the primary's output waits with them, and its epochs get longer. So max_held_bytes is met only by a peer that does not keep its own limits.
+ *
  * Two kinds of failure, both end in STANDBY_FAILED:
  *   a fault of the peer (bad checkpoint, checksum, order, limit) is taken as its loss: what is open or only sealed is dropped, nothing more is
  *   taken, and what is committed is still loaded, since the peer may have released output that depends on it;
@@ -264,13 +267,28 @@ commit(struct standby *s, struct held_checkpoint *c)
 	want_load(s);
 }
 
+/* A checkpoint that is whole waits for its commit while much is committed and not loaded: with its output held, the peer makes longer epochs (relay.c). */
+static bool
+crowded(const struct standby *s)
+{
+	bool unloaded = s->qemu != Q_IDLE || checkpoint_merge_epoch(s->merge) != 0;
+
+	return unloaded && standby_held_bytes(s) > s->limits.max_unloaded_bytes;
+}
+
 static void
 commit_marked(struct standby *s)
 {
 	struct held_checkpoint *c;
 
-	while ((c = g_queue_peek_head(&s->sealed)) && held_checkpoint_epoch(c) <= s->marked_epoch)
+	while ((c = g_queue_peek_head(&s->sealed)) && held_checkpoint_epoch(c) <= s->marked_epoch) {
+		if (crowded(s)) {
+			s->load_now = true;
+			want_load(s);
+			return;
+		}
 		commit(s, g_queue_pop_head(&s->sealed));
+	}
 }
 
 /* Fixes what this load brings and starts the next merge. */
@@ -326,6 +344,7 @@ take_loaded(struct standby *s, uint64_t now)
 	s->load_cost = 0;
 	s->qemu = Q_IDLE;
 	want_load(s);
+	commit_marked(s);
 }
 
 /* What QEMU may say in each state; -1 = nothing. */

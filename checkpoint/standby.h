@@ -11,6 +11,7 @@ struct standby;
 struct standby_limits {
 	uint64_t max_checkpoint_bytes;	/* one checkpoint */
 	uint64_t max_held_bytes;	/* all checkpoints held; beyond it: STANDBY_FAILED (the primary's max_unacked_bytes is far below) */
+	uint64_t max_unloaded_bytes;	/* beyond it a further commit waits for a load */
 };
 
 enum standby_action_type {

@@ -3,11 +3,12 @@
 
 #include "daemon/base/error.h"
 
+#include <arpa/inet.h>
 #include <net/if.h>
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW, KEY_LOOPBACK };
 
 struct key {
 	const char *group, *name;
@@ -28,6 +29,7 @@ static const struct key keys[] = {
 	{ "ftd", "group", KEY_TEXT, AT(group) },
 	{ "ftd", "uplink", KEY_INTERFACES, AT(uplink) },
 	{ "ftd", "uplink-ms", KEY_UINT, AT(uplink_ms), 0, 60000 },
+	{ "ftd", "metrics-listen", KEY_LOOPBACK, AT(metrics_listen) },
 	{ "guard", "guard-path", KEY_PATH, AT(guard_path) },
 	{ "guard", "watchdog-ms", KEY_UINT, AT(watchdog_ms), 0, 600000 },
 	{ "guard", "on-panic", KEY_FOLLOW, AT(panic_follow) },
@@ -83,6 +85,7 @@ ftd_config_free(struct ftd_config *c)
 	g_free(c->state_dir);
 	g_free(c->group);
 	g_free(c->uplink);
+	g_free(c->metrics_listen);
 	g_free(c->guard_path);
 	g_free(c->mode);
 	g_free(c);
@@ -123,6 +126,25 @@ set_interfaces(const char *value, char **field, GError **error)
 	}
 	g_free(*field);
 	*field = g_strjoinv(",", names);
+	return true;
+}
+
+/* "127.0.0.1:9768", "[::1]:9768". What is told there is for everybody on this host, so it must not be told to others. */
+static bool
+set_loopback(const char *value, char **field, GError **error)
+{
+	const char *colon = strrchr(value, ':');
+	g_autofree char *host = colon ? g_strndup(value, (gsize)(colon - value)) : NULL;
+	struct in_addr v4;
+	guint64 port;
+	bool local = host && (strcmp(host, "[::1]") == 0 || (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127));
+
+	if (!local || !g_ascii_string_to_unsigned(colon + 1, 10, 1, 65535, &port, NULL)) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768", value);
+		return false;
+	}
+	g_free(*field);
+	*field = g_strdup(value);
 	return true;
 }
 
@@ -188,6 +210,8 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 		return set_mode(value, field, error);
 	case KEY_FOLLOW:
 		return set_choice(value, "failover", "follow", field, error);
+	case KEY_LOOPBACK:
+		return set_loopback(value, field, error);
 	case KEY_SHOW:
 		return set_choice(value, "no", "yes", field, error);
 	default:

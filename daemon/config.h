@@ -16,6 +16,7 @@ struct ftd_config {
 	char *group;
 	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
 	guint uplink_ms;
+	char *metrics_listen;	/* "127.0.0.1:9768": loopback only; NULL: the unix socket alone */
 	/* [guard] */
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
 	bool panic_follow, disk_error_follow;	/* false: fail over */

@@ -34,7 +34,6 @@ disk_free(gpointer data)
 	g_free(d->target);
 	g_free(d->bus);
 	g_free(d->alias);
-	g_free(d->flaw);
 	g_free(d);
 }
 
@@ -60,6 +59,10 @@ domain_facts_free(struct domain_facts *f)
 	g_free(f->name);
 	g_free(f->uuid);
 	g_free(f->emulator);
+	g_free(f->cpu_mode);
+	g_free(f->cpu);
+	g_free(f->nvram);
+	g_free(f->memory_backing);
 	g_clear_pointer(&f->disks, g_ptr_array_unref);
 	g_clear_pointer(&f->nics, g_ptr_array_unref);
 	g_clear_pointer(&f->boot_files, g_ptr_array_unref);
@@ -76,22 +79,20 @@ is_one_of(const char *word, const char *const list[])
 	return false;
 }
 
-static const char *
+static enum disk_flaw
 disk_flaw(const struct xml_node *disk)
 {
 	if (xml_child(xml_child(disk, "backingStore"), "source"))
-		return "has a backing file (commit its snapshots first: virsh blockcommit)";
+		return DISK_FLAW_CHAIN;
 	if (xml_child(disk, "shareable"))
-		return "is shareable; each host needs a copy of its own: remove <shareable/>";
+		return DISK_FLAW_SHAREABLE;
 	if (xml_child(disk, "mirror"))
-		return "has a block job running (wait for it or virsh blockjob --abort)";
+		return DISK_FLAW_JOB;
 	if (xml_child(disk, "transient"))
-		return "is transient";
+		return DISK_FLAW_TRANSIENT;
 	if (xml_child(xml_child(disk, "source"), "encryption") || xml_child(disk, "encryption"))
-		return "is encrypted by QEMU";
-	if (xml_child(xml_child(disk, "source"), "slices"))
-		return "is a slice of its file";
-	return NULL;
+		return DISK_FLAW_ENCRYPTED;
+	return xml_child(xml_child(disk, "source"), "slices") ? DISK_FLAW_SLICE : DISK_FLAW_NONE;
 }
 
 static struct domain_disk *
@@ -109,7 +110,8 @@ parse_disk(const struct xml_node *n)
 	d->target = g_strdup(xml_attr(xml_child(n, "target"), "dev"));
 	d->bus = g_strdup(xml_attr(xml_child(n, "target"), "bus"));
 	d->alias = g_strdup(xml_attr(xml_child(n, "alias"), "name"));
-	d->flaw = g_strdup(disk_flaw(n));
+	d->flaw = disk_flaw(n);
+	d->iothread = xml_attr(xml_child(n, "driver"), "iothread") || xml_child(xml_child(n, "driver"), "iothreads");
 	d->readonly = xml_child(n, "readonly") != NULL;
 	return d;
 }
@@ -207,6 +209,38 @@ parse_memory(const struct xml_node *root, guint64 *kib)
 	return g_strcmp0(unit, "KiB") == 0 && g_ascii_string_to_unsigned(text, 10, 1, G_MAXUINT64 >> 12, kib, NULL);
 }
 
+static char *
+parse_memory_backing(const struct xml_node *backing)
+{
+	const char *source = xml_attr(xml_child(backing, "source"), "type"), *access = xml_attr(xml_child(backing, "access"), "mode");
+	g_autoptr(GPtrArray) words = g_ptr_array_new();
+
+	if (xml_child(backing, "hugepages"))
+		g_ptr_array_add(words, (gpointer) "hugepages");
+	if (xml_child(backing, "locked"))
+		g_ptr_array_add(words, (gpointer) "locked");
+	if (source && strcmp(source, "anonymous") != 0)
+		g_ptr_array_add(words, (gpointer)source);
+	if (access && strcmp(access, "private") != 0)
+		g_ptr_array_add(words, (gpointer)access);
+	if (!words->len)
+		return NULL;
+	g_ptr_array_add(words, NULL);
+	return g_strjoinv(", ", (char **)words->pdata);
+}
+
+static void
+parse_machine(struct domain_facts *f, const struct xml_node *root)
+{
+	const struct xml_node *cpu = xml_child(root, "cpu");
+	g_autofree char *nvram = xml_text(xml_child(xml_child(root, "os"), "nvram"));
+
+	f->cpu_mode = cpu ? g_strdup(xml_attr(cpu, "mode") ? xml_attr(cpu, "mode") : "custom") : NULL;
+	f->cpu = cpu ? xml_serialize(cpu) : NULL;
+	f->nvram = *nvram ? g_steal_pointer(&nvram) : NULL;
+	f->memory_backing = parse_memory_backing(xml_child(root, "memoryBacking"));
+}
+
 static struct xml_node *
 parse_domain(const char *xml, GError **error)
 {
@@ -239,6 +273,7 @@ domain_facts_parse(const char *xml, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the domain's XML has no name, no UUID or no memory size");
 		return NULL;
 	}
+	parse_machine(f, root);
 	parse_boot_files(f, xml_child(root, "os"));
 	parse_devices(f, xml_child(root, "devices"));
 	return g_steal_pointer(&f);
@@ -407,4 +442,50 @@ domain_xml_is_standby(const char *xml, const char *qmp_path)
 		if (g_str_has_prefix(xml_attr(n, "value") ? xml_attr(n, "value") : "", prefix))
 			return true;
 	return false;
+}
+
+/* -- whom it runs as (https://libvirt.org/formatdomain.html#security-label) */
+
+char *
+domain_xml_owner(const char *xml, bool next)
+{
+	g_autoptr(xml_node) root = parse_domain(xml, NULL);
+	guint position = 0;
+
+	for (struct xml_node *n; (n = xml_next(root, "seclabel", &position));) {
+		g_autofree char *label = xml_text(xml_child(n, "label"));
+
+		/* A dynamic one is made anew at each start. */
+		if (g_strcmp0(xml_attr(n, "model"), "dac") == 0 && *label && (!next || g_strcmp0(xml_attr(n, "type"), "static") == 0))
+			return g_steal_pointer(&label);
+	}
+	return NULL;
+}
+
+static char *
+base_label(const struct xml_node *model, const char *type)
+{
+	guint position = 0;
+
+	for (struct xml_node *n; (n = xml_next(model, "baselabel", &position));)
+		if (g_strcmp0(xml_attr(n, "type"), type) == 0)
+			return xml_text(n);
+	return NULL;
+}
+
+char *
+capabilities_xml_owner(const char *capabilities, const char *domain_xml)
+{
+	g_autoptr(xml_node) root = xml_parse(capabilities, NULL), domain = parse_domain(domain_xml, NULL);
+	const struct xml_node *host = xml_child(root, "host");
+	const char *type = xml_attr(domain, "type");
+	guint position = 0;
+
+	for (struct xml_node *n; type && (n = xml_next(host, "secmodel", &position));) {
+		g_autofree char *model = xml_text(xml_child(n, "model"));
+
+		if (strcmp(model, "dac") == 0)
+			return base_label(n, type);
+	}
+	return NULL;
 }

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * An attempt looks at the domain (look), at the peer (look_at_peer), and judges both (domain-check.c). Enabling goes on from there: the next
+ * An attempt looks at the domain (look), at the peer (look_at_peer), and judges both (domain-check.c, peer-check.c). Enabling goes on from there: the next
  * generation from the arbiter, the standby on the peer, the guard here, which does the rest and reports its progress. The connection to the peer stays
  * open all the time: when it breaks before "Armed" was called, the peer undoes its part by itself.
  *
@@ -12,11 +12,15 @@
 #include "daemon/enable-io.h"
 
 #include "daemon/base/error.h"
+#include "daemon/check-report.h"
 #include "daemon/domain-check.h"
 #include "daemon/guard-process-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
+#include "daemon/peer-check.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/qemu-facts-io.h"
 #include "policy/arbiter-io.h"
@@ -35,8 +39,8 @@
 
 typedef struct attempt {
 	struct host *host;
-	enum mode mode;
-	const char *peer;		/* as the caller named it */
+	struct pair_settings before, settings;	/* in the domain's metadata, and what they become */
+	const char *peer;		/* as the caller named it; NULL: only this host is looked at */
 	struct job *job;
 	virConnectPtr conn;
 	virDomainPtr dom;
@@ -56,6 +60,8 @@ attempt_clear(struct attempt *a)
 	g_clear_pointer(&a->domain, domain_facts_free);
 	g_clear_pointer(&a->dom, virDomainFree);
 	g_clear_pointer(&a->conn, virConnectClose);
+	pair_settings_clear(&a->before);
+	pair_settings_clear(&a->settings);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(attempt, attempt_clear)
 
@@ -88,16 +94,17 @@ look(struct attempt *a, const char *domain, GError **error)
 
 /* False: it has a pair, and what else could be found of it is that pair's doing. */
 static bool
-check_place(struct attempt *a, GPtrArray *findings)
+check_place(struct attempt *a, struct check_report *report)
 {
 	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
 
 	if (info && info->phase != PAIR_ENDED) {
-		findings_add(findings, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair with %s already; see ftctl status %s", a->domain->name, info->record->peer, a->domain->name);
+		check_object(report, CHECK_ALREADY_PROTECTED, "see ftctl status", "%s has a pair with %s already", a->domain->name, info->record->peer);
 		return false;
 	}
 	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
-		findings_add(findings, FTD_ERROR_LIMIT, "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+		check_object(report, CHECK_TOO_MANY_DEVICES, "remove some", "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+	check_fine(report, CHECK_PAIR, "%s is not protected yet", a->domain->name);
 	return true;
 }
 
@@ -122,26 +129,25 @@ make_hex(guint n, GError **error)
 /* -- the arbiter */
 
 static void
-check_arbiter_shared(struct attempt *a, GPtrArray *findings)
+check_arbiter_shared(struct attempt *a, struct check_report *report)
 {
-	g_autoptr(GError) no_entropy = NULL;
-	g_autofree char *nonce = make_hex(16, &no_entropy);
 	g_autoptr(json_object_ptr) answer = NULL;
 	GError *error = NULL;
+	g_autofree char *nonce = make_hex(16, &error);
 
-	if (!nonce) {
-		findings_take(findings, g_steal_pointer(&no_entropy));
-		return;
-	}
-	if (!arbiter_probe_write(a->arbiter, nonce, &error)) {
-		findings_take(findings, error);
+	if (!nonce || !arbiter_probe_write(a->arbiter, nonce, &error)) {
+		check_failed(report, CHECK_ARBITER, error);
 		return;
 	}
 	answer = peer_client_call(a->client, "ArbiterProbe", json_put_str(json_put_str(json_object_new_object(), "nonce", nonce), "kind", arbiter_kind(a->arbiter)),
 				  CALL_TIMEOUT_MS, &error);
 	arbiter_probe_remove(a->arbiter, nonce);
 	if (!answer)
-		findings_take(findings, error);
+		check_failed(report, CHECK_ARBITER, error);
+	else if (arbiter_is_manual(a->arbiter))
+		check_object(report, CHECK_ARBITER_MANUAL, "nothing but the operator prevents that both hosts go on",
+			     "the arbiter is manual: when a host or the link fails, the domain's output is held until an operator says who goes on (ftctl failover --force)");
+	check_fine(report, CHECK_ARBITER, "%s, which %s asks too", arbiter_spec(a->arbiter), peer_client_name(a->client));
 }
 
 /* The newest record's owner is the only host whose disks are known to be good. */
@@ -175,14 +181,16 @@ open_arbiter(struct attempt *a, GError **error)
 }
 
 static void
-check_arbiter(struct attempt *a, GPtrArray *findings)
+check_arbiter(struct attempt *a, struct check_report *report)
 {
 	GError *error = NULL;
 
 	if (!open_arbiter(a, &error) || !next_generation(a, &a->generation, &error))
-		findings_take(findings, error);
+		check_failed(report, CHECK_ARBITER, error);
 	else if (a->client)
-		check_arbiter_shared(a, findings);
+		check_arbiter_shared(a, report);
+	else
+		check_fine(report, CHECK_ARBITER, "%s answers here; whether the peer asks it too was not looked at", arbiter_spec(a->arbiter));
 }
 
 /* -- the peer */
@@ -254,57 +262,75 @@ probe_files(const struct attempt *a, const char *suffix, bool make, GError **err
 }
 
 static void
-look_at_peer(struct attempt *a, GPtrArray *findings)
+inspect_peer(struct attempt *a, struct check_report *report)
 {
-	g_autofree char *nonce = g_uuid_string_random(), *suffix = g_strconcat(".ftd-probe-", nonce, NULL);
+	g_autofree char *nonce = g_uuid_string_random(), *suffix = g_strconcat(".ftd-probe-", nonce, NULL), *cpu = host_cpu_id();
 	g_autoptr(json_object_ptr) answer = NULL;
 	GError *error = NULL;
 
-	if (!connect_peer(a, &error)) {
-		findings_take(findings, error);
-		return;
-	}
 	if (probe_files(a, suffix, true, &error))
 		answer = peer_client_call(a->client, "Inspect", inspect_request(a->domain, a->qemu, suffix), CALL_TIMEOUT_MS, &error);
 	probe_files(a, suffix, false, NULL);
 	if (answer)
-		domain_check_peer(a->domain, a->qemu, peer_client_name(a->client), answer, findings);
+		peer_check_answer(a->domain, a->qemu, cpu, peer_client_name(a->client), answer, report);
 	else
-		findings_take(findings, error);
+		check_failed(report, CHECK_PEER, error);
+}
+
+/* Takes half a second, so `enable` does without: it finds out by itself. */
+static void
+measure_link(struct attempt *a, struct check_report *report)
+{
+	struct link_facts link;
+	GError *error = NULL;
+
+	if (link_measure(a->client, &link, &error))
+		peer_check_link(&link, a->host->config->suspect_ms, peer_client_name(a->client), report);
+	else
+		check_failed(report, CHECK_LINK, g_steal_pointer(&error));
+	if (link_port_is_open(a->client, a->peer, &error))
+		check_fine(report, CHECK_PORTS, "%u, and those that guards listen on, are reached", a->host->config->peer_port);
+	else
+		check_failed(report, CHECK_PORTS, error);
 }
 
 static void
-check_all(struct attempt *a, GPtrArray *findings)
+look_at_peer(struct attempt *a, struct check_report *report)
 {
-	if (!check_place(a, findings))
+	GError *error = NULL;
+
+	if (!connect_peer(a, &error)) {
+		check_failed(report, CHECK_PEER, error);
 		return;
-	domain_check_local(a->domain, a->qemu, findings);
-	look_at_peer(a, findings);
-	check_arbiter(a, findings);
+	}
+	inspect_peer(a, report);
+	check_fine(report, CHECK_PEER, "%s answers, certificates are accepted", peer_client_name(a->client));
 }
 
-/* What is allowed, but should be known. */
-static struct json_object *
-warnings_of(const struct attempt *a)
+static void
+check_all(struct attempt *a, struct check_report *report)
 {
-	struct json_object *warnings = json_object_new_array();
-
-	if (a->arbiter && arbiter_is_manual(a->arbiter))
-		json_object_array_add(warnings, json_object_new_string("the arbiter is manual: when a host or the link fails, the domain's output is held until an operator says "
-				      "who goes on (ftctl failover --force), and nothing but the operator prevents that both do"));
-	return warnings;
+	if (!check_place(a, report))
+		return;
+	domain_check(a->domain, a->qemu, report);
+	if (a->peer)
+		look_at_peer(a, report);
+	check_arbiter(a, report);
 }
 
 struct json_object *
 check_domain(struct host *h, const char *domain, const char *peer, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer };
-	g_autoptr(GPtrArray) findings = findings_new();
+	g_autoptr(check_report) report = check_report_new();
 
 	if (!look(&a, domain, error))
 		return NULL;
-	check_all(&a, findings);
-	return json_put_value(json_put_value(json_object_new_object(), "findings", findings_to_json(findings)), "warnings", warnings_of(&a));
+	check_all(&a, report);
+	if (a.client)
+		measure_link(&a, report);
+	check_close(report, !peer ? "not looked at without a peer" : "not looked at because of the above");
+	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
 
 /* -- enable */
@@ -395,7 +421,9 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->peer_address = g_strdup(address);
 	c->peer_port = port;
 	fill_settings(c, a->host->config);
-	c->mode = a->mode;
+	mode_from_name(a->settings.mode ? a->settings.mode : a->host->config->mode, &c->mode);
+	c->bypass = g_strdup(a->settings.bypass);
+	c->never_compare = g_strdup(a->settings.never_compare);
 	fill_disks(c, a);
 	fill_nics(c, a);
 	return c;
@@ -416,9 +444,10 @@ run_guard(struct attempt *a, const char *token, struct json_object *prepared, GE
 {
 	g_autoptr(guard_config) config = make_guard_config(a, token, json_get_str(prepared, "address"), (guint)json_get_u64(prepared, "port"));
 	g_autoptr(json_object_ptr) reply = NULL;
+	struct qemu_user user;
 
 	report(a, "connect");
-	if (!guard_prepare_dir(a->host, a->domain->uuid, error) || !guard_start(a->host, config, error))
+	if (!qemu_user_of_running(a->dom, &user, error) || !guard_prepare_dir(a->host, a->domain->uuid, &user, error) || !guard_start(a->host, config, error))
 		return false;
 	reply = guard_call(a->host, a->domain->uuid, "Start", true, on_progress, a->job, -1, error);
 	return reply != NULL;
@@ -460,6 +489,24 @@ remember_parameters(struct attempt *a, struct pair_record *record, GError **erro
 	return reply != NULL;
 }
 
+static bool
+keep_settings(struct attempt *a, const struct pair_settings *s, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (pair_settings_same(&a->before, &a->settings) || pair_settings_store(a->dom, s, error ? error : &local))
+		return true;
+	if (local)
+		host_event(a->host, a->domain->name, "note", "the settings of %s stay changed: %s", a->domain->name, local->message);
+	return false;
+}
+
+static bool
+join_settings(struct attempt *a, const struct pair_settings *change, GError **error)
+{
+	return pair_settings_load(a->dom, &a->before, error) && pair_settings_change(&a->settings, &a->before, error) && pair_settings_change(&a->settings, change, error);
+}
+
 /* On failure nothing is left of the attempt when this returns, here; on the peer as far as it can be reached. */
 static bool
 enable_pair(struct attempt *a, struct pair_record *record, GError **error)
@@ -467,7 +514,8 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 	bool asked = false;
 
 	host_event(a->host, record->domain, "enable", "protecting %s by %s, generation %" G_GUINT64_FORMAT, record->domain, record->peer, a->generation);
-	if (form_pair(a, &asked, error)) {
+	/* Before the standby is made: its XML is the domain's. */
+	if (keep_settings(a, &a->settings, error) && form_pair(a, &asked, error)) {
 		pairs_activate(a->host->pairs, record->uuid);
 		pairs_watch(a->host->pairs, record->uuid);
 		tell_peer(a, "Armed");
@@ -476,27 +524,24 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 	host_event(a->host, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
 	if (asked)
 		tell_peer(a, "AbortStandby");
+	keep_settings(a, &a->before, NULL);
 	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
 	pairs_await_end(a->host->pairs, record->uuid, END_TIMEOUT_MS);
 	return false;
 }
 
 struct json_object *
-enable_domain(struct host *h, const char *domain, const char *peer, const char *mode, struct job *job, GError **error)
+enable_domain(struct host *h, const char *domain, const char *peer, const struct pair_settings *change, struct job *job, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer, .job = job };
-	g_autoptr(GPtrArray) findings = findings_new();
+	g_autoptr(check_report) checked = check_report_new();
 	g_autoptr(pair_record) record = NULL;
 
-	if (!mode_from_name(mode ? mode : h->config->mode, &a.mode)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not a mode: auto, colo or passive", mode);
-		return NULL;
-	}
-	if (!look(&a, domain, error))
+	if (!look(&a, domain, error) || !join_settings(&a, change, error))
 		return NULL;
 	report(&a, "check");
-	check_all(&a, findings);
-	if (!findings_to_error(findings, error))
+	check_all(&a, checked);
+	if (!check_report_verdict(checked, error))
 		return NULL;
 	record = pair_record_new(a.domain->uuid, a.domain->name, peer_client_name(a.client), FAILOVER_PRIMARY, a.generation);
 	if (!remember_parameters(&a, record, error) || !pairs_begin(h->pairs, record, 0, error) || !enable_pair(&a, record, error))

@@ -4,8 +4,9 @@
 
 #include "daemon/host-io.h"
 #include "daemon/job-io.h"
+#include "daemon/pair-settings.h"
 
-/* {findings: [{error, message}]}: every obstacle there is. Changes nothing. An error only when the domain itself cannot be looked at. */
+/* {rows: check_report_to_json()}: every requirement, and every obstacle. Changes nothing. An error only when the domain itself cannot be looked at. */
 struct json_object *check_domain(struct host *h, const char *domain, const char *peer, GError **error);
-/* {} once the domain is protected; until then progress is reported to the job. On failure both hosts are as they were. */
-struct json_object *enable_domain(struct host *h, const char *domain, const char *peer, const char *mode, struct job *job, GError **error);
+/* {} once the domain is protected; until then progress is reported to the job. On failure both hosts are as they were, the domain's settings too. */
+struct json_object *enable_domain(struct host *h, const char *domain, const char *peer, const struct pair_settings *change, struct job *job, GError **error);

@@ -232,10 +232,9 @@ fd_stream_free(struct fd_stream *s)
 	release(s);
 }
 
-bool
-fd_stream_pair(int *ours, int *theirs, GError **error)
+static bool
+make_pair(int fds[2], GError **error)
 {
-	int fds[2];
 	int size = SOCKET_BUFFER;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
@@ -245,6 +244,31 @@ fd_stream_pair(int *ours, int *theirs, GError **error)
 	for (int i = 0; i < 2; i++)
 		if (setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
 			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);	/* without CAP_NET_ADMIN: as much as wmem_max allows */
+	return true;
+}
+
+/* The pairs in reserve, first made first taken; a process's, like the capability that they needed. */
+static struct { int (*fds)[2]; guint n, taken; } reserve;
+
+bool
+fd_stream_reserve(guint n, GError **error)
+{
+	g_assert(!reserve.fds);
+	reserve.fds = g_malloc_n(n, sizeof *reserve.fds);
+	while (reserve.n < n && make_pair(reserve.fds[reserve.n], error))
+		reserve.n++;
+	return reserve.n == n;
+}
+
+bool
+fd_stream_pair(int *ours, int *theirs, GError **error)
+{
+	int fds[2];
+
+	if (reserve.taken < reserve.n)
+		memcpy(fds, reserve.fds[reserve.taken++], sizeof fds);
+	else if (!make_pair(fds, error))
+		return false;
 	*ours = fds[0];
 	*theirs = fds[1];
 	return true;

@@ -24,3 +24,5 @@ void fd_stream_drain(struct fd_stream *s);			/* reads until it would block */
 
 /* A socket pair with large buffers, close-on-exec; ours is non-blocking. */
 bool fd_stream_pair(int *ours, int *theirs, GError **error);
+/* Buffers of that size take CAP_NET_ADMIN: makes the next n pairs now, before it is given up. */
+bool fd_stream_reserve(guint n, GError **error);

@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define TIMEOUT_S 300
@@ -14,14 +13,6 @@ struct display {
 	bool json, tty;
 	char *last;		/* printed last, so that a line is not repeated */
 };
-
-static unsigned
-terminal_columns(void)
-{
-	struct winsize size;
-
-	return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
-}
 
 /* On a terminal one line is redrawn; elsewhere a line is printed for each phase and each tenth of it. */
 static char *
@@ -32,7 +23,7 @@ line_of(const struct display *d, struct json_object *progress)
 	char *line;
 
 	if (d->tty)
-		return format_progress(progress, terminal_columns());
+		return format_progress(progress, ftctl_columns(STDERR_FILENO));
 	json_object_deep_copy(progress, &coarse, NULL);
 	if (total >= 10)
 		json_put_u64(coarse, "done", done / (total / 10) * (total / 10));
@@ -61,20 +52,31 @@ on_progress(struct json_object *progress, gpointer user_data)
 	return true;
 }
 
+static void
+put_list(struct json_object *parameters, const char *member, char **values)
+{
+	g_autofree char *list = values ? g_strjoinv(",", values) : NULL;
+
+	json_put_str(parameters, member, list);
+}
+
 int
 ftctl_enable(struct ftctl *f, int argc, char **argv)
 {
 	g_autofree char *peer = NULL, *mode = NULL;
+	g_auto(GStrv) bypass = NULL, never_compare = NULL;
 	const GOptionEntry entries[] = {
 		{ "peer", 'p', 0, G_OPTION_ARG_STRING, &peer, "The host that shall hold the standby", "HOST" },
-		{ "mode", 'm', 0, G_OPTION_ARG_STRING, &mode, "auto, colo or passive (default: as ftd.conf says)", "MODE" },
+		{ "mode", 'm', 0, G_OPTION_ARG_STRING, &mode, "auto, colo or passive (default: as the last time, or as ftd.conf says)", "MODE" },
+		{ "bypass", 0, 0, G_OPTION_ARG_STRING_ARRAY, &bypass, "Flows whose packets leave at once, uncompared (may be repeated)", "PATTERN,..." },
+		{ "never-compare", 0, 0, G_OPTION_ARG_STRING_ARRAY, &never_compare, "Flows whose packets always wait for a checkpoint (may be repeated)", "PATTERN,..." },
 		{ NULL },
 	};
 	g_autoptr(json_object_ptr) parameters = NULL, reply = NULL;
 	struct display d = { 0 };
 	int status = 0;
 
-	if (!ftctl_parse(f, "enable", "DOMAIN --peer HOST [--mode MODE]", "Protects a running domain; ends when it is protected.", entries, 1, 1, &argc, &argv, &status))
+	if (!ftctl_parse(f, "enable", "DOMAIN --peer HOST [--mode MODE] [--bypass PATTERN] [--never-compare PATTERN]", "Protects a running domain; ends when it is protected.", entries, 1, 1, &argc, &argv, &status))
 		return status;
 	if (!peer) {
 		fprintf(stderr, "ftctl: enable: which host shall hold the standby? Give --peer HOST\n");
@@ -85,6 +87,8 @@ ftctl_enable(struct ftctl *f, int argc, char **argv)
 	parameters = json_put_str(json_put_str(json_object_new_object(), "domain", argv[1]), "peer", peer);
 	if (mode)
 		json_put_str(parameters, "mode", mode);
+	put_list(parameters, "bypass", bypass);
+	put_list(parameters, "never_compare", never_compare);
 	reply = ftctl_call(f, "enable", argv[1], "Enable", parameters, TIMEOUT_S, on_progress, &d, &status);
 	if (d.tty && d.last)
 		fprintf(stderr, "\r\033[K");

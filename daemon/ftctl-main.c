@@ -22,6 +22,7 @@ static const struct { const char *name, *summary; int (*run)(struct ftctl *f, in
 	{ "forget", "allow the start of a stale copy on this host", ftctl_forget },
 	{ "failover", "let the standby take over now", ftctl_failover },
 	{ "events", "what happened", ftctl_events },
+	{ "report", "a page that shows what a pair has done", ftctl_report },
 };
 
 int
@@ -94,6 +95,14 @@ ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *me
 	if (!reply)
 		*status = ftctl_fail(f, verb, domain, error);
 	return reply;
+}
+
+struct json_object *
+ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, int timeout_s, GError **error)
+{
+	g_autofree char *full = g_strconcat(FTD_INTERFACE ".", method, NULL);
+
+	return varlink_call_sync(f->socket ? f->socket : DEFAULT_SOCKET, full, parameters, false, NULL, NULL, timeout_s * 1000, error);
 }
 
 static void

@@ -40,8 +40,7 @@ int
 ftctl_status(struct ftctl *f, int argc, char **argv)
 {
 	gboolean watch = FALSE;
-	const GOptionEntry entries[] = { { "watch", 'w', 0, G_OPTION_ARG_NONE, &watch, "Show it again every second", NULL }, { NULL } };
-	bool tty = isatty(STDOUT_FILENO);
+	const GOptionEntry entries[] = { { "watch", 'w', 0, G_OPTION_ARG_NONE, &watch, "A live screen; without a terminal, show it again every second", NULL }, { NULL } };
 	const char *domain;
 	int status;
 
@@ -49,9 +48,9 @@ ftctl_status(struct ftctl *f, int argc, char **argv)
 			 &argc, &argv, &status))
 		return status;
 	domain = argc > 1 ? argv[1] : NULL;
+	if (watch && !f->json && isatty(STDOUT_FILENO))
+		return ftctl_watch(f, domain);
 	do {
-		if (watch && tty && !f->json)
-			fputs("\033[H\033[2J", stdout);
 		status = show_once(f, domain);
 		if (watch)
 			sleep(1);

@@ -21,6 +21,7 @@ int ftctl_forget(struct ftctl *f, int argc, char **argv);
 int ftctl_set(struct ftctl *f, int argc, char **argv);
 int ftctl_failover(struct ftctl *f, int argc, char **argv);
 int ftctl_flows(struct ftctl *f, int argc, char **argv);
+int ftctl_report(struct ftctl *f, int argc, char **argv);
 int ftctl_events(struct ftctl *f, int argc, char **argv);
 
 /* Parses the verb's own options and those of all verbs; leaves the operands in argv[1..]. False: said so, *status is the exit status (--help: 0).
@@ -30,5 +31,9 @@ bool ftctl_parse(struct ftctl *f, const char *verb, const char *usage, const cha
 /* Calls org.ftd.<method> (parameters borrowed); NULL: said so, *status. `domain` is for the text. */
 struct json_object *ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *method, struct json_object *parameters, int default_timeout_s,
 			       bool (*progress)(struct json_object *reply, gpointer user_data), gpointer user_data, int *status);
+/* The same without a word. */
+struct json_object *ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, int timeout_s, GError **error);
+int ftctl_watch(struct ftctl *f, const char *domain);	/* the live screen, until q */
 int ftctl_fail(const struct ftctl *f, const char *verb, const char *domain, const GError *error);
 void ftctl_print_json(struct json_object *o);
+unsigned ftctl_columns(int fd);	/* of the terminal; 0: it is none */

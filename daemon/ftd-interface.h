@@ -7,18 +7,20 @@
 "# Fault tolerance for domains of this host. Every error carries a message that names the cause and the way out.\n" \
 "interface org.ftd\n" \
 "\n" \
-"type Finding (error: string, message: string)\n" \
+"# One requirement, or one obstacle of it. state: ok, warning, refused, or unknown where it was not looked at.\n" \
+"# reason: see ftctl(1), CHECKS; error: of a refusal. found: what there is; mend: the way out.\n" \
+"type CheckRow (requirement: string, state: string, reason: ?string, error: ?string, found: string, mend: ?string)\n" \
 "\n" \
-"# May the domain (name or UUID) be protected by that host? Nothing is changed. No findings: yes.\n" \
-"# Warnings are in the way of nothing.\n" \
-"method Check(domain: string, peer: string) -> (findings: []Finding, warnings: []string)\n" \
+"# May the domain (name or UUID) be protected, by that host? Nothing is changed. Yes, if no row is refused.\n" \
+"method Check(domain: string, peer: ?string) -> (rows: []CheckRow)\n" \
 "\n" \
 "# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
-"# Without a mode it is that of ftd.conf.\n" \
-"method Enable(domain: string, peer: string, mode: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"# mode: auto, colo or passive; bypass, never_compare: flow patterns, comma separated, see ftctl(1), PATTERNS. They are kept in the domain's\n" \
+"# metadata. What is left out is as it was the last time; a mode that was never set is that of ftd.conf.\n" \
+"method Enable(domain: string, peer: string, mode: ?string, bypass: ?string, never_compare: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
 "\n" \
-"# Change how a domain is protected, on the host that is its primary. mode: auto, colo or passive.\n" \
-"method Set(domain: string, mode: string) -> ()\n" \
+"# The same of a domain that is protected, from now on. An empty string takes a setting away.\n" \
+"method Set(domain: string, mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
 "\n" \
 "# End protection; the domain goes on here, or on the host that is its primary.\n" \
 "method Disable(domain: string) -> ()\n" \
@@ -34,6 +36,9 @@
 "\n" \
 "# What the domain sends and how it was released, on its primary's host: see ftctl(1), FLOWS, for the members.\n" \
 "method Flows(domain: string) -> (flows: []object)\n" \
+"\n" \
+"# What this host's side of the pair has done, also of one that has ended: see ftctl(1), TIMELINE, for the members.\n" \
+"method History(domain: string) -> (history: object)\n" \
 "\n" \
 "# The last events {time, domain, type, text, ...}, one reply each; with follow: and every one from now on. Needs more.\n" \
 "method Events(domain: ?string, follow: ?bool) -> (event: ?object)\n" \
@@ -66,4 +71,5 @@
 "error Qmp (message: string)\n" \
 "error Libvirt (message: string)\n" \
 "error Limit (message: string)\n" \
-"error Config (message: string)\n"
+"error Config (message: string)\n" \
+"error PeerCpu (message: string)\n"

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-io.h"
 #include "daemon/libvirt-events-io.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/metrics-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/service-io.h"
 #include "daemon/uplink-io.h"
@@ -19,11 +21,13 @@
 #include <unistd.h>
 
 #define CONFIG_FILE "/etc/ftd/ftd.conf"
+#define EXIT_UNUSABLE 78	/* sysexits(3): EX_CONFIG; ftd.service does not try again */
 
 struct daemon {
 	GMainLoop *loop;
 	struct host host;
 	struct service *service;
+	struct metrics_server *metrics;
 };
 
 static struct ftd_config *
@@ -36,12 +40,12 @@ load_config(const char *path, GError **error)
 	return ftd_config_parse(text, path, error);
 }
 
-/* The directories exist from here on, and only root looks into them; ftd.sock's own mode says who may talk to it. */
+/* The directories exist from here on, and only root looks into them; ftd.sock's own mode says who may talk to it. QEMU passes through pairs/ on its way to its sockets. */
 static bool
 make_directories(const struct ftd_config *c, GError **error)
 {
 	const struct { const char *parent, *name; mode_t mode; } dirs[] = {
-		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0700 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
+		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0711 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
 		{ c->state_dir, "stale", 0700 },
 	};
 
@@ -66,16 +70,36 @@ on_terminate(gpointer user_data)
 	return G_SOURCE_CONTINUE;
 }
 
+/* A main loop that does not turn any more is restarted by systemd (WatchdogSec=); the guards do not notice. */
+static gboolean
+on_alive(gpointer user_data)
+{
+	sd_notify(0, "WATCHDOG=1");
+	return G_SOURCE_CONTINUE;
+}
+
+static void
+tell_systemd(void)
+{
+	uint64_t patience_us = 0;
+
+	sd_notify(0, "READY=1");
+	if (sd_watchdog_enabled(0, &patience_us) > 0)
+		g_timeout_add((guint)(patience_us / 3000) + 1, on_alive, NULL);
+}
+
 static gboolean
 on_reload(gpointer user_data)
 {
 	struct daemon *d = user_data;
 	g_autoptr(GError) error = NULL;
 
-	if (host_reload_credentials(&d->host, &error))
-		log_info("ftd", "certificates were read again");
-	else
+	if (host_reload_credentials(&d->host, &error)) {
+		host_event(&d->host, NULL, "operator", "SIGHUP: certificates were read again");
+		host_look_at_certificates(&d->host);
+	} else {
 		log_error("ftd", "%s; the old certificates stay in use", error->message);
+	}
 	return G_SOURCE_CONTINUE;
 }
 
@@ -120,7 +144,12 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->service = service_new(&d->host, error);
 	if (!d->service)
 		return false;
+	host_watch_certificates(&d->host);
+	d->metrics = metrics_server_new(&d->host, service_status, error);
+	if (!d->metrics)
+		return false;
 	pairs_load(d->host.pairs);
+	history_start(&d->host);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);
 }
@@ -133,15 +162,16 @@ run(const struct ftd_config *config)
 
 	if (!start(&d, config, &error)) {
 		log_error("ftd", "%s", error->message);
-		return 1;
+		return g_error_matches(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE) ? EXIT_UNUSABLE : 1;
 	}
 	g_unix_signal_add(SIGTERM, on_terminate, &d);
 	g_unix_signal_add(SIGINT, on_terminate, &d);
 	g_unix_signal_add(SIGHUP, on_reload, &d);
-	sd_notify(0, "READY=1");
+	tell_systemd();
 	log_info("ftd", "version %s, host %s, peers on port %u", FTD_VERSION, d.host.name, config->peer_port);
 	g_main_loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");
+	metrics_server_free(d.metrics);
 	service_free(d.service);
 	_exit(0);	/* jobs may still run on their threads; what they use stays until the process is gone */
 }
@@ -173,7 +203,7 @@ main(int argc, char **argv)
 	config = load_config(path ? path : CONFIG_FILE, &error);
 	if (!config) {
 		fprintf(stderr, "ftd: %s\n", error->message);
-		return 1;
+		return check ? 1 : EXIT_UNUSABLE;
 	}
 	if (check)
 		return 0;

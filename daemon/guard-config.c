@@ -16,7 +16,7 @@
 #define KIB ((guint64)1 << 10)
 #define TIB ((guint64)1 << 40)
 
-enum kind { KIND_ROLE, KIND_MODE, KIND_TEXT, KIND_UUID, KIND_TOKEN, KIND_BOOL, KIND_UINT, KIND_U64 };
+enum kind { KIND_ROLE, KIND_MODE, KIND_TEXT, KIND_UUID, KIND_TOKEN, KIND_PATTERNS, KIND_BOOL, KIND_UINT, KIND_U64 };
 enum needed { NEEDED, NEEDED_PRIMARY, NEEDED_STANDBY, OPTIONAL };
 
 struct field {
@@ -47,6 +47,8 @@ static const struct field config_fields[] = {
 	FIELD(guard_config, listen_address, KIND_TEXT, OPTIONAL),
 	FIELD(guard_config, qmp_path, KIND_TEXT, NEEDED_STANDBY),
 	FIELD(guard_config, mode, KIND_MODE, NEEDED),
+	FIELD(guard_config, bypass, KIND_PATTERNS, OPTIONAL),
+	FIELD(guard_config, never_compare, KIND_PATTERNS, OPTIONAL),
 	FIELD(guard_config, tcg_flush_load, KIND_BOOL, NEEDED),
 	FIELD(guard_config, show_differences, KIND_BOOL, OPTIONAL),
 	FIELD(guard_config, heartbeat_ms, KIND_UINT, NEEDED, 1, 10000),
@@ -89,7 +91,7 @@ G_STATIC_ASSERT(G_N_ELEMENTS(mode_names) == MODE_LAST);
 static bool
 is_text(enum kind kind)
 {
-	return kind == KIND_TEXT || kind == KIND_UUID || kind == KIND_TOKEN;
+	return kind == KIND_TEXT || kind == KIND_UUID || kind == KIND_TOKEN || kind == KIND_PATTERNS;
 }
 
 struct guard_config *
@@ -146,6 +148,7 @@ encode_value(const struct field *f, const void *at)
 	case KIND_TEXT:
 	case KIND_UUID:
 	case KIND_TOKEN:
+	case KIND_PATTERNS:
 		text = *(char *const *)at;
 		return text ? json_object_new_string(text) : NULL;
 	case KIND_BOOL:
@@ -268,6 +271,7 @@ decode_value(const struct shape *shape, const struct field *f, struct json_objec
 	case KIND_TEXT:
 	case KIND_UUID:
 	case KIND_TOKEN:
+	case KIND_PATTERNS:
 		return decode_text(shape, f, value, at, error);
 	case KIND_BOOL:
 		if (!json_object_is_type(value, json_type_boolean))
@@ -353,6 +357,26 @@ decode_array(struct json_object *object, const char *key, const struct shape *el
 	return true;
 }
 
+bool
+guard_config_patterns(const struct guard_config *c, struct flow_patterns *out, GError **error)
+{
+	*out = (struct flow_patterns){ 0 };
+	return flow_patterns_add_list(out, FLOW_BYPASS, c->bypass ? c->bypass : "", error) &&
+	       flow_patterns_add_list(out, FLOW_NEVER_COMPARE, c->never_compare ? c->never_compare : "", error);
+}
+
+static bool
+decode_patterns(const struct guard_config *c, GError **error)
+{
+	g_autoptr(GError) bad = NULL;
+	struct flow_patterns unused;
+
+	if (guard_config_patterns(c, &unused, &bad))
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "guard.json: %s", bad->message);
+	return false;
+}
+
 static bool
 decode_config(struct json_object *object, struct guard_config *c, GError **error)
 {
@@ -366,7 +390,7 @@ decode_config(struct json_object *object, struct guard_config *c, GError **error
 		return false;
 	if (c->suspect_ms <= c->heartbeat_ms)
 		return fault(error, "", "suspect_ms", "is not longer than \"heartbeat_ms\"");
-	return true;
+	return decode_patterns(c, error);
 }
 
 static struct json_object *

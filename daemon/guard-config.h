@@ -7,6 +7,7 @@
 
 #include "policy/failover.h"
 #include "policy/mode.h"
+#include "proxy/flow-pattern.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -45,8 +46,9 @@ struct guard_config {
 	guint peer_port;	/* of its guard */
 	/* standby */
 	char *listen_address;	/* NULL: all */
-	char *qmp_path;		/* the standby QEMU's second monitor */
+	char *qmp_path;		/* the standby QEMU's second monitor, in <run_dir>/qemu */
 	enum mode mode;		/* setting */
+	char *bypass, *never_compare;	/* primary: flow patterns (proxy/flow-pattern.h), comma separated; NULL: none */
 	bool tcg_flush_load;	/* tcg-flush = load (default: live) */
 	/* settings */
 	guint heartbeat_ms, suspect_ms, max_epoch_ms, target_latency_ms, compare_timeout_ms;
@@ -65,3 +67,5 @@ char *guard_config_encode(const struct guard_config *c);
 /* FTD_ERROR_CONFIG with the key's name. Needed: everything but listen_address; peer_address and peer_port for the primary, qmp_path and the overlays of
  * each disk for the standby. What it accepts is well formed: pair is a UUID, token 64 hex digits, suspect_ms longer than heartbeat_ms. */
 struct guard_config *guard_config_decode(const char *text, gsize length, GError **error);
+/* Both lists in one. What was decoded is well formed; of another FTD_ERROR_CONFIG or _LIMIT. */
+bool guard_config_patterns(const struct guard_config *c, struct flow_patterns *out, GError **error);

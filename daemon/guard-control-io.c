@@ -89,6 +89,14 @@ call_flows(struct varlink_request *r, struct json_object *parameters, gpointer u
 }
 
 static void
+call_history(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	varlink_request_finish(r, wrap("history", guard_history(io->guard, guard_io_now())));
+}
+
+static void
 on_request_gone(struct varlink_request *r, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -157,23 +165,41 @@ call_failover(struct varlink_request *r, struct json_object *parameters, gpointe
 	guard_io_schedule(io);
 }
 
+/* What is not named stays. */
+static bool
+read_settings(const struct guard_io *io, struct json_object *parameters, enum mode *mode, struct guard_config *lists, GError **error)
+{
+	const char *name = json_object_get_string(json_object_object_get(parameters, "mode"));
+	struct flow_patterns unused;
+
+	lists->bypass = (char *)json_object_get_string(json_object_object_get(parameters, "bypass"));
+	lists->never_compare = (char *)json_object_get_string(json_object_object_get(parameters, "never_compare"));
+	*mode = MODE_LAST;
+	if (io->config->role != FAILOVER_PRIMARY)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the settings are those of the primary's host, %s", io->config->peer);
+	else if (name && !mode_from_name(name, mode))
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not auto, colo or passive", name);
+	else
+		return guard_config_patterns(lists, &unused, error);
+	return false;
+}
+
 static void
-call_set_mode(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+call_set(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	const char *name = json_object_get_string(json_object_object_get(parameters, "mode"));
 	g_autoptr(GError) error = NULL;
+	struct guard_config lists = { 0 };
 	enum mode mode;
 
-	if (!name || !mode_from_name(name, &mode))
-		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "\"%s\" is not auto, colo or passive", name ? name : "");
-	else if (io->config->role != FAILOVER_PRIMARY)
-		error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the mode is set on the primary's host, %s", io->config->peer);
-	if (error) {
+	if (!read_settings(io, parameters, &mode, &lists, &error)) {
 		varlink_request_fail(r, error);
 		return;
 	}
-	guard_set_mode(io->guard, guard_io_now(), mode);
+	if (mode != MODE_LAST)
+		guard_set_mode(io->guard, guard_io_now(), mode);
+	if (lists.bypass && lists.never_compare)
+		guard_set_patterns(io->guard, guard_io_now(), lists.bypass, lists.never_compare);
 	guard_io_schedule(io);
 	varlink_request_finish(r, NULL);
 }
@@ -320,10 +346,11 @@ control_init(struct guard_io *io, GError **error)
 	static const struct varlink_method_entry methods[] = {
 		{ "Status", call_status, false },
 		{ "Flows", call_flows, false },
+		{ "History", call_history, false },
 		{ "Start", call_start, true },
 		{ "Disable", call_disable, true },
 		{ "Failover", call_failover, true },
-		{ "SetMode", call_set_mode, true },
+		{ "Set", call_set, true },
 		{ "GuestEnded", call_guest_ended, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NBD_READ (256 << 10)
@@ -105,8 +106,9 @@ static bool
 listen_one(struct disk_io *d, GError **error)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	bool ok;
 
-	d->nbd_path = g_strdup_printf("%s/nbd%u.sock", d->io->config->run_dir, d->disk);
+	d->nbd_path = g_strdup_printf("%s/qemu/nbd%u.sock", d->io->config->run_dir, d->disk);
 	if (strlen(d->nbd_path) >= sizeof a.sun_path) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "run directory %s is too long for a socket's name", d->io->config->run_dir);
 		return false;
@@ -114,7 +116,10 @@ listen_one(struct disk_io *d, GError **error)
 	g_strlcpy(a.sun_path, d->nbd_path, sizeof a.sun_path);
 	unlink(a.sun_path);
 	d->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (d->listen_fd < 0 || bind(d->listen_fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(d->listen_fd, 1) < 0) {
+	umask(0);	/* QEMU's user must open it; who else comes so far is said by the directory. Other threads' files have modes of their own. */
+	ok = d->listen_fd >= 0 && bind(d->listen_fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(d->listen_fd, 1) == 0;
+	umask(077);
+	if (!ok) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s: %s", a.sun_path, g_strerror(errno));
 		return false;
 	}

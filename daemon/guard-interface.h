@@ -15,6 +15,9 @@
 "# Primary: the flows with the most bytes, see ftctl(1) FLOWS for the members.\n" \
 "method Flows() -> (flows: []object)\n" \
 "\n" \
+"# What this side has done since the pair was made, see ftctl(1) TIMELINE for the members.\n" \
+"method History() -> (history: object)\n" \
+"\n" \
 "# Primary: attach to QEMU, copy disks and memory, arm the pair. With more: progress replies\n" \
 "# {phase: connect|attach|disk|memory|arm, done: int, total: int}; the last reply comes when the pair is protected.\n" \
 "# Standby: prepares QEMU and answers {port} when its link listener is ready for the primary.\n" \
@@ -26,8 +29,8 @@
 "# Standby: take over now (the arbiter is asked first). Replies when this side is the only one.\n" \
 "method Failover() -> ()\n" \
 "\n" \
-"# Primary: auto, colo or passive, from the next epoch on.\n" \
-"method SetMode(mode: string) -> ()\n" \
+"# Primary, from the next epoch on: auto, colo or passive; both lists of flow patterns, comma separated. What is left out stays.\n" \
+"method Set(mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
 "\n" \
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \

@@ -8,6 +8,7 @@
 #include "daemon/base/byte-reader.h"
 #include "daemon/base/error.h"
 #include "daemon/base/histogram.h"
+#include "daemon/history.h"
 #include "daemon/guard.h"
 #include "policy/liveness.h"
 #include "policy/mode.h"
@@ -38,6 +39,7 @@
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (300 * 1000000ull)
+#define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
@@ -56,13 +58,15 @@ struct disk_pending {		/* a mirrored write the standby has not applied yet */
 enum guard_suspend {
 	SUSPEND_NONE,
 	SUSPEND_WANTED,			/* no further checkpoint; when QEMU waits with its next REQUEST */
-	SUSPEND_STOPPING,		/* ... it is told to stop */
+	SUSPEND_STOPPING,		/* ... it is told to stop, or asked whether it stands */
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
+	char *bypass, *never_compare;	/* what is to leave uncompared, and by commit only */
+	bool patterns_new;		/* ... from the next boundary on; forming a pair ends with one */
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
@@ -89,6 +93,9 @@ struct guard_primary {
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;
 	enum guard_suspend suspend;
+	uint64_t suspended_at;		/* the stop that no checkpoint made */
+	uint64_t resumed_at;		/* the last checkpoint let the guest go */
+	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
 	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
 	unsigned next_stop;
 	uint64_t unexplained_stop;	/* came while a checkpoint was being made; 0: none */
@@ -136,6 +143,8 @@ struct guard {
 	struct failover failover;
 	struct liveness liveness;
 	uint64_t looked_at, awake_since;
+	unsigned looks_stopped;		/* without a break; since then: */
+	uint64_t stopped_since;
 	bool linked;			/* all channels are up: heartbeats flow */
 	enum guard_phase phase;
 	bool start_answered;
@@ -149,6 +158,7 @@ struct guard {
 	uint64_t state_since;
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
+	struct history history;
 	struct guard_primary p;
 	struct guard_standby s;
 };
@@ -164,6 +174,7 @@ void guard_policy(struct guard *g, uint64_t now, enum failover_event_type event,
 void guard_claim_generation(struct guard *g, uint64_t generation, const char *other, const char *reason);
 void guard_send(struct guard *g, enum peer_type type, const void *head, size_t length, GBytes *body);
 void guard_send_u64(struct guard *g, enum peer_type type, unsigned n, const uint64_t *values);
+void guard_note_epoch(struct guard *g, uint64_t now, uint64_t pause_ns);	/* guard-history.c */
 void guard_event(struct guard *g, const char *type, const char *format, ...) G_GNUC_PRINTF(3, 4);
 void guard_started(struct guard *g, const char *failure);
 void guard_set_phase(struct guard *g, enum guard_phase phase);

@@ -7,6 +7,7 @@
 #include "daemon/base/log-io.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-io.h"
+#include "daemon/isolation.h"
 #include "policy/durable-state-io.h"
 #include "policy/durable-writer-io.h"
 
@@ -21,6 +22,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define PORTS_PER_NIC 4		/* sockets towards QEMU, of the side that has more: the standby */
 #define LINGER_MS 300		/* for last words to reach the peer and ftd */
 #define HEAP_KEPT (32 << 20)	/* free memory that does not go back to the kernel */
 #define HEAP_READY (8 << 20)	/* ... and is there from the beginning */
@@ -172,16 +174,29 @@ config_load(const char *path, GError **error)
 	return guard_config_decode(text, length, error);
 }
 
+/* What takes a privilege, or tells what may be kept. */
 static bool
-io_init(struct guard_io *io, const char *config_path, GError **error)
+io_prepare(struct guard_io *io, const char *config_path, GError **error)
 {
 	io->config = config_load(config_path, error);
 	if (!io->config)
 		return false;
 	log_init("ftd-guard", io->config->domain);
-	io->loop = g_main_loop_new(NULL, FALSE);
 	io->arbiter = arbiter_open(io->config->arbiter, io->config->pki, error);
-	if (!io->arbiter || !links_init(io, error))
+	if (!io->arbiter)
+		return false;
+	arbiter_remember_names(io->arbiter);
+	if (io->config->role == FAILOVER_PRIMARY)
+		taps_open(io);
+	qemu_look_open(io);
+	return fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);
+}
+
+static bool
+io_init(struct guard_io *io, GError **error)
+{
+	io->loop = g_main_loop_new(NULL, FALSE);
+	if (!links_init(io, error))
 		return false;
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
@@ -194,6 +209,7 @@ static void
 io_clear(struct guard_io *io)
 {
 	ops_clear(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	taps_close(io);
@@ -284,17 +300,21 @@ main(int argc, char **argv)
 	g_autofree char *config_path = NULL;
 	g_autoptr(GError) error = NULL;
 	struct guard_io io = { 0 };
-	int status = EXIT_FAILURE;
+	int status = EXIT_FAILURE, landlock = 0;
 
 	signal(SIGPIPE, SIG_IGN);
+	isolate_process();
 	run_promptly();
 	keep_memory();
-	if (!parse_options(&argc, &argv, &config_path, &error) || !io_init(&io, config_path, &error)) {
+	if (!parse_options(&argc, &argv, &config_path, &error) || !io_prepare(&io, config_path, &error) || !isolate_privileges(&error) ||
+	    !guard_confine_files(&io, &landlock, &error) || !io_init(&io, &error) || !isolate_syscalls(&error)) {
 		fprintf(stderr, "ftd-guard: %s\n", error->message);
 	} else {
 		g_unix_signal_add(SIGTERM, on_signal, NULL);
 		g_unix_signal_add(SIGINT, on_signal, NULL);
 		g_unix_signal_add(SIGHUP, on_signal, NULL);
+		if (!landlock)
+			log_warn("guard", "this kernel has no Landlock: a guard that is taken over could read and write root's files");
 		log_info("guard", "%s of %s, other side %s, generation %" G_GUINT64_FORMAT, io.config->role == FAILOVER_PRIMARY ? "primary" : "standby",
 			 io.config->domain, io.config->peer, io.config->generation);
 		g_main_loop_run(io.loop);

@@ -82,6 +82,8 @@ struct guard_io {
 	GQueue held_injections;	/* of struct held_injection */
 	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
 	guint taps_timer;
+	int qemu_stat_fd;	/* /proc/PID/stat, or -1, or 0 before qemu_look_open() */
+	guint qemu_look_timer;
 
 	struct peer_credentials *credentials;
 	struct link_io links[PEER_CHANNEL_LAST];
@@ -93,6 +95,7 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
+	guint64 runs_by;		/* going live: after this time the guest need not run */
 	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 
 	struct arbiter *arbiter;
@@ -115,6 +118,9 @@ guard_io_now(void)
 void guard_io_speaks(struct guard_io *io);	/* before the standby's copy sends anything to the LAN, by us or by itself */
 void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
 
+/* guard-confine-io.c */
+bool guard_confine_files(const struct guard_io *io, int *level, GError **error);	/* isolate_files() with what this guard needs */
+
 /* guard-filters-io.c */
 int filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **error);	/* QEMU's end; ours is read from now on */
 void filters_close(struct guard_io *io);
@@ -128,9 +134,15 @@ void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
 /* guard-taps-io.c */
-void taps_open(struct guard_io *io);	/* QEMU runs; what cannot be had is logged, and only costs time after a failover */
+void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */
 void taps_read(struct guard_io *io);	/* QEMU is dead */
 void taps_close(struct guard_io *io);
+
+/* guard-qemu-io.c */
+int qemu_pid(const struct guard_io *io);	/* or -1 */
+void qemu_look_open(struct guard_io *io);	/* before the guard is confined; what cannot be seen is logged */
+void qemu_look_start(struct guard_io *io);	/* QEMU runs: guard_qemu_looked() from now on */
+void qemu_look_end(struct guard_io *io);
 
 /* guard-disks-io.c */
 bool disks_listen(struct guard_io *io, GError **error);

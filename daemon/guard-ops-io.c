@@ -16,6 +16,8 @@
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 #define DETACH_RETRY_MS 500
+#define RUNS_POLL_MS 1
+#define RUNS_TIMEOUT_NS (500 * 1000000ull)
 
 static void
 op_done(struct guard_io *io, enum guard_op op, const GError *error)
@@ -106,7 +108,7 @@ static void
 on_attached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
 	if (!error)
-		taps_open(user_data);
+		qemu_look_start(user_data);
 	op_done(user_data, GUARD_OP_ATTACH, error);
 }
 
@@ -347,6 +349,24 @@ on_status_stopped(struct json_object *reply, const GError *error, gpointer user_
 }
 
 static void
+on_status_stands(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	g_autoptr(GError) local = NULL;
+	char status[32] = "?";
+	bool running = true;
+
+	if (!error && qmp_read_status(reply, status, &running, &local) && (running || strcmp(status, "paused") != 0))
+		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
+	op_done(user_data, GUARD_OP_STANDS, error ? error : local);
+}
+
+static void
+op_stands(struct guard_io *io)
+{
+	query(io, "query-status", on_status_stands);
+}
+
+static void
 op_suspend(struct guard_io *io)
 {
 	query(io, "query-status", on_status_stopped);
@@ -379,6 +399,7 @@ static void
 op_detach(struct guard_io *io)
 {
 	taps_close(io);
+	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
@@ -450,7 +471,7 @@ ops_targets_ready(struct guard_io *io)
 static char *
 export_path(const struct guard_io *io)
 {
-	return g_strdup_printf("%s/export.sock", io->config->run_dir);
+	return g_strdup_printf("%s/qemu/export.sock", io->config->run_dir);
 }
 
 static void
@@ -459,10 +480,12 @@ on_standby_attached(struct qmp_plan *plan, const GError *error, gpointer user_da
 	struct guard_io *io = user_data;
 	g_autofree char *path = export_path(io);
 
-	if (error)
+	if (error) {
 		op_done(io, GUARD_OP_STANDBY_ATTACH, error);
-	else
-		disks_connect_targets(io, path);
+		return;
+	}
+	qemu_look_start(io);
+	disks_connect_targets(io, path);
 }
 
 static bool
@@ -552,8 +575,53 @@ on_live(struct qmp_plan *plan, const GError *error, gpointer user_data)
 	struct guard_io *io = user_data;
 
 	migration_close(io);
-	filters_hold_injection(io, false);
 	op_done(io, GUARD_OP_STANDBY_LIVE, error);
+}
+
+static void
+open_nics(struct guard_io *io)
+{
+	struct qmp_plan *plan = qmp_plan_new("open");
+
+	filters_hold_injection(io, false);
+	for (unsigned i = 0; i < io->config->n_nics; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
+	run(io, plan, on_live);
+}
+
+static gboolean poll_runs(gpointer user_data);
+
+/* QEMU starts the guest on its own some time after x-colo-lost-heartbeat is answered (migration.c, process_incoming_migration_bh()). */
+static void
+on_status_live(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	char status[32];
+	bool running = false;
+
+	if (error || !qmp_read_status(reply, status, &running, NULL) || running || guard_io_now() >= io->runs_by)
+		open_nics(io);
+	else
+		io->poll_timer = g_timeout_add(RUNS_POLL_MS, poll_runs, io);
+}
+
+static gboolean
+poll_runs(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	query(io, "query-status", on_status_live);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_left(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->runs_by = guard_io_now() + RUNS_TIMEOUT_NS;
+	poll_runs(io);
 }
 
 static void
@@ -565,8 +633,8 @@ leave_colo(struct guard_io *io)
 		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
 	for (unsigned i = 0; i < io->config->n_nics; i++)
-		qmp_plan_append(plan, qmp_recipe_standby_nic_open(i));
-	run(io, plan, on_live);
+		qmp_plan_append(plan, qmp_recipe_standby_nic_hear(i));
+	run(io, plan, on_left);
 }
 
 static void
@@ -695,6 +763,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
 		[GUARD_OP_SUSPEND] = op_suspend,
+		[GUARD_OP_STANDS] = op_stands,
 		[GUARD_OP_NUDGE] = op_nudge,
 		[GUARD_OP_DETACH] = op_detach,
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,

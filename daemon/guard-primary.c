@@ -17,6 +17,28 @@
 
 #include <string.h>
 
+static void
+keep_patterns(struct guard *g, const char *bypass, const char *never_compare)
+{
+	g_free(g->p.bypass);
+	g_free(g->p.never_compare);
+	g->p.bypass = g_strdup(bypass ? bypass : "");
+	g->p.never_compare = g_strdup(never_compare ? never_compare : "");
+}
+
+/* The comparator wants them with an epoch, or before the first one. */
+static void
+take_patterns(struct guard *g)
+{
+	struct guard_config lists = { .bypass = g->p.bypass, .never_compare = g->p.never_compare };
+	struct flow_patterns patterns;
+	bool ok = guard_config_patterns(&lists, &patterns, NULL);
+
+	g_assert(ok);
+	comparator_set_patterns(g->p.comparator, &patterns);
+	g->p.patterns_new = false;
+}
+
 void
 primary_init(struct guard *g, uint64_t now)
 {
@@ -47,6 +69,8 @@ primary_init(struct guard *g, uint64_t now)
 	mode_init(&g->p.mode, now, c->mode);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
+	keep_patterns(g, c->bypass, c->never_compare);
+	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
 }
 
@@ -55,6 +79,8 @@ primary_clear(struct guard *g)
 {
 	relay_free(g->p.relay);
 	comparator_free(g->p.comparator);
+	g_free(g->p.bypass);
+	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
 }
 
@@ -70,6 +96,9 @@ primary_start(struct guard *g, uint64_t now)
  * QEMU starts the guest after every checkpoint, whoever stopped it (migration/colo.c, colo_do_checkpoint_transaction(): vm_start()). So while an administrator
  * wants the guest to stand no checkpoint is made. A guest that stands sends nothing, so nothing is held for lack of one; and a guest that sends something
  * runs again, whether ftd was there to tell or not.
+ *
+ * A guest that runs when QEMU waits with the next REQUEST was started by a checkpoint that had begun before the stop was told: it is stopped again. If there was none,
+ * somebody has resumed it already, and it goes on.
  */
 
 static void
@@ -79,17 +108,18 @@ suspend_pump(struct guard *g)
 	if (g->p.suspend != SUSPEND_WANTED || !relay_waiting(g->p.relay) || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_STOPPING;
-	g->env.op_start(g->ctx, GUARD_OP_SUSPEND);
+	g->env.op_start(g->ctx, g->p.resumed_at > g->p.suspended_at ? GUARD_OP_SUSPEND : GUARD_OP_STANDS);
 }
 
 static void
-suspend(struct guard *g)
+suspend(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (g->p.suspend != SUSPEND_NONE || g->failover.state != FAILOVER_PROTECTED)
 		return;
 	g->p.suspend = SUSPEND_WANTED;
+	g->p.suspended_at = when;
 	relay_suspend(g->p.relay, true);
-	suspend_pump(g);
+	primary_pump(g, now);
 }
 
 /* QEMU stops the guest between our REPLY and its VMSTATE_SEND, and at no other time by itself. */
@@ -107,10 +137,12 @@ primary_stopped(struct guard *g, uint64_t now, uint64_t when)
 {
 	if (!g->p.live || when < g->p.live_at)
 		return;		/* the end of the initial migration stops the guest too */
+	if (when <= g->p.own_stop_at)
+		return;
 	if (relay_stopping(g->p.relay))
-		g->p.unexplained_stop = when;
+		g->p.unexplained_stop = g->p.unexplained_stop ? MIN(g->p.unexplained_stop, when) : when;	/* the later one is the checkpoint's own */
 	else if (!checkpoint_stopped_at(g, when))
-		suspend(g);
+		suspend(g, now, when);
 }
 
 static void
@@ -121,6 +153,7 @@ note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
 
 	g->p.stops[i].from = to - resumed->drain_ns;
 	g->p.stops[i].to = to;
+	g->p.resumed_at = now;
 	g->p.unexplained_stop = 0;
 	if (when)
 		primary_stopped(g, now, when);
@@ -143,6 +176,7 @@ primary_resume(struct guard *g, uint64_t now)
 void
 primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 {
+	g->p.own_stop_at = now;
 	if (g->p.suspend != SUSPEND_STOPPING)
 		return;		/* resumed meanwhile */
 	g->env.filters_drain(g->ctx);
@@ -168,12 +202,22 @@ heard_guest(struct guard *g, uint64_t now)
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
+/*
+ * QEMU stops, for a checkpoint or by an administrator's word, and waits for every write with its big lock held. What comes then is bounded by the guest's queues, and a
+ * suspended guest gets no checkpoint that would make room.
+ */
+static bool
+disk_is_awaited(const struct guard *g)
+{
+	return relay_stopping(g->p.relay) || g->p.suspend != SUSPEND_NONE;
+}
+
 static bool
 disk_may_answer(const struct guard *g)
 {
 	if (!g->p.live)
 		return false;
-	return g->p.disk_outstanding <= g->config->max_disk_bytes || relay_stopping(g->p.relay);
+	return g->p.disk_outstanding <= g->config->max_disk_bytes || disk_is_awaited(g);
 }
 
 /* Answers, oldest first, what may be answered now. */
@@ -270,8 +314,8 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 bool
 guard_disk_reading(const struct guard *g)
 {
-	/* Past twice the limit nothing more is read, except while QEMU stops: then what comes is bounded by the guest's queues. */
-	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || relay_stopping(g->p.relay);
+	/* Past twice the limit nothing more is read. */
+	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || disk_is_awaited(g);
 }
 
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
@@ -463,6 +507,8 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 	g->env.filters_drain(g->ctx);
 	comparator_boundary(g->p.comparator, now, epoch);
 	take_mode(g, now, epoch);
+	if (g->p.patterns_new)
+		take_patterns(g);
 	disk_answer(g);
 	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
 	if (comparator_full(g->p.comparator))
@@ -529,6 +575,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		g->p.heard_qemu = 0;
 		note_stop(g, now, a);
 		histogram_record(&g->p.pause, a->pause_ns);
+		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
 		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
 						 .bytes = g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay),
@@ -558,7 +605,7 @@ primary_pump(struct guard *g, uint64_t now)
 		pump_wants(g, now);
 	}
 	/* After REPLY QEMU waits for every write that is under way, those that were kept waiting at the limit too. */
-	if (relay_stopping(g->p.relay))
+	if (disk_is_awaited(g))
 		disk_answer(g);
 	suspend_pump(g);
 }
@@ -594,6 +641,7 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	if (g->p.sealed_at) {
 		g->p.cost.commit_ns = now - g->p.sealed_at;
 		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
+		history_lag(&g->history, now, g->p.cost.commit_ns);
 	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);
@@ -911,6 +959,25 @@ guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
 	primary_pump(g, now);
 }
 
+/* A checkpoint under way may have passed its boundary already: asked for until it is there. */
+static void
+want_patterns(struct guard *g, uint64_t now)
+{
+	if (g->p.patterns_new && g->failover.state == FAILOVER_PROTECTED)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
+void
+guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare)
+{
+	if (!guard_is_primary(g))
+		return;
+	keep_patterns(g, bypass, never_compare);
+	g->p.patterns_new = true;
+	want_patterns(g, now);
+	primary_pump(g, now);
+}
+
 static void
 mode_tick(struct guard *g, uint64_t now)
 {
@@ -949,6 +1016,7 @@ primary_tick(struct guard *g, uint64_t now)
 		guard_qemu_hung(g, now);
 	repair_if_due(g, now);
 	mode_tick(g, now);
+	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);

@@ -2,7 +2,9 @@
 #include "daemon/guard-process-io.h"
 
 #include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
 #include "daemon/guard-interface.h"
+#include "daemon/guard-scope-io.h"
 #include "daemon/varlink-io.h"
 
 #include <errno.h>
@@ -28,10 +30,9 @@ system_error(const char *what, GError **error)
 	return false;
 }
 
-void
-guard_remove_dir(const struct host *h, const char *uuid)
+static void
+remove_dir(const char *dir)
 {
-	g_autofree char *dir = host_pair_dir(h, uuid);
 	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
 
 	for (const char *name; entries && (name = g_dir_read_name(entries));) {
@@ -42,13 +43,24 @@ guard_remove_dir(const struct host *h, const char *uuid)
 	g_rmdir(dir);
 }
 
-bool
-guard_prepare_dir(const struct host *h, const char *uuid, GError **error)
+void
+guard_remove_dir(const struct host *h, const char *uuid)
 {
-	g_autofree char *dir = host_pair_dir(h, uuid);
+	g_autofree char *dir = host_pair_dir(h, uuid), *of_qemu = host_pair_file(h, uuid, PAIR_QEMU_DIR);
+
+	remove_dir(of_qemu);
+	remove_dir(dir);
+}
+
+bool
+guard_prepare_dir(const struct host *h, const char *uuid, const struct qemu_user *user, GError **error)
+{
+	g_autofree char *dir = host_pair_dir(h, uuid), *of_qemu = host_pair_file(h, uuid, PAIR_QEMU_DIR);
 
 	guard_remove_dir(h, uuid);
-	return g_mkdir(dir, 0700) == 0 || system_error(dir, error);
+	if (g_mkdir(dir, 0711) < 0 || chmod(dir, 0711) < 0)
+		return system_error(dir, error);
+	return (g_mkdir(of_qemu, 0700) == 0 && chown(of_qemu, user->uid, user->gid) == 0) || system_error(of_qemu, error);
 }
 
 /* Beside ftd in a build directory, in libexec when both are installed. */
@@ -112,26 +124,26 @@ spawn_detached(const char *program, char *const argv[], int log_fd, int null_fd,
 	return n == sizeof(*pid) || system_error("fork", error);
 }
 
+/* Its log and pid, in the pair's directory. */
 static bool
-spawn_guard(const struct host *h, const char *uuid, GError **error)
+spawn_guard(const struct host *h, const char *uuid, pid_t *pid, GError **error)
 {
 	g_autofree char *program = guard_program(h), *config = host_pair_file(h, uuid, "guard.json");
 	g_autofree char *log = host_pair_file(h, uuid, "guard.log"), *pid_file = host_pair_file(h, uuid, "guard.pid");
 	char *argv[] = { program, (char *)"--config", config, NULL };
 	int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	g_autofree char *text = NULL;
-	pid_t pid = 0;
 	bool ok = access(program, X_OK) == 0 && log_fd >= 0 && null_fd >= 0;
 
 	if (!ok)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s: %s", access(program, X_OK) == 0 ? log : program, g_strerror(errno));
 	else
-		ok = spawn_detached(program, argv, log_fd, null_fd, &pid, error);
+		ok = spawn_detached(program, argv, log_fd, null_fd, pid, error);
 	if (log_fd >= 0)
 		close(log_fd);
 	if (null_fd >= 0)
 		close(null_fd);
-	text = g_strdup_printf("%d\n", pid);
+	text = g_strdup_printf("%d\n", *pid);
 	return ok && g_file_set_contents_full(pid_file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
 }
 
@@ -247,9 +259,14 @@ bool
 guard_start(const struct host *h, const struct guard_config *config, GError **error)
 {
 	g_autofree char *path = host_pair_file(h, config->pair, "guard.json"), *text = guard_config_encode(config);
+	g_autoptr(GError) no_scope = NULL;
+	pid_t pid = 0;
 
-	return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error) &&
-	       spawn_guard(h, config->pair, error) && await_socket(h, config->pair, error);
+	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error) || !spawn_guard(h, config->pair, &pid, error))
+		return false;
+	if (!guard_scope_enter(pid, config->pair, config->domain, &no_scope))
+		log_warn("guard", "%s; the guard of %s stays in ftd's own unit", no_scope->message, config->domain);
+	return await_socket(h, config->pair, error);
 }
 
 /* For whoever asked, "no daemon" would be ftd itself. */

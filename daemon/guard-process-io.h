@@ -4,9 +4,12 @@
 
 #include "daemon/guard-config.h"
 #include "daemon/host-io.h"
+#include "daemon/qemu-user-io.h"
 
-/* Makes <run>/pairs/<uuid> anew (0700), without what an earlier pair left there. */
-bool guard_prepare_dir(const struct host *h, const char *uuid, GError **error);
+#define PAIR_QEMU_DIR "qemu"	/* in a pair's directory: the sockets that QEMU makes and opens, and its user's */
+
+/* Makes <run>/pairs/<uuid> anew, without what an earlier pair left there: only root reads it and looks into it, but for QEMU's own directory. */
+bool guard_prepare_dir(const struct host *h, const char *uuid, const struct qemu_user *user, GError **error);
 void guard_remove_dir(const struct host *h, const char *uuid);
 /* Writes guard.json, starts the guard with it and waits for its guard.sock. Its standard error goes to guard.log beside. */
 bool guard_start(const struct host *h, const struct guard_config *config, GError **error);

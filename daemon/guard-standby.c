@@ -33,6 +33,8 @@ standby_side_init(struct guard *g)
 	struct standby_limits sl = {
 		.max_checkpoint_bytes = c->max_checkpoint_bytes,
 		.max_held_bytes = 2 * c->max_checkpoint_bytes,
+		/* The peer begins no checkpoint while half a checkpoint is not committed, and a whole one may be under way then: that is room for both. */
+		.max_unloaded_bytes = c->max_checkpoint_bytes / 4,
 	};
 	struct standby_proxy_limits pl = {
 		.max_inbound_bytes = c->max_held_bytes,
@@ -289,6 +291,8 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 		mended(g, now);
 	g->s.reset_in_load = false;
 	histogram_record(&g->s.load, a->load_ns);
+	guard_note_epoch(g, now, a->stop_ns);
+	history_lag(&g->history, now, a->load_ns);
 	histogram_record(&g->s.svm_stop, a->stop_ns);
 	guard_send_u64(g, PEER_SVM_LOADED, 3, (uint64_t[]){ a->epoch, a->load_ns, a->stop_ns });
 }
@@ -437,7 +441,7 @@ lazy_deadline(const struct guard *g)
 	const struct guard_config *c = g->config;
 	uint64_t limit = MIN(GUARD_LAZY_BYTES, c->max_checkpoint_bytes / 2);
 
-	if (!g->s.passive || g->s.load_wanted || standby_loading(g->s.standby) || standby_committed_epoch(g->s.standby) <= standby_loaded_epoch(g->s.standby))
+	if (!g->s.passive || g->s.load_wanted || standby_loading(g->s.standby) || standby_settled(g->s.standby))
 		return UINT64_MAX;
 	if (standby_held_bytes(g->s.standby) > limit || disk_queue_bytes(g->s.disks) > MIN(GUARD_LAZY_BYTES, c->max_disk_bytes / 2))
 		return 0;
@@ -453,7 +457,7 @@ repair_deadline(const struct guard *g)
 {
 	if (g->failover.state != FAILOVER_PROTECTED || g->failover.fit || g->s.spoiled || g->s.load_wanted || standby_loading(g->s.standby))
 		return UINT64_MAX;
-	return standby_committed_epoch(g->s.standby) > standby_loaded_epoch(g->s.standby) ? 0 : g->s.repair_after;
+	return standby_settled(g->s.standby) ? g->s.repair_after : 0;
 }
 
 void
@@ -463,7 +467,7 @@ standby_side_repair(struct guard *g, uint64_t now)
 
 	if (now < repair_deadline(g))
 		return;
-	if (standby_committed_epoch(g->s.standby) > loaded) {
+	if (!standby_settled(g->s.standby)) {
 		standby_load_now(g->s.standby, now);
 	} else {
 		g->s.repair_after = now + GUARD_REPAIR_NS;

@@ -100,6 +100,8 @@ guard_status(const struct guard *g, uint64_t now)
 		add_str(o, "mode_setting", mode_name(g->p.mode.setting));
 		add_str(o, "mode_reason", mode_reason_name(g->p.mode.reason));
 		add_str(o, "mode_reason_text", mode_reason_text(g->p.mode.reason));
+		add_str(o, "bypass", g->p.bypass);
+		add_str(o, "never_compare", g->p.never_compare);
 	} else {
 		add_str(o, "mode", g->s.passive ? "passive" : "colo");
 	}

@@ -5,7 +5,7 @@
  * A process that is killed frees its memory before it closes its files: for some 10 ms its tap still takes frames that nobody will read, and more of them come until
  * the switches know the other host. Each of these frames is a request whose loss costs a client a retransmission time-out, 200 ms and more.
  *
- * A tap lives as long as its last descriptor. So this side has one of its own from the beginning (pidfd_getfd(2)). As long as QEMU lives nothing is read from it, because
+ * A tap lives as long as its last descriptor. So this side has one of its own from the beginning (pidfd_getfd(2), which a confined guard is killed for). As long as QEMU lives nothing is read from it, because
  * a frame has one reader; after QEMU's death what is left in the queue, and what still comes, goes to the standby. Read by one or by the other, so never by both.
  *
  * Where the descriptor is not to be had (an old kernel, no right to it) nothing but that time is lost. The tap goes soon after QEMU's death, or when protection ends.
@@ -24,7 +24,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PID_FILE "/run/libvirt/qemu/%s.pid"	/* libvirt's, of its system instance */
 #define READS_PER_DISPATCH 64
 #define LEFT_MAX 1024		/* frames read at once from a dead QEMU's tap; its queue holds 1000 */
 #define LINGER_MS 2000		/* after QEMU's death: by then the switches know */
@@ -53,14 +52,6 @@ find_tap(int pid, const char *tap)
 			return atoi(name);
 	}
 	return -1;
-}
-
-static int
-qemu_pid(const struct guard_io *io)
-{
-	g_autofree char *path = g_strdup_printf(PID_FILE, io->config->domain), *text = NULL;
-
-	return g_file_get_contents(path, &text, NULL, NULL) ? atoi(text) : -1;
 }
 
 static bool

@@ -31,6 +31,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
 		[GUARD_OP_SUSPEND] = "suspend",
+		[GUARD_OP_STANDS] = "stands",
 		[GUARD_OP_NUDGE] = "nudge",
 		[GUARD_OP_DETACH] = "detach",
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
@@ -378,6 +379,32 @@ guard_qemu_hung(struct guard *g, uint64_t now)
 	}
 }
 
+/* Nobody waits for a guest that is to stand; and a copy that stands still costs nobody anything before it is to take over. */
+static uint64_t
+stopped_patience(const struct guard *g)
+{
+	if (guard_is_suspended(g) || g->failover.state != FAILOVER_PROTECTED)
+		return UINT64_MAX;
+	return guard_is_primary(g) ? g->config->suspect_ms * 1000000ull : GUARD_QEMU_HANG_NS;
+}
+
+void
+guard_qemu_looked(struct guard *g, uint64_t now, bool stopped)
+{
+	uint64_t since = MAX(g->stopped_since, g->awake_since);
+
+	if (!stopped) {
+		g->looks_stopped = 0;
+		return;
+	}
+	if (g->looks_stopped++ == 0)
+		g->stopped_since = since = now;
+	if (g->looks_stopped <= GUARD_LOOKS_STOPPED || now - MIN(since, now) < stopped_patience(g))
+		return;
+	guard_event(g, "error", "QEMU's process is stopped, since %d ms", (int)((now - since) / 1000000));
+	guard_qemu_hung(g, now);
+}
+
 void
 guard_copy_reset(struct guard *g, uint64_t now)
 {
@@ -436,7 +463,7 @@ guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const
 void
 guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error)
 {
-	if (error)
+	if (error && op != GUARD_OP_STANDS)
 		guard_event(g, "error", "%s: %s", guard_op_name(op), error->message);
 	switch (op) {
 	case GUARD_OP_CONNECT:
@@ -456,6 +483,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		guard_policy(g, now, FAILOVER_EV_STOPPED, g->failover.reason);
 		return;
 	case GUARD_OP_SUSPEND:
+	case GUARD_OP_STANDS:
 		primary_suspend_done(g, now, error);
 		return;
 	case GUARD_OP_STANDBY_PAUSE:
@@ -636,6 +664,7 @@ guard_new(const struct guard_config *config, uint64_t now, const struct guard_en
 	failover_init(&g->failover, &(struct failover_config){ .role = config->role, .claim_retry_ns = GUARD_CLAIM_RETRY_NS }, config->generation);
 	liveness_init(&g->liveness, now, config->heartbeat_ms * 1000000ull, config->suspect_ms * 1000000ull);
 	g->state_since = now;
+	history_init(&g->history, now);
 	if (guard_is_primary(g))
 		primary_init(g, now);
 	else

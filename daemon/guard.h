@@ -28,6 +28,7 @@ enum guard_op {
 	GUARD_OP_DISKS,			/* NBD nodes and mirror jobs, until all are in step */
 	GUARD_OP_MIGRATE,		/* start the migration stream (done = QEMU accepted it) */
 	GUARD_OP_SUSPEND,		/* stop the guest, which an administrator suspended, for as long as no checkpoint is made */
+	GUARD_OP_STANDS,		/* ask whether it stands: an error if it does not */
 	GUARD_OP_NUDGE,			/* make QEMU send its REQUEST, which it has forgotten */
 	GUARD_OP_DETACH,		/* close our ends, leave COLO, remove everything we added */
 	/* standby */
@@ -73,6 +74,7 @@ void guard_start(struct guard *g, uint64_t now);
 void guard_disable(struct guard *g, uint64_t now);
 void guard_failover(struct guard *g, uint64_t now);
 void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
+void guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare);	/* primary; lists that are well formed */
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
@@ -89,6 +91,7 @@ void guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *fr
 void guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why);
 void guard_qemu_gone(struct guard *g, uint64_t now);					/* our QEMU is dead */
 void guard_qemu_failed(struct guard *g, uint64_t now, const char *what);		/* our QEMU lives, and has closed one of the sockets it had from us */
+void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped);			/* asked again and again: is our QEMU's process stopped? */
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
@@ -103,4 +106,5 @@ enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);
 uint64_t guard_generation(const struct guard *g);
 struct json_object *guard_status(const struct guard *g, uint64_t now);	/* ftctl(1) STATUS */
+struct json_object *guard_history(const struct guard *g, uint64_t now);	/* ftctl(1) TIMELINE */
 struct json_object *guard_flows(const struct guard *g);			/* ftctl(1) FLOWS: an array; empty on the standby's side */

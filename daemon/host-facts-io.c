@@ -2,6 +2,7 @@
 #include "daemon/host-facts-io.h"
 
 #include "daemon/base/error.h"
+#include "daemon/base/log-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
 #include "daemon/qemu-facts-io.h"
@@ -69,6 +70,13 @@ image_create(const char *path, const char *format, guint64 size, GError **error)
 	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, size);
 
 	return run_qemu_img((const char *const[]){ "qemu-img", "create", "-q", "-f", format, path, bytes, NULL }, NULL, error);
+}
+
+void
+image_give(const char *path, uid_t uid, gid_t gid)
+{
+	if (chown(path, uid, gid) < 0)
+		log_debug("image", "chown %s: %s", path, g_strerror(errno));
 }
 
 void
@@ -140,6 +148,46 @@ memory_available_kib(void)
 	return line ? g_ascii_strtoull(line + strlen("MemAvailable:"), NULL, 10) : 0;
 }
 
+/* Of the first CPU: what QEMU's "host" model shows a guest follows from these. */
+char *
+host_cpu_id(void)
+{
+	static const char *const keys[] = { "vendor_id", "cpu family", "model", "stepping", "flags", "CPU implementer", "CPU part", "Features" };
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_autofree char *text = NULL, *name = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	if (!g_file_get_contents("/proc/cpuinfo", &text, NULL, NULL))
+		return NULL;
+	lines = g_strsplit(text, "\n", -1);
+	for (guint i = 0; lines[i] && *lines[i]; i++) {
+		const char *value = strchr(lines[i], ':');
+		g_autofree char *key = value ? g_strchomp(g_strndup(lines[i], (gsize)(value - lines[i]))) : NULL;
+
+		for (guint k = 0; key && k < G_N_ELEMENTS(keys); k++)
+			if (strcmp(key, keys[k]) == 0)
+				g_checksum_update(sum, (const guchar *)lines[i], -1);
+		if (key && strcmp(key, "model name") == 0 && !name)
+			name = g_strstrip(g_strdup(value + 1));
+	}
+	return g_strdup_printf("%s (%.8s)", name ? name : "a CPU", g_checksum_get_string(sum));
+}
+
+/* Would this host's KVM run a guest that was shown that CPU? */
+static const char *
+cpu_fit(virConnectPtr conn, const char *emulator, const char *cpu)
+{
+	switch (virConnectCompareHypervisorCPU(conn, emulator, NULL, NULL, "kvm", cpu, 0)) {
+	case VIR_CPU_COMPARE_INCOMPATIBLE:
+		return "incompatible";
+	case VIR_CPU_COMPARE_IDENTICAL:
+	case VIR_CPU_COMPARE_SUPERSET:
+		return "fits";
+	default:
+		return "unknown";
+	}
+}
+
 static void
 inspect_domain(virConnectPtr conn, const char *name, const char *uuid, struct json_object *answer)
 {
@@ -163,6 +211,7 @@ inspect_emulator(const char *emulator, struct json_object *answer)
 	}
 	json_put_str(answer, "qemu_version", json_get_str(probe, "version"));
 	json_put_bool(answer, "has_colo", json_get_bool(probe, "has_colo"));
+	json_put_str(answer, "qemu_missing", json_get_str(probe, "missing"));
 }
 
 static struct json_object *
@@ -185,6 +234,7 @@ struct json_object *
 host_inspect(const char *host_name, const char *libvirt_uri, struct json_object *request, GError **error)
 {
 	const char *name = json_get_str(request, "name"), *uuid = json_get_str(request, "uuid");
+	g_autofree char *cpu = host_cpu_id();
 	g_autoptr(virConnect) conn = NULL;
 	struct json_object *answer;
 	unsigned long version = 0;
@@ -202,5 +252,8 @@ host_inspect(const char *host_name, const char *libvirt_uri, struct json_object 
 	json_put_u64(answer, "memory_available_kib", memory_available_kib());
 	inspect_domain(conn, name, uuid, answer);
 	inspect_emulator(json_get_str(request, "emulator"), answer);
+	json_put_str(answer, "cpu", cpu);
+	if (json_get_str(request, "cpu"))
+		json_put_str(answer, "cpu_fit", cpu_fit(conn, json_get_str(request, "emulator"), json_get_str(request, "cpu")));
 	return inspect_lists(request, answer);
 }

@@ -2,11 +2,15 @@
 #include "daemon/host-io.h"
 
 #include "daemon/base/log-io.h"
+#include "daemon/event-kinds.h"
 #include "daemon/event-ring.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
 
 #include <stdarg.h>
+
+#define CERTIFICATE_WARNING_S (30 * 24 * 3600)
+#define CERTIFICATE_CHECK_S (12 * 3600)
 
 struct follower {
 	event_follower call;
@@ -29,6 +33,21 @@ host_credentials(struct host *h)
 	return c;
 }
 
+void
+host_look_at_certificates(struct host *h)
+{
+	g_autoptr(peer_credentials) c = host_credentials(h);
+	const char *path;
+	gint64 end = peer_credentials_end(c, &path), left = end - g_get_real_time() / G_USEC_PER_SEC;
+	g_autoptr(GDateTime) date = g_date_time_new_from_unix_local(end);
+	g_autofree char *day = date ? g_date_time_format(date, "%Y-%m-%d %H:%M") : g_strdup("?");
+
+	if (left <= 0)
+		host_event(h, NULL, "certificate", "%s has ended, on %s: no pair can be made; install a new one, then systemctl reload ftd", path, day);
+	else if (left < CERTIFICATE_WARNING_S)
+		host_event(h, NULL, "certificate", "%s ends on %s, and no pair can be made then; install a new one, then systemctl reload ftd", path, day);
+}
+
 bool
 host_reload_credentials(struct host *h, GError **error)
 {
@@ -43,6 +62,20 @@ host_reload_credentials(struct host *h, GError **error)
 	if (old)
 		peer_credentials_unref(old);
 	return true;
+}
+
+static gboolean
+on_certificate_check(gpointer data)
+{
+	host_look_at_certificates(data);
+	return G_SOURCE_CONTINUE;
+}
+
+void
+host_watch_certificates(struct host *h)
+{
+	host_look_at_certificates(h);
+	g_timeout_add_seconds(CERTIFICATE_CHECK_S, on_certificate_check, h);
 }
 
 char *
@@ -115,8 +148,9 @@ publish(gpointer data)
 	struct pending_event *p = data;
 	struct event_log *l = p->host->events;
 	struct json_object *event = event_ring_add(l->ring, p->object, p->now_us, p->domain, p->type, p->text);
+	const struct event_kind *kind = event_kind_of(json_get_str(event, "type"));
 
-	log_line(6, json_get_str(event, "type"), p->domain, "%s", json_get_str(event, "text"));
+	log_event(kind->priority, kind->message_id, json_get_str(event, "type"), p->domain, json_get_str(event, "text"));
 	for (guint i = l->followers->len; i-- > 0;) {
 		struct follower f = g_array_index(l->followers, struct follower, i);
 

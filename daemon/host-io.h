@@ -19,6 +19,8 @@ struct host {
 
 struct peer_credentials *host_credentials(struct host *h);	/* a reference */
 bool host_reload_credentials(struct host *h, GError **error);	/* keeps the old ones on failure */
+void host_look_at_certificates(struct host *h);		/* main thread: an event when one ends soon */
+void host_watch_certificates(struct host *h);			/* the same, now and twice a day */
 char *host_pair_dir(const struct host *h, const char *uuid);	/* <run>/pairs/<uuid> */
 char *host_pair_file(const struct host *h, const char *uuid, const char *name);
 char *host_state_file(const struct host *h, const char *uuid, const char *suffix);	/* <state>/pairs/<uuid><suffix> */

@@ -91,6 +91,54 @@ peer_credentials_load(const char *pki, GError **error)
 	return g_steal_pointer(&c);
 }
 
+static gint64
+end_of_own(gnutls_certificate_credentials_t side)
+{
+	gnutls_x509_crt_t *chain = NULL;
+	unsigned n = 0;
+	gint64 end = G_MAXINT64;
+
+	if (gnutls_certificate_get_x509_crt(side, 0, &chain, &n) < 0)
+		return end;
+	for (unsigned i = 0; i < n; i++) {
+		end = MIN(end, (gint64)gnutls_x509_crt_get_expiration_time(chain[i]));
+		gnutls_x509_crt_deinit(chain[i]);
+	}
+	gnutls_free(chain);
+	return end;
+}
+
+static gint64
+end_of_authorities(gnutls_certificate_credentials_t side)
+{
+	gnutls_x509_trust_list_t list;
+	gnutls_x509_trust_list_iter_t at = NULL;
+	gnutls_x509_crt_t crt;
+	gint64 end = G_MAXINT64;
+
+	gnutls_certificate_get_trust_list(side, &list);
+	while (gnutls_x509_trust_list_iter_get_ca(list, &at, &crt) == 0) {
+		end = MIN(end, (gint64)gnutls_x509_crt_get_expiration_time(crt));
+		gnutls_x509_crt_deinit(crt);
+	}
+	return end;
+}
+
+gint64
+peer_credentials_end(const struct peer_credentials *c, const char **path)
+{
+	const struct { gint64 end; const char *path; } all[] = {
+		{ end_of_own(c->server), c->server_cert }, { end_of_own(c->client), c->client_cert }, { end_of_authorities(c->server), c->ca },
+	};
+	guint first = 0;
+
+	for (guint i = 1; i < G_N_ELEMENTS(all); i++)
+		if (all[i].end < all[first].end)
+			first = i;
+	*path = all[first].path;
+	return all[first].end;
+}
+
 struct peer_credentials *
 peer_credentials_ref(struct peer_credentials *c)
 {

@@ -14,6 +14,8 @@ struct peer_credentials;
 /* PKI laid out as libvirt's: <pki>/CA/cacert.pem, <pki>/ftd/servercert.pem, <pki>/ftd/private/serverkey.pem, clientcert.pem, private/clientkey.pem
  * (pki is /etc/pki by default; the client files default to the server's when absent; CA/cacrl.pem is used when present). */
 struct peer_credentials *peer_credentials_load(const char *pki, GError **error);	/* error names the file and what to do */
+/* When the first of our certificates, or that of an authority, ends (unix seconds); *path: the file it is in, borrowed. */
+gint64 peer_credentials_end(const struct peer_credentials *c, const char **path);
 struct peer_credentials *peer_credentials_ref(struct peer_credentials *c);
 void peer_credentials_unref(struct peer_credentials *c);
 typedef struct peer_credentials peer_credentials;

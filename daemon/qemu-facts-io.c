@@ -20,6 +20,14 @@ collect_one(virDomainPtr dom, const char *command, reader read, struct qemu_fact
 }
 
 static bool
+collect_filters(virDomainPtr dom, struct qemu_facts *q, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = libvirt_qmp(dom, "qom-list-types", json_put_str(json_object_new_object(), "implements", "netfilter"), error);
+
+	return reply && qemu_facts_read_filters(q, reply, error);
+}
+
+static bool
 collect_disks(virDomainPtr dom, const struct domain_facts *domain, struct qemu_facts *q, GError **error)
 {
 	g_autoptr(json_object_ptr) reply = libvirt_qmp(dom, "query-block", NULL, error);
@@ -99,6 +107,7 @@ qemu_facts_collect(virDomainPtr dom, const struct domain_facts *domain, GError *
 	    !collect_one(dom, "query-kvm", qemu_facts_read_kvm, q, error) ||
 	    !collect_one(dom, "query-migrate-capabilities", qemu_facts_read_capabilities, q, error) ||
 	    !collect_one(dom, "query-block-jobs", qemu_facts_read_jobs, q, error) ||
+	    !collect_one(dom, "query-commands", qemu_facts_read_commands, q, error) || !collect_filters(dom, q, error) ||
 	    !collect_disks(dom, domain, q, error) || !collect_nics(dom, domain, q, error)) {
 		g_prefix_error(error, "asking the domain's QEMU: ");
 		return NULL;
@@ -146,11 +155,29 @@ converse(const char *const argv[], const char *input, GError **error)
 	return output;
 }
 
+/* One line per reply, in the order of `script` below; the greeting and events come in between. */
+static void
+read_replies(char *const *lines, struct qemu_facts *q)
+{
+	static const reader readers[] = { NULL, qemu_facts_read_version, qemu_facts_read_capabilities, qemu_facts_read_commands, qemu_facts_read_filters };
+	guint at = 0;
+
+	for (; *lines && at < G_N_ELEMENTS(readers); lines++) {
+		g_autoptr(json_object_ptr) reply = json_parse(*lines, strlen(*lines), NULL);
+
+		if (!json_get(reply, "return") && !json_get(reply, "error"))
+			continue;
+		if (readers[at])
+			readers[at](q, reply, NULL);
+		at++;
+	}
+}
+
 struct json_object *
 emulator_probe(const char *emulator, GError **error)
 {
-	static const char script[] = "{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-version\"}\n"
-				     "{\"execute\":\"query-migrate-capabilities\"}\n{\"execute\":\"quit\"}\n";
+	static const char script[] = "{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-version\"}\n{\"execute\":\"query-migrate-capabilities\"}\n"
+				     "{\"execute\":\"query-commands\"}\n{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"netfilter\"}}\n{\"execute\":\"quit\"}\n";
 	const char *const argv[] = { emulator, "-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=tcg:kvm", "-qmp", "stdio", NULL };
 	g_autofree char *output = converse(argv, script, error);
 	g_auto(GStrv) lines = g_strsplit(output ? output : "", "\n", -1);
@@ -158,18 +185,10 @@ emulator_probe(const char *emulator, GError **error)
 
 	if (!output)
 		return NULL;
-	for (guint i = 0; lines[i]; i++) {
-		g_autoptr(json_object_ptr) reply = json_parse(lines[i], strlen(lines[i]), NULL);
-		struct json_object *value = json_get(reply, "return");
-
-		if (json_get(value, "qemu"))
-			qemu_facts_read_version(q, reply, NULL);
-		else if (json_length(value))
-			qemu_facts_read_capabilities(q, reply, NULL);
-	}
+	read_replies(lines, q);
 	if (!*q->version) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_QMP, "%s gave no answer within %d s", emulator, EMULATOR_TIMEOUT_S);
 		return NULL;
 	}
-	return json_put_bool(json_put_str(json_object_new_object(), "version", q->version), "has_colo", q->has_colo);
+	return json_put_str(json_put_bool(json_put_str(json_object_new_object(), "version", q->version), "has_colo", q->has_colo), "missing", q->missing);
 }

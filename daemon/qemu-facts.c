@@ -94,6 +94,35 @@ qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **e
 	return true;
 }
 
+/* Every one of `needed` is the name of an entry. */
+static bool
+read_names(struct qemu_facts *q, struct json_object *reply, const char *command, const char *const needed[], GError **error)
+{
+	if (!json_object_is_type(json_get(reply, "return"), json_type_array))
+		return unexpected(command, error);
+	for (; *needed; needed++)
+		if (!qemu_facts_has_child(reply, *needed) && !q->missing)
+			q->missing = *needed;
+	return true;
+}
+
+bool
+qemu_facts_read_commands(struct qemu_facts *q, struct json_object *reply, GError **error)
+{
+	static const char *const needed[] = { "blockdev-mirror", "blockdev-add", "nbd-server-start", "block-export-add", "chardev-add", "object-add", "qom-set", "migrate-incoming",
+					      "x-colo-lost-heartbeat", "announce-self", NULL };
+
+	return read_names(q, reply, "query-commands", needed, error);
+}
+
+bool
+qemu_facts_read_filters(struct qemu_facts *q, struct json_object *reply, GError **error)
+{
+	static const char *const needed[] = { "filter-mirror", "filter-redirector", "filter-rewriter", NULL };
+
+	return read_names(q, reply, "qom-list-types", needed, error);
+}
+
 /* "qdev" is the device's id or, for a device without one, its QOM path: virtio-blk sits in the id-less child "virtio-backend" of its PCI device. */
 static char *
 qom_path_of(const char *qdev, const char *alias)

@@ -30,6 +30,7 @@ struct qemu_facts {
 	bool tcg, has_colo, block_jobs;
 	GPtrArray *disks;	/* struct qemu_disk *, NULL where the domain's disk i is not found in QEMU */
 	GPtrArray *nics;	/* struct qemu_nic *, in the order of the domain's */
+	const char *missing;	/* the first command or filter that ftd needs and QEMU does not have; NULL: none */
 };
 
 struct qemu_facts *qemu_facts_new(void);
@@ -42,6 +43,8 @@ bool qemu_facts_read_version(struct qemu_facts *q, struct json_object *reply, GE
 bool qemu_facts_read_kvm(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-kvm */
 bool qemu_facts_read_capabilities(struct qemu_facts *q, struct json_object *reply, GError **error);	/* query-migrate-capabilities */
 bool qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-block-jobs */
+bool qemu_facts_read_commands(struct qemu_facts *q, struct json_object *reply, GError **error);		/* query-commands */
+bool qemu_facts_read_filters(struct qemu_facts *q, struct json_object *reply, GError **error);		/* qom-list-types, implements=netfilter */
 /* query-block: the disk whose libvirt alias is `alias`; NULL when it is not there or has no medium. */
 struct qemu_disk *qemu_facts_find_disk(struct json_object *reply, const char *alias);
 /* Does a command line (/proc/PID/cmdline) belong to the QEMU of that domain? libvirt always passes -uuid. */

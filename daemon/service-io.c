@@ -11,9 +11,12 @@
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-process-io.h"
+#include "daemon/history-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/link-probe-io.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
@@ -34,6 +37,7 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define WORD_TIMEOUT_S 20
 #define WORD_POLL_US 50000
+#define NOTED_MAX 200		/* bytes of a call's parameters that are told */
 #define SETTLE_TIMEOUT_MS 8000		/* within the caller's patience for an answer */
 
 struct service {
@@ -68,18 +72,25 @@ find_pair(struct host *h, const char *domain, GError **error)
 	return NULL;
 }
 
+/* Takes parameters. */
 static struct json_object *
-verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
+call_peer(struct host *h, const struct pair_record *r, const char *method, struct json_object *parameters, GError **error)
 {
-	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "uuid", r->uuid), "why", why);
 	struct peer_credentials *creds = host_credentials(h);
 	g_autoptr(peer_client) client = peer_client_connect(r->peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 
 	peer_credentials_unref(creds);
+	json_put_str(parameters, "uuid", r->uuid);
 	if (client)
 		return peer_client_call(client, method, parameters, VERB_TIMEOUT_MS, error);
 	json_object_put(parameters);
 	return NULL;
+}
+
+static struct json_object *
+verb_at_peer(struct host *h, const struct pair_record *r, const char *method, const char *why, GError **error)
+{
+	return call_peer(h, r, method, json_put_str(json_object_new_object(), "why", why), error);
 }
 
 /* -- the operator's word, for a manual arbiter */
@@ -129,7 +140,6 @@ verb_here(struct host *h, const struct pair_record *r, const char *method, GErro
 	struct json_object *reply;
 	bool armed;
 
-	host_event(h, r->domain, "operator", "%s was asked for", method);
 	reply = guard_call(h, r->uuid, method, false, NULL, NULL, VERB_TIMEOUT_MS, &silent);
 	if (reply) {		/* the guard has done it; what was made for the pair goes with its process */
 		pairs_await_end(h->pairs, r->uuid, END_TIMEOUT_MS);
@@ -189,19 +199,76 @@ pair_verb(struct host *h, const char *domain, enum pair_verb verb, GError **erro
 	return verb_at_peer(h, info->record, verbs[verb].method, NULL, error);
 }
 
-/* The primary's guard decides the mode, so this is asked on its host. */
+/* -- settings of a pair. Its guard first, which may refuse; then the domain's metadata on both hosts, for the next pair, whichever host makes it. */
+
+static GMutex settings_lock;	/* from the look at what is set to the end of the change */
+
+static bool
+set_at_guard(struct host *h, const struct pair_record *r, const struct pair_settings *change, const struct pair_settings *all, GError **error)
+{
+	g_autoptr(json_object_ptr) parameters = json_object_new_object(), reply = NULL;
+	g_autofree char *socket = host_pair_file(h, r->uuid, "guard.sock");
+
+	if (change->mode)
+		json_put_str(parameters, "mode", all->mode ? all->mode : h->config->mode);
+	json_put_str(parameters, "bypass", all->bypass ? all->bypass : "");
+	json_put_str(parameters, "never_compare", all->never_compare ? all->never_compare : "");
+	reply = varlink_call_sync(socket, GUARD_INTERFACE ".Set", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+	return reply != NULL;
+}
+
+static bool
+keep_at_peer(struct host *h, const struct pair_record *r, const struct pair_settings *all, GError **error)
+{
+	g_autoptr(json_object_ptr) reply = call_peer(h, r, "KeepSettings", pair_settings_write(all, json_object_new_object()), error);
+
+	if (!reply)
+		g_prefix_error(error, "it holds on %s, but after a failover it would not; say it again when this is mended: ", h->name);
+	return reply != NULL;
+}
+
+static void
+tell_settings(struct host *h, const struct pair_record *r, const struct pair_settings *s)
+{
+	host_event(h, r->domain, "operator", "settings of %s: mode %s, bypass %s, never-compare %s", r->domain, s->mode ? s->mode : h->config->mode, s->bypass ? s->bypass : "nothing",
+		   s->never_compare ? s->never_compare : "nothing");
+}
+
+static bool
+set_here_locked(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, error) : NULL;
+	g_auto(pair_settings) all = { 0 };
+
+	if (!dom || !pair_settings_load(dom, &all, error) || !pair_settings_change(&all, change, error) || !set_at_guard(h, r, change, &all, error))
+		return false;
+	tell_settings(h, r, &all);
+	return pair_settings_store(dom, &all, error) && keep_at_peer(h, r, &all, error);
+}
+
+/* On the primary's host. */
 static struct json_object *
-set_mode(struct host *h, const char *domain, const char *mode, GError **error)
+set_here(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
+{
+	bool ok;
+
+	g_mutex_lock(&settings_lock);
+	ok = set_here_locked(h, r, change, error);
+	g_mutex_unlock(&settings_lock);
+	return ok ? json_object_new_object() : NULL;
+}
+
+static struct json_object *
+set_settings(struct host *h, const char *domain, const struct pair_settings *change, GError **error)
 {
 	g_autoptr(pair_info) info = find_pair(h, domain, error);
-	g_autoptr(json_object_ptr) parameters = NULL;
-	g_autofree char *socket = NULL;
 
 	if (!info)
 		return NULL;
-	parameters = json_put_str(json_object_new_object(), "mode", mode ? mode : "");
-	socket = host_pair_file(h, info->record->uuid, "guard.sock");
-	return varlink_call_sync(socket, GUARD_INTERFACE ".SetMode", parameters, false, NULL, NULL, STATUS_TIMEOUT_MS, error);
+	if (info->record->role == FAILOVER_PRIMARY)
+		return set_here(h, info->record, change, error);
+	return call_peer(h, info->record, "Set", pair_settings_write(change, json_object_new_object()), error);
 }
 
 /* -- status */
@@ -258,6 +325,12 @@ status_all(struct host *h, const char *domain, GError **error)
 	return json_put_value(answer, "domains", domains);
 }
 
+struct json_object *
+service_status(struct host *h)
+{
+	return status_all(h, NULL, NULL);
+}
+
 /* -- flows */
 
 static struct json_object *
@@ -276,12 +349,13 @@ flows_of(struct host *h, const char *domain, GError **error)
 
 /* -- Varlink: one request, one job */
 
-enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS };
+enum verb { DO_CHECK, DO_ENABLE, DO_DISABLE, DO_FAILOVER, DO_FORCE, DO_FORGET, DO_SET, DO_STATUS, DO_FLOWS, DO_HISTORY };
 
 struct work {
 	struct host *host;
 	enum verb verb;
-	char *domain, *peer, *mode;
+	char *domain, *peer;
+	struct pair_settings change;
 	struct varlink_request *request;	/* main thread only; NULL once the client is gone */
 };
 
@@ -292,7 +366,7 @@ work_free(gpointer data)
 
 	g_free(w->domain);
 	g_free(w->peer);
-	g_free(w->mode);
+	pair_settings_clear(&w->change);
 	g_free(w);
 }
 
@@ -305,7 +379,7 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_CHECK:
 		return check_domain(w->host, w->domain, w->peer, error);
 	case DO_ENABLE:
-		return enable_domain(w->host, w->domain, w->peer, w->mode, job, error);
+		return enable_domain(w->host, w->domain, w->peer, &w->change, job, error);
 	case DO_DISABLE:
 		return pair_verb(w->host, w->domain, VERB_DISABLE, error);
 	case DO_FAILOVER:
@@ -315,11 +389,13 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_FORGET:
 		return stale_forget(w->host, w->domain, error) ? json_object_new_object() : NULL;
 	case DO_SET:
-		return set_mode(w->host, w->domain, w->mode, error);
+		return set_settings(w->host, w->domain, &w->change, error);
 	case DO_STATUS:
 		return status_all(w->host, w->domain, error);
 	case DO_FLOWS:
 		return flows_of(w->host, w->domain, error);
+	case DO_HISTORY:
+		return history_of(w->host, w->domain, error);
 	default:
 		g_assert_not_reached();
 	}
@@ -357,6 +433,8 @@ static void
 begin(struct varlink_request *request, struct json_object *parameters, struct service *s, enum verb verb, bool needs_domain, bool needs_peer)
 {
 	const char *domain = json_get_str(parameters, "domain"), *peer = json_get_str(parameters, "peer");
+	g_autoptr(GError) bad = NULL;
+	struct pair_settings change;
 	struct work *w;
 
 	if ((needs_domain && (!domain || !*domain)) || (needs_peer && (!peer || !*peer))) {
@@ -365,29 +443,43 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 		varlink_request_fail(request, error);
 		return;
 	}
+	if (!pair_settings_read(&change, parameters, &bad)) {
+		varlink_request_fail(request, bad);
+		return;
+	}
 	w = g_new0(struct work, 1);
-	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), g_strdup(json_get_str(parameters, "mode")), request };
+	*w = (struct work){ s->host, verb, g_strdup(domain), g_strdup(peer), change, request };
 	varlink_request_on_gone(request, work_gone, w);
 	job_start(work_run, w, work_free, work_progress, work_done, w);
+}
+
+/* Every change that is asked for is told with who asked, and for what. */
+static void
+note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
+{
+	const struct service *s = user_data;
+	const char *all = json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN);
+	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX));
+
+	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s %s was asked for by %s%s", method, what, caller,
+		   refused ? ", and refused: not root, and not in the socket's group" : "");
 }
 
 static void
 on_check(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	begin(request, parameters, user_data, DO_CHECK, true, true);
+	begin(request, parameters, user_data, DO_CHECK, true, false);
 }
 
 static void
 on_enable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Enable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_ENABLE, true, true);
 }
 
 static void
 on_disable(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Disable by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_DISABLE, true, false);
 }
 
@@ -396,21 +488,18 @@ on_failover(struct varlink_request *request, struct json_object *parameters, gpo
 {
 	bool force = json_get_bool(parameters, "force");
 
-	log_info("api", "Failover%s by %s", force ? " --force" : "", varlink_request_caller(request));
 	begin(request, parameters, user_data, force ? DO_FORCE : DO_FAILOVER, true, false);
 }
 
 static void
 on_forget(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Forget by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_FORGET, true, false);
 }
 
 static void
 on_set(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
-	log_info("api", "Set by %s", varlink_request_caller(request));
 	begin(request, parameters, user_data, DO_SET, true, false);
 }
 
@@ -424,6 +513,12 @@ static void
 on_flows(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	begin(request, parameters, user_data, DO_FLOWS, true, false);
+}
+
+static void
+on_history(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
+{
+	begin(request, parameters, user_data, DO_HISTORY, true, false);
 }
 
 /* -- Events */
@@ -530,6 +625,18 @@ peer_arbiter_probe(const struct peer_caller *caller, struct json_object *paramet
 }
 
 static struct json_object *
+peer_echo(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_echo();
+}
+
+static struct json_object *
+peer_listen(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	return link_answer_listen(error);
+}
+
+static struct json_object *
 peer_prepare_standby(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
 {
 	const struct service *s = user_data;
@@ -584,6 +691,7 @@ peer_verb(const struct service *s, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "%s was asked for on %s", verbs[verb].method, caller->name);
 	if (info->record->role == verbs[verb].role)
 		return verb_here(s->host, info->record, verbs[verb].method, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
@@ -606,6 +714,42 @@ peer_failover(const struct peer_caller *caller, struct json_object *parameters, 
 		return NULL;
 	}
 	return peer_verb(s, caller, parameters, VERB_FAILOVER, error);
+}
+
+static struct json_object *
+peer_set(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+	g_auto(pair_settings) change = { 0 };
+
+	if (!info || !pair_settings_read(&change, parameters, error))
+		return NULL;
+	if (info->record->role == FAILOVER_PRIMARY)
+		return set_here(s->host, info->record, &change, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
+	return NULL;
+}
+
+/* The whole of them, as they are on the primary's host. */
+static struct json_object *
+peer_keep_settings(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	const struct service *s = user_data;
+	g_autoptr(pair_info) info = peers_pair(s, caller, parameters, error);
+	g_auto(pair_settings) all = { 0 };
+	g_autoptr(virConnect) conn = NULL;
+	g_autoptr(virDomain) dom = NULL;
+
+	if (!info || !pair_settings_read(&all, parameters, error))
+		return NULL;
+	if (info->record->role != FAILOVER_STANDBY) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
+		return NULL;
+	}
+	conn = libvirt_open(s->host->config->libvirt_uri, error);
+	dom = conn ? libvirt_find(conn, info->record->uuid, error) : NULL;
+	return dom && pair_settings_store(dom, &all, error) ? json_object_new_object() : NULL;
 }
 
 static void
@@ -680,12 +824,13 @@ service_uplink_lost(struct service *s)
 static const struct varlink_method_entry people_methods[] = {
 	{ "Check", on_check, false }, { "Enable", on_enable, true }, { "Disable", on_disable, true }, { "Failover", on_failover, true }, { "Set", on_set, true },
 	{ "Forget", on_forget, true },
-	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "Events", on_events, false }, { NULL, NULL, false },
+	{ "Status", on_status, false }, { "Flows", on_flows, false }, { "History", on_history, false }, { "Events", on_events, false }, { NULL, NULL, false },
 };
 
 static const struct peer_method_entry peer_methods[] = {
-	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "ArbiterProbe", peer_arbiter_probe }, { "PrepareStandby", peer_prepare_standby },
-	{ "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover }, { NULL, NULL },
+	{ "Hello", peer_hello }, { "Inspect", peer_inspect }, { "Echo", peer_echo }, { "Listen", peer_listen }, { "ArbiterProbe", peer_arbiter_probe },
+	{ "PrepareStandby", peer_prepare_standby }, { "AbortStandby", peer_abort_standby }, { "Armed", peer_armed }, { "Disable", peer_disable }, { "Failover", peer_failover },
+	{ "Set", peer_set }, { "KeepSettings", peer_keep_settings }, { NULL, NULL },
 };
 
 struct service *
@@ -701,8 +846,10 @@ service_new(struct host *host, GError **error)
 	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
 	if (s->peers)
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
-	if (s->varlink)
+	if (s->varlink) {
+		varlink_server_note_changes(s->varlink, note_change);
 		return s;
+	}
 	service_free(s);
 	return NULL;
 }

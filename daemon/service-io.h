@@ -9,3 +9,5 @@ struct service *service_new(struct host *host, GError **error);
 void service_free(struct service *s);
 /* The pairs whose primary is here are switched over to hosts that have not lost their uplink too. */
 void service_uplink_lost(struct service *s);
+/* Blocks: the answer of org.ftd.Status for all domains. */
+struct json_object *service_status(struct host *h);

@@ -16,6 +16,7 @@
 #include "daemon/guard-process-io.h"
 #include "daemon/host-facts-io.h"
 #include "daemon/json-util.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/primary-io.h"
 #include "daemon/qemu-facts-io.h"
@@ -30,7 +31,7 @@
 
 #define START_TIMEOUT_MS 20000
 #define STATUS_TIMEOUT_MS 2000
-#define QMP_SOCKET "qmp.sock"
+#define QMP_SOCKET PAIR_QEMU_DIR "/qmp.sock"
 
 struct preparation {
 	struct host *host;
@@ -38,6 +39,7 @@ struct preparation {
 	struct json_object *parameters;
 	struct domain_facts *domain;
 	struct pair_record *record;
+	struct qemu_user user;
 };
 
 static char *
@@ -126,7 +128,10 @@ make_image(struct preparation *p, const char *path, const char *format, guint64 
 		return false;
 	}
 	g_ptr_array_add(p->record->images, g_strdup(path));
-	return pairs_update(p->host->pairs, p->record, error) && image_create(path, format, size, error);
+	if (!pairs_update(p->host->pairs, p->record, error) || !image_create(path, format, size, error))
+		return false;
+	image_give(path, p->user.uid, p->user.gid);
+	return true;
 }
 
 static bool
@@ -158,7 +163,7 @@ make_files(struct preparation *p, GError **error)
 		if (!make_image(p, path, json_get_str(d, "format"), size, error) || !make_overlays(p, path, size, error))
 			return false;
 	}
-	return guard_prepare_dir(p->host, p->domain->uuid, error);
+	return guard_prepare_dir(p->host, p->domain->uuid, &p->user, error);
 }
 
 /* The emulator opens the overlays by itself, later: as whoever owns the image once libvirt has started the domain. */
@@ -299,15 +304,24 @@ start_guard(struct preparation *p, virDomainPtr dom, GError **error)
 	return json_put_str(json_put_u64(json_object_new_object(), "port", port), "address", p->caller->local_address);
 }
 
+/* A definition that was here before has the settings of an earlier pair. */
+static bool
+renew_settings(virDomainPtr dom, GError **error)
+{
+	g_auto(pair_settings) s = { 0 };
+
+	return pair_settings_load(dom, &s, error) && pair_settings_store(dom, &s, error);
+}
+
 static struct json_object *
 make_standby(struct preparation *p, virConnectPtr conn, bool defined, GError **error)
 {
 	g_autoptr(virDomain) dom = NULL;
 
-	if (!make_files(p, error) || (!defined && !define_domain(p, conn, json_get_str(p->parameters, "xml"), error)))
+	if (!qemu_user_of_next(conn, json_get_str(p->parameters, "xml"), &p->user, error) || !make_files(p, error) || (!defined && !define_domain(p, conn, json_get_str(p->parameters, "xml"), error)))
 		return NULL;
 	dom = start_copy(p, conn, error);
-	if (!dom)
+	if (!dom || (defined && !renew_settings(dom, error)))
 		return NULL;
 	adapt_overlay_owner(p);
 	return start_guard(p, dom, error);

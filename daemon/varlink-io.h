@@ -21,6 +21,9 @@ struct varlink_method_entry { const char *name; varlink_method call; bool change
 
 struct varlink_server *varlink_server_new(const char *socket_path, mode_t mode, const char *group, const char *interface_name, const char *interface_description,
 					  const struct varlink_method_entry *methods, gpointer user_data, GError **error);
+/* Called for each call of a method that changes state, before the method and also when it is refused. `refused`: the caller may not. */
+typedef void (*varlink_note)(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data);
+void varlink_server_note_changes(struct varlink_server *s, varlink_note note);
 void varlink_server_free(struct varlink_server *s);	/* unfinished requests are gone with it */
 typedef struct varlink_server varlink_server;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(varlink_server, varlink_server_free)

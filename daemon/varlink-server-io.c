@@ -35,6 +35,7 @@ struct varlink_server {
 	char *path, *interface, *description, *group;
 	gid_t gid;			/* (gid_t)-1: no group */
 	const struct varlink_method_entry *methods;
+	varlink_note note;		/* NULL: nobody wants to know */
 	gpointer user_data;
 	int fd;
 	struct stat inode;		/* of our socket file: another one at the path is not ours to remove */
@@ -194,9 +195,13 @@ call_own(struct connection *c, struct varlink_request *r, const char *method, st
 	struct varlink_server *s = c->server;
 
 	for (const struct varlink_method_entry *m = s->methods; m->name; m++) {
+		bool refused = m->changes_state && !c->may_change_state;
+
 		if (strcmp(m->name, method) != 0)
 			continue;
-		if (m->changes_state && !c->may_change_state)
+		if (m->changes_state && s->note)
+			s->note(method, parameters, r->caller, refused, s->user_data);
+		if (refused)
 			refuse(r, c, method);
 		else
 			m->call(r, parameters, s->user_data);
@@ -414,6 +419,12 @@ varlink_server_new(const char *socket_path, mode_t mode, const char *group, cons
 	g_source_set_callback(s->source, G_SOURCE_FUNC(on_connection), s, NULL);
 	g_source_attach(s->source, g_main_context_get_thread_default());
 	return g_steal_pointer(&s);
+}
+
+void
+varlink_server_note_changes(struct varlink_server *s, varlink_note note)
+{
+	s->note = note;
 }
 
 void

@@ -7,8 +7,10 @@
 /* All but open() block and may be called from several threads at once. Errors are FTD_ERROR_ARBITER_SILENT unless said otherwise. */
 struct arbiter_backend {
 	const char *kind;	/* the word before the colon of a spec */
+	bool has_directory;	/* a->location is one */
 	/* Is what follows the colon (a->location) well formed? Sets a->own if the kind has any; touches nothing outside but files of `pki`. FTD_ERROR_CONFIG. */
 	bool (*open)(struct arbiter *a, const char *pki, GError **error);
+	void (*remember_names)(struct arbiter *a);	/* NULL: there are none */
 	void (*close)(struct arbiter *a);	/* frees a->own; NULL when there is none */
 	enum arbiter_verdict (*claim)(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error);
 	bool (*decide)(struct arbiter *a, const struct arbiter_record *decision, GError **error);	/* NULL: the kind does not wait for people */

@@ -17,7 +17,9 @@
 #include "policy/etcd-protocol.h"
 
 #include <curl/curl.h>
+#include <netdb.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CONNECT_MS 400
@@ -25,10 +27,12 @@
 #define CLAIM_MS 2500
 #define PATIENT_MS 6000	/* nothing is held meanwhile */
 #define ROUND_PAUSE_MS 100
+#define ADDRESSES_MAX 8	/* of one name */
 
 struct etcd {
 	struct etcd_spec spec;
 	char *ca, *crl, *cert, *key;	/* crl: NULL when there is none */
+	struct curl_slist *addresses;	/* of members with a name, for CURLOPT_RESOLVE; set before there are threads */
 	gint preferred;			/* the endpoint that answered last */
 	GMutex lock;
 	struct etcd_header last;	/* of the newest answer; cluster 0: none yet */
@@ -147,6 +151,10 @@ post(struct talk *t, const char *endpoint, const struct question *q, GString *te
 	curl_easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, MIN(left, (long)ANSWER_MS));
 	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, detail);
 	code = curl_easy_perform(t->curl);
+	if (code == CURLE_COULDNT_RESOLVE_HOST && t->e->addresses) {
+		curl_easy_setopt(t->curl, CURLOPT_RESOLVE, t->e->addresses);
+		code = curl_easy_perform(t->curl);
+	}
 	curl_easy_setopt(t->curl, CURLOPT_ERRORBUFFER, NULL);
 	t->busy = t->busy || code == CURLE_OPERATION_TIMEDOUT;
 	if (code == CURLE_WRITE_ERROR)
@@ -418,12 +426,64 @@ etcd_open(struct arbiter *a, const char *pki, GError **error)
 	return true;
 }
 
+/* "host:port:address,address" for CURLOPT_RESOLVE; NULL: the name has no address. */
+static char *
+addresses_of(const char *host, const char *port)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found = NULL;
+	g_autoptr(GString) entry = g_string_new(NULL);
+	guint n = 0;
+
+	if (getaddrinfo(host, port, &hints, &found) != 0)
+		return NULL;
+	g_string_printf(entry, "%s:%s:", host, port);
+	for (struct addrinfo *i = found; i && n < ADDRESSES_MAX; i = i->ai_next) {
+		char text[NI_MAXHOST];
+
+		if (getnameinfo(i->ai_addr, i->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0)
+			g_string_append_printf(entry, "%s%s", n++ ? "," : "", text);
+	}
+	freeaddrinfo(found);
+	return n ? g_string_free(g_steal_pointer(&entry), FALSE) : NULL;
+}
+
+static void
+remember_member(struct etcd *e, const char *endpoint)
+{
+	CURLU *url = curl_url();
+	char *host = NULL, *port = NULL;
+	g_autofree char *entry = NULL;
+
+	if (!url)
+		g_error("libcurl: out of memory");
+	if (curl_url_set(url, CURLUPART_URL, endpoint, 0) == CURLUE_OK && curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+	    curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
+		entry = addresses_of(host, port);
+	if (entry)
+		e->addresses = curl_slist_append(e->addresses, entry);
+	curl_free(host);
+	curl_free(port);
+	curl_url_cleanup(url);
+}
+
+/* Names may be resolved by what is lost together with the other host; and a confined guard does not see the new file where /etc/hosts was replaced. */
+static void
+etcd_remember_names(struct arbiter *a)
+{
+	struct etcd *e = a->own;
+
+	for (char **endpoint = e->spec.endpoints; *endpoint; endpoint++)
+		remember_member(e, *endpoint);
+}
+
 static void
 etcd_close(struct arbiter *a)
 {
 	struct etcd *e = a->own;
 
 	etcd_spec_clear(&e->spec);
+	curl_slist_free_all(e->addresses);
 	g_mutex_clear(&e->lock);
 	g_free(e->ca);
 	g_free(e->crl);
@@ -435,6 +495,7 @@ etcd_close(struct arbiter *a)
 const struct arbiter_backend arbiter_etcd_backend = {
 	.kind = "etcd",
 	.open = etcd_open,
+	.remember_names = etcd_remember_names,
 	.close = etcd_close,
 	.claim = etcd_claim,
 	.read = etcd_read,

@@ -534,6 +534,7 @@ file_open(struct arbiter *a, const char *pki, GError **error)
 
 const struct arbiter_backend arbiter_file_backend = {
 	.kind = "file",
+	.has_directory = true,
 	.open = file_open,
 	.claim = file_claim,
 	.read = arbiter_file_read,

@@ -77,6 +77,19 @@ arbiter_spec(const struct arbiter *a)
 	return a->spec;
 }
 
+void
+arbiter_remember_names(struct arbiter *a)
+{
+	if (a->backend->remember_names)
+		a->backend->remember_names(a);
+}
+
+const char *
+arbiter_directory(const struct arbiter *a)
+{
+	return a->backend->has_directory ? a->location : NULL;
+}
+
 /* -- blocking calls ------------------------------------------------------------------------------------------------------------- */
 
 static bool

@@ -14,6 +14,9 @@ typedef struct arbiter arbiter;	/* for g_autoptr(arbiter) only */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(arbiter, arbiter_unref)
 const char *arbiter_kind(const struct arbiter *a);	/* "file" */
 const char *arbiter_spec(const struct arbiter *a);
+/* Resolves what has a name now; later, where that fails, the addresses of now are used. Before the first call on it. Blocks. */
+void arbiter_remember_names(struct arbiter *a);
+const char *arbiter_directory(const struct arbiter *a);	/* that it reads and writes; NULL: none */
 
 /*
  * Writes `claim` if it is the newest generation + 1. GRANTED: it stands, durably, now or from an earlier claim with the same nonce. DENIED: that

@@ -106,6 +106,7 @@ manual_open(struct arbiter *a, const char *pki, GError **error)
 
 const struct arbiter_backend arbiter_manual_backend = {
 	.kind = "manual",
+	.has_directory = true,
 	.open = manual_open,
 	.claim = manual_claim,
 	.decide = manual_decide,

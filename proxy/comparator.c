@@ -25,7 +25,8 @@
  *
  * Patterns. A bypassed flow's frames leave at once while both copies are there; its SVM frames count as matched when they come, because nobody waits for
  * them. A flow that is never compared differs in every epoch, and its frames ask for the checkpoint that releases them. Both are decided when the flow
- * becomes known; without room for the flow it is released by commit.
+ * becomes known; without room for the flow it is released by commit. Patterns change with an epoch: what a known flow that they treat in another way has still held
+ * leaves by commit, and it goes on in the new way behind that.
  *
  * Failure modes: wrong or missing SVM output never releases anything, it only costs checkpoints; a commit of an epoch that is not over is ignored.
  */
@@ -106,13 +107,6 @@ comparator_new(const struct comparator_limits *limits)
 	c->matched = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 	c->gate.patterns = &c->patterns;
 	return c;
-}
-
-void
-comparator_set_patterns(struct comparator *c, const struct flow_patterns *patterns)
-{
-	g_assert(!c->gate.protecting);
-	c->patterns = *patterns;
 }
 
 /* Nothing of this epoch is compared: it is a passive one, or not all of its frames are where they would be compared. */
@@ -204,6 +198,31 @@ unkeep_all(struct comparator *c, struct flow *flow)
 	c->stats.secondary_unused += flow->kept.length;
 	while (flow->kept.length)
 		unkeep_head(c, flow);
+}
+
+static void
+treat_anew(struct flow *flow, void *data)
+{
+	struct comparator *c = data;
+	enum flow_treatment treatment = flow_patterns_treat(&c->patterns, &flow->key);
+
+	if (treatment == flow->treatment)
+		return;
+	unkeep_all(c, flow);
+	/* Segments that left unseen would count as missing: the connection is met half way. */
+	if (flow->treatment == FLOW_BYPASS && flow->held.length == 0)
+		flow->tcp = (struct tcp_compare){ .waiting = 0 };
+	flow->treatment = treatment;
+	flow->differs = true;	/* what is held: the SVM's part may be gone */
+}
+
+void
+comparator_set_patterns(struct comparator *c, const struct flow_patterns *patterns)
+{
+	g_assert(!c->held.tail || ((struct frame *)c->held.tail->data)->epoch < c->epoch);
+	c->patterns = *patterns;
+	if (c->gate.protecting)
+		flow_table_foreach(c->flows, treat_anew, c);
 }
 
 /* The head's content has left: the standby need not keep it either. */
@@ -592,6 +611,30 @@ compare_early(struct comparator *c, uint64_t now)
 	}
 }
 
+/* Not past frames of its flow that are held: since the peer was lost, since there was no room for the flow, or since it was treated in another way. */
+static bool
+may_bypass(const struct comparator *c, const struct flow *flow)
+{
+	return flow && flow->treatment == FLOW_BYPASS && comparing(c) && flow->blind_until <= c->gate.committed;
+}
+
+/* What a bypassed flow had to wait for has left: without this its frames would queue behind each other for ever. */
+static void
+bypass_held(struct comparator *c)
+{
+	const struct release_evidence bypass = { .reason = RELEASE_BYPASS };
+
+	for (GList *l = c->patterns.n ? c->held.head : NULL, *next; l; l = next) {
+		struct frame *f = l->data;
+
+		next = l->next;
+		if (!may_bypass(c, f->flow))
+			continue;
+		leave_comparison(f);
+		release(c, f, &bypass);
+	}
+}
+
 void
 comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch)
 {
@@ -605,6 +648,7 @@ comparator_committed(struct comparator *c, uint64_t now, uint64_t epoch)
 			break;
 		release_committed(c, f);
 	}
+	bypass_held(c);
 	compare_held(c);
 	compare_early(c, now);
 }
@@ -624,13 +668,6 @@ hold(struct comparator *c, struct frame *f)
 	c->stats.held_peak_bytes = MAX(c->stats.held_peak_bytes, c->held_bytes);
 }
 
-/* Not past frames of its flow that are held: since the peer was lost, or since there was no room for the flow. */
-static bool
-may_bypass(const struct comparator *c, const struct flow *flow)
-{
-	return flow && flow->treatment == FLOW_BYPASS && comparing(c) && flow->held.length == 0 && flow->blind_until <= c->gate.committed;
-}
-
 void
 comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GBytes *bytes)
 {
@@ -644,7 +681,7 @@ comparator_primary_frame(struct comparator *c, uint64_t now, unsigned nic, GByte
 	f->time = now;
 	frame_parse(f);
 	f->flow = flow_of(c, now, f);
-	if (may_bypass(c, f->flow)) {
+	if (may_bypass(c, f->flow) && f->flow->held.length == 0) {
 		count_release(c, f->flow, f, RELEASE_BYPASS);
 		output_gate_release(&c->gate, f, &bypass);
 		return;
@@ -858,7 +895,7 @@ struct top {
 };
 
 static void
-visit(const struct flow *flow, void *data)
+visit(struct flow *flow, void *data)
 {
 	struct top *top = data;
 	struct comparator_flow row = { .key = flow->key, .treatment = flow->treatment, .held_frames = flow->held.length, .differences = flow->differences };

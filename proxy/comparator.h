@@ -60,7 +60,7 @@ void comparator_free(struct comparator *c);
 typedef struct comparator comparator;	/* for g_autoptr() */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(comparator, comparator_free)
 
-/* Which flows are not compared. Copied. Not while protecting. */
+/* Which flows are not compared. Copied. While protecting only between comparator_boundary() and the first frame after it. */
 void comparator_set_patterns(struct comparator *c, const struct flow_patterns *patterns);
 
 /* Starts protecting: from now on frames are held until they may go. The current epochs of both copies are `epoch`, and the SVM runs. Not while protecting. */

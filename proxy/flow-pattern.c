@@ -194,6 +194,19 @@ flow_patterns_add(struct flow_patterns *patterns, enum flow_treatment treatment,
 	return true;
 }
 
+bool
+flow_patterns_add_list(struct flow_patterns *patterns, enum flow_treatment treatment, const char *list, GError **error)
+{
+	g_auto(GStrv) items = g_strsplit(list, ",", -1);
+	struct flow_patterns all = *patterns;
+
+	for (unsigned i = 0; items[i]; i++)
+		if (!flow_patterns_add(&all, treatment, g_strstrip(items[i]), error))
+			return false;
+	*patterns = all;
+	return true;
+}
+
 enum flow_treatment
 flow_patterns_treat(const struct flow_patterns *patterns, const struct flow_key *key)
 {

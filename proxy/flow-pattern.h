@@ -45,5 +45,7 @@ struct flow_patterns {
 };
 
 bool flow_patterns_add(struct flow_patterns *patterns, enum flow_treatment treatment, const char *text, GError **error);
+/* "tcp:22, udp:53"; "" is no pattern. On an error, which names the bad one, *patterns is untouched. */
+bool flow_patterns_add_list(struct flow_patterns *patterns, enum flow_treatment treatment, const char *list, GError **error);
 /* Of two that match the safer one counts: never-compare before bypass. */
 enum flow_treatment flow_patterns_treat(const struct flow_patterns *patterns, const struct flow_key *key);

@@ -195,7 +195,7 @@ flow_table_clear(struct flow_table *t)
 }
 
 void
-flow_table_foreach(struct flow_table *t, void (*visit)(const struct flow *flow, void *data), void *data)
+flow_table_foreach(struct flow_table *t, void (*visit)(struct flow *flow, void *data), void *data)
 {
 	GHashTableIter i;
 	gpointer key;

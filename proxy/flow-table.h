@@ -54,5 +54,5 @@ void flow_table_set_spent(struct flow_table *t, struct flow *flow, bool spent);
 void flow_table_age(struct flow_table *t, uint64_t now);
 /* Forgets all flows; none has frames. */
 void flow_table_clear(struct flow_table *t);
-void flow_table_foreach(struct flow_table *t, void (*visit)(const struct flow *flow, void *data), void *data);
+void flow_table_foreach(struct flow_table *t, void (*visit)(struct flow *flow, void *data), void *data);
 unsigned flow_table_size(const struct flow_table *t);

@@ -7,6 +7,8 @@
  *   of a later epoch:                     waits for the load after which the SVM runs that epoch
  *   a stray (its PVM died before):        waits for the take-over, is injected at once after it, unless this host has heard it too
  *
+ * A handshake that a load splits is settled first (half-open.h).
+ *
  * Output. Every SVM frame gets a number and the epoch the SVM runs, goes to the primary to be compared, and is kept until its twin has left or the
  * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for: it goes out first.
  *
@@ -22,6 +24,7 @@
  */
 #include "proxy/standby-proxy.h"
 
+#include "proxy/half-open.h"
 #include "proxy/wire-frame.h"
 
 #define EPOCH_OF_NEXT_LOAD UINT64_MAX	/* sent between the stop and LOADED */
@@ -49,6 +52,7 @@ struct standby_proxy {
 	size_t waiting_bytes, kept_bytes, unsent_bytes;
 	GHashTable *kept_by_id;		/* &entry->id -> entry */
 	GQueue actions;			/* of struct queued_action */
+	struct half_open *half_open;
 };
 
 struct standby_proxy *
@@ -60,6 +64,7 @@ standby_proxy_new(const struct standby_proxy_limits *limits)
 	p->epoch = 1;
 	p->running = true;
 	p->kept_by_id = g_hash_table_new(g_int64_hash, g_int64_equal);
+	p->half_open = half_open_new();
 	return p;
 }
 
@@ -89,6 +94,13 @@ act(struct standby_proxy *p, enum standby_proxy_action_type type, const struct e
 		.link = { .data = q },
 	};
 	g_queue_push_tail_link(&p->actions, &q->link);
+}
+
+static void
+inject(struct standby_proxy *p, const struct entry *e)
+{
+	half_open_inbound(p->half_open, e->nic, e->frame);
+	act(p, STANDBY_PROXY_INJECT, e);
 }
 
 static struct entry *
@@ -147,7 +159,7 @@ standby_proxy_inbound(struct standby_proxy *p, uint64_t epoch, unsigned nic, GBy
 		wait_for_load(p, e);
 		return;
 	}
-	act(p, STANDBY_PROXY_INJECT, e);
+	inject(p, e);
 	entry_free(e);
 }
 
@@ -173,7 +185,7 @@ standby_proxy_stray(struct standby_proxy *p, unsigned nic, GBytes *frame)
 		wait_for_load(p, e);
 		return;
 	}
-	act(p, STANDBY_PROXY_INJECT, e);
+	inject(p, e);
 	entry_free(e);
 }
 
@@ -223,6 +235,21 @@ standby_proxy_stopped(struct standby_proxy *p)
 	p->running = false;
 }
 
+/* Before any of the frames that are due: the first of them may be the acknowledgement that is waited for. */
+static void
+settle_handshakes(struct standby_proxy *p)
+{
+	unsigned nic;
+	GBytes *frame;
+
+	while ((frame = half_open_next(p->half_open, &nic))) {
+		const struct entry e = { .nic = nic, .epoch = p->epoch, .frame = frame };
+
+		act(p, STANDBY_PROXY_INJECT, &e);
+		g_bytes_unref(frame);
+	}
+}
+
 /* Frames up to the loaded epoch are in the state; those of the epoch that begins are due; of later ones nothing yet. */
 static void
 inject_due(struct standby_proxy *p)
@@ -234,7 +261,7 @@ inject_due(struct standby_proxy *p)
 		if (e->epoch > p->epoch || (e->epoch == p->epoch && p->passive))
 			continue;
 		if (e->epoch == p->epoch)
-			act(p, STANDBY_PROXY_INJECT, e);
+			inject(p, e);
 		unwait(p, e);
 	}
 }
@@ -265,6 +292,7 @@ standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch)
 	p->running = true;
 	p->passive = p->passive_wanted;
 	renew_kept(p);
+	settle_handshakes(p);
 	inject_due(p);
 }
 
@@ -310,7 +338,7 @@ standby_proxy_take_over(struct standby_proxy *p)
 		unkeep(p, head(&p->kept));
 	}
 	while (head(&p->waiting)) {
-		act(p, STANDBY_PROXY_INJECT, head(&p->waiting));
+		inject(p, head(&p->waiting));
 		unwait(p, head(&p->waiting));
 	}
 }
@@ -356,5 +384,6 @@ standby_proxy_free(struct standby_proxy *p)
 	for (GList *link; (link = g_queue_pop_head_link(&p->unsent));)
 		entry_free(link->data);
 	g_hash_table_unref(p->kept_by_id);
+	half_open_free(p->half_open);
 	g_free(p);
 }

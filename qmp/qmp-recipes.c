@@ -169,13 +169,22 @@ qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic)
 
 /* Both directions are open already; this lets out what was on its way through the guard when they opened. */
 struct qmp_plan *
-qmp_recipe_standby_nic_open(unsigned i)
+qmp_recipe_standby_nic_hear(unsigned i)
 {
 	g_autofree char *rel = g_strdup_printf("/objects/ftd-rel%u", i), *inj = g_strdup_printf("/objects/ftd-inj%u", i);
-	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
+	struct qmp_plan *p = qmp_plan_new("let the standby's NIC hear");
 
 	qmp_plan_add(p, qmp_qom_set_str(inj, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(p, qmp_qom_set_str(rel, "status", "on"), NULL, -1, QMP_STEP_MAY_FAIL);
+	return p;
+}
+
+/* Should they not be: without these two nothing is in the way. */
+struct qmp_plan *
+qmp_recipe_standby_nic_open(unsigned i)
+{
+	struct qmp_plan *p = qmp_plan_new("open the standby's NIC");
+
 	plan_del_filter(p, i, "cap", QMP_STEP_MUST);
 	plan_del_filter(p, i, "shut", QMP_STEP_MUST);
 	return p;
@@ -302,6 +311,17 @@ qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old
 }
 
 static void
+add_no_flush(struct json_object *node)
+{
+	struct json_object *cache = json_object_new_object();
+
+	json_object_object_add(cache, "no-flush", json_object_new_boolean(true));
+	json_object_object_add(node, "cache", cache);
+}
+
+/* Nobody ever opens an overlay again when its QEMU is gone: what is in one at a host's end is lost, on the disk or not. But QEMU empties both with every load, and its
+ * main loop stands until the disk has taken each step (block/qcow2.c, make_completely_empty()); likewise when a take-over commits them. */
+static void
 plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path, const char *backing)
 {
 	g_autofree char *node = g_strdup_printf("ftd-%s%u", name, i);
@@ -309,8 +329,10 @@ plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path,
 
 	add_str(file, "driver", "file");
 	add_str(file, "filename", path);
+	add_no_flush(file);
 	add_str(arguments, "driver", "qcow2");
 	add_str(arguments, "node-name", node);
+	add_no_flush(arguments);
 	json_object_object_add(arguments, "file", file);
 	add_str(arguments, "backing", backing);
 	qmp_plan_add(p, qmp_command("blockdev-add", arguments), qmp_blockdev_del(node), -1, QMP_STEP_MUST);

@@ -37,6 +37,7 @@ struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
 /* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched all but rew off already, so the SVM speaks and hears from that moment: frames that must come
  * before go through rel and inj before it. This switches rel and inj on again (what was written to them meanwhile goes on then), removes cap and shut; rel and inj
  * are kept until _finish. The caller has closed no fd yet. */
+struct qmp_plan *qmp_recipe_standby_nic_hear(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel, inj and the chardevs; ftd-rew<i> stays */
 

@@ -105,7 +105,27 @@ facts difference | same "reason of a difference" ftctl.1 3<<X
 $(section ftctl.1 FLOWS | awk '$1 == ".Pq" { next } { print }' | item_text first_difference | sed 's/.* is \(content.*limit\).*/\1/' | tr -s ' ,' '\n\n' | grep -vx or)
 X
 
+facts requirement | same "requirement" ftctl.1 3<<X
+$(section ftctl.1 CHECKS | sed -n 's/^\.It Cm //p')
+X
+facts check-reason | same "reason of a check" ftctl.1 3<<X
+$(section ftctl.1 CHECKS | sed -n 's/^\.It //p' | grep -v '^Cm ')
+X
+
+{
+	facts history | grep -vx age_seconds
+	echo begin
+} | same "member of a history" ftctl.1 3<<X
+$(section ftctl.1 TIMELINE | items)
+X
+facts column | same "figure of a history" ftctl.1 3<<X
+$(section ftctl.1 TIMELINE | sed '/^Pauses/,$d' | item_text columns | sed 's/.*: //' | tr -s ' ,.' '\n\n\n')
+X
+
 # -- ftd(8), ftd-guard(8)
+facts could | same "reason that could be supported" ftd.8 3<<X
+$(section ftd.8 "NOT SUPPORTED" | items)
+X
 "$ftd" --help | help_options | same "option" ftd.8 3<<X
 $(page_options ftd.8)
 X
@@ -120,6 +140,11 @@ X
 	printf 'nics\ndisks\n'
 } | same "member of guard.json" ftd-guard.8 3<<X
 $(section ftd-guard.8 FILES "Members of guard.json" | items; section ftd-guard.8 FILES "Members of guard.json" | sed -nE 's/^\.Cm ([a-z_]+).*/\1/p')
+X
+
+# -- ftd-metrics(7)
+facts metric | same "metric" ftd-metrics.7 3<<X
+$(section ftd-metrics.7 METRICS | sed -nE 's/^\.It ([a-z_]+) Pq (.*)/\1 \2/p')
 X
 
 # -- ftd.conf(5): group, key, range and default
@@ -142,6 +167,8 @@ while read -r group key type field min max; do
 	echo "$want" | same "setting with its default and range" ftd.conf.5 3<<X
 $has
 X
+	sample=$(sed -n "/^\[$group\]/,/^\[/s/^#$key=//p" contrib/ftd.conf)
+	[ -z "$sample" ] || [ -z "$default" ] || [ "$sample" = "$default" ] || echo "contrib/ftd.conf: $key is $sample, and its default $default" >>"$tmp/problems"
 done <"$tmp/keys"
 
 # -- ftd-protocol(7)

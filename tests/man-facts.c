@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the manual pages have to list, as the code itself has it: one fact per line, a kind and its words. tests/check-man.sh compares. */
 #include "daemon/base/error.h"
+#include "daemon/check-report.h"
 #include "daemon/ftd-interface.h"
 #include "daemon/guard-interface.h"
 #include "daemon/guard-internal.h"
+#include "daemon/metrics.h"
 #include "checkpoint/relay.h"
 
 #include <stdio.h>
@@ -52,6 +54,29 @@ names(void)
 }
 
 static void
+check_reasons(void)
+{
+	for (enum check_requirement i = 0; i < CHECK_REQUIREMENT_LAST; i++)
+		printf("requirement %s\n", check_requirement_name(i));
+	for (enum check_reason i = CHECK_REASON_NONE + 1; i < CHECK_REASON_LAST; i++) {
+		printf("check-reason %s%s\n", check_reason_name(i), check_reason_state(i) == CHECK_WARNING ? " Pq warning" : "");
+		if (check_reason_could_be_supported(i))
+			printf("could %s\n", check_reason_name(i));
+	}
+}
+
+static void
+metrics(void)
+{
+	for (guint i = 0; i < metrics_families(); i++) {
+		struct metrics_family_info f;
+
+		metrics_family(i, &f);
+		printf("metric %s %s\n", f.name, f.type);
+	}
+}
+
+static void
 status_members(enum failover_role role)
 {
 	static const struct guard_env env;
@@ -68,6 +93,29 @@ status_members(enum failover_role role)
 		printf("status %s\n", key);
 	}
 	json_object_put(status);
+	guard_free(g);
+}
+
+static void
+history_members(void)
+{
+	static const struct guard_env env;
+	g_autoptr(guard_config) config = guard_config_new();
+	struct json_object *history, *columns;
+	struct guard *g;
+
+	config->role = FAILOVER_PRIMARY;
+	config->token = g_strnfill(64, '0');
+	g = guard_new(config, 1, &env, NULL);
+	history = guard_history(g, 1);
+	json_object_object_foreach(history, key, value) {
+		(void)value;
+		printf("history %s\n", key);
+	}
+	columns = json_object_object_get(history, "columns");
+	for (size_t i = 0; i < json_object_array_length(columns); i++)
+		printf("column %s\n", json_object_get_string(json_object_array_get_idx(columns, i)));
+	json_object_put(history);
 	guard_free(g);
 }
 
@@ -121,6 +169,9 @@ main(void)
 	status_members(FAILOVER_PRIMARY);
 	status_members(FAILOVER_STANDBY);
 	flow_members();
+	history_members();
+	check_reasons();
+	metrics();
 	interface(FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION);
 	interface(GUARD_INTERFACE, GUARD_INTERFACE_DESCRIPTION);
 	return 0;

@@ -36,6 +36,7 @@ static const char *const names[] = {
 	[FTD_ERROR_LIBVIRT] = "Libvirt",
 	[FTD_ERROR_LIMIT] = "Limit",
 	[FTD_ERROR_CONFIG] = "Config",
+	[FTD_ERROR_PEER_CPU] = "PeerCpu",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(names) == FTD_ERROR_LAST);
 

@@ -38,6 +38,7 @@ enum ftd_error_code {
 	FTD_ERROR_LIBVIRT,		/* libvirt refused a call */
 	FTD_ERROR_LIMIT,		/* a named limit was reached */
 	FTD_ERROR_CONFIG,		/* ftd.conf or the domain's settings are not valid */
+	FTD_ERROR_PEER_CPU,		/* the peer's CPU cannot run what the guest was shown */
 	FTD_ERROR_LAST
 };
 

@@ -42,20 +42,24 @@ log_init(const char *program, const char *domain)
 	state.debug = g_getenv("FTD_DEBUG") != NULL;
 }
 
+/* domain, message_id: NULL leaves the field out. */
 static void
-to_journal(int priority, const char *topic, const char *domain, const char *text)
+to_journal(int priority, const char *message_id, const char *topic, const char *domain, const char *text)
 {
 	g_autofree char *message = g_strdup_printf("MESSAGE=%s: %s", topic, text);
 	g_autofree char *level = g_strdup_printf("PRIORITY=%d", priority);
 	g_autofree char *name = g_strdup_printf("SYSLOG_IDENTIFIER=%s", state.program);
 	g_autofree char *topic_field = g_strdup_printf("FTD_TOPIC=%s", topic);
-	g_autofree char *domain_field = g_strdup_printf("FTD_DOMAIN=%s", domain ? domain : "");
-	char *const fields[] = { message, level, name, topic_field, domain_field };
+	g_autofree char *domain_field = domain ? g_strdup_printf("FTD_DOMAIN=%s", domain) : NULL;
+	g_autofree char *id_field = message_id ? g_strdup_printf("MESSAGE_ID=%s", message_id) : NULL;
+	char *const fields[] = { message, level, name, topic_field, domain_field, id_field };
 	struct iovec iov[G_N_ELEMENTS(fields)];
+	int n = 0;
 
 	for (gsize i = 0; i < G_N_ELEMENTS(fields); i++)
-		iov[i] = (struct iovec){ .iov_base = fields[i], .iov_len = strlen(fields[i]) };
-	sd_journal_sendv(iov, domain ? G_N_ELEMENTS(iov) : G_N_ELEMENTS(iov) - 1);
+		if (fields[i])
+			iov[n++] = (struct iovec){ .iov_base = fields[i], .iov_len = strlen(fields[i]) };
+	sd_journal_sendv(iov, n);
 }
 
 static void
@@ -73,19 +77,25 @@ to_stderr(const char *topic, const char *domain, const char *text)
 }
 
 void
+log_event(int priority, const char *message_id, const char *topic, const char *domain, const char *text)
+{
+	if (priority >= 7 && !state.debug)
+		return;
+	domain = domain ? domain : state.domain;
+	if (state.journal)
+		to_journal(priority, message_id, topic, domain, text);
+	else
+		to_stderr(topic, domain, text);
+}
+
+void
 log_line(int priority, const char *topic, const char *domain, const char *format, ...)
 {
 	g_autofree char *text = NULL;
 	va_list args;
 
-	if (priority >= 7 && !state.debug)
-		return;
 	va_start(args, format);
 	text = g_strdup_vprintf(format, args);
 	va_end(args);
-	domain = domain ? domain : state.domain;
-	if (state.journal)
-		to_journal(priority, topic, domain, text);
-	else
-		to_stderr(topic, domain, text);
+	log_event(priority, NULL, topic, domain, text);
 }

@@ -12,6 +12,8 @@ void log_init(const char *program, const char *domain);
 
 /* A line about `domain` (NULL: that of log_init) at syslog priority 3 .. 7. */
 void log_line(int priority, const char *topic, const char *domain, const char *format, ...) G_GNUC_PRINTF(4, 5);
+/* The same with the journal's MESSAGE_ID (NULL: none). */
+void log_event(int priority, const char *message_id, const char *topic, const char *domain, const char *text);
 
 #define log_error(topic, ...) log_line(3, topic, NULL, __VA_ARGS__)
 #define log_warn(topic, ...) log_line(4, topic, NULL, __VA_ARGS__)

@@ -773,6 +773,7 @@ fail_over(struct qemu *a, struct qemu *b, struct wires *w)
 	assert_true(filter_is_on(b, "ftd-rew0"));
 	say_on_wire(w->rel, "held until now");
 	assert_false(hears(b->lan, "held until now", SILENT));
+	run_ok(b, qmp_recipe_standby_nic_hear(0));
 	run_ok(b, qmp_recipe_standby_nic_open(0));
 	assert_true(hears(b->lan, "held until now", HEARD));
 	say_on_wire(w->rel, "still there");

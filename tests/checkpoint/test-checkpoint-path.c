@@ -275,7 +275,7 @@ static struct world *
 world_new(unsigned seed)
 {
 	struct relay_limits rl = { .max_epoch_ns = 50 * MS, .min_epoch_ns = 2 * MS, .max_unacked_bytes = 100000, .max_device_state = 100 };
-	struct standby_limits sl = { .max_checkpoint_bytes = 100000, .max_held_bytes = 4000000 };
+	struct standby_limits sl = { .max_checkpoint_bytes = 100000, .max_held_bytes = 4000000, .max_unloaded_bytes = 30000 };
 	struct world *w = g_new0(struct world, 1);
 
 	w->rand = g_rand_new_with_seed(seed);

@@ -4,7 +4,7 @@
 #include "checkpoint/standby.h"
 #include "tests/checkpoint/stream.h"
 
-static const struct standby_limits limits = { .max_checkpoint_bytes = 40000, .max_held_bytes = 100000 };
+static const struct standby_limits limits = { .max_checkpoint_bytes = 40000, .max_held_bytes = 100000, .max_unloaded_bytes = 100000 };
 
 static void
 describe(const struct standby_action *a, GString *out)
@@ -466,6 +466,37 @@ memory_has_a_limit(void **state)
 	assert_int_equal(standby_held_bytes(s), 0);
 }
 
+/* Committed and not loaded: one may go beyond the limit, the next one waits, and what waits makes the load come. */
+static void
+commits_wait_for_room(void **state)
+{
+	struct standby_limits tight = limits;
+	static const struct page two[] = { { 0, 1, true, 1 }, { 0, 2, false, 1 }, { -1 } }, others[] = { { 0, 3, true, 1 }, { 0, 4, false, 1 }, { -1 } };
+
+	tight.max_unloaded_bytes = 10000;
+	g_autoptr(standby) s = live_standby(&tight);
+	standby_set_lazy(s, 0, true);
+	standby_disk_mark(s, 0, 9);
+	receive(s, 1, two, 5000);
+	expect(s, "committed 1; ");		/* larger than the limit, perhaps; but nothing else is there to be loaded */
+	receive(s, 2, others, 5000);
+	expect(s, "load 1?; ");
+	receive(s, 3, two, 5000);
+	standby_disk_applied(s, 0, 1);
+	expect(s, "to-qemu checkpoint-request; ");
+	SAY(s, 0, REPLY);
+	SAY(s, 0, RECEIVED LOADED);
+	expect(s, "stopped 1; to-qemu; to-qemu; to-qemu; to-qemu; to-qemu; loaded 1 pages 2 in 0 stopped 0; committed 2; load 2?; ");
+	assert_int_equal(standby_committed_epoch(s), 2);
+	standby_disk_applied(s, 0, 2);
+	SAY(s, 0, REPLY);
+	SAY(s, 0, RECEIVED LOADED);
+	assert_int_equal(standby_committed_epoch(s), 3);
+	/* and when the peer is lost, what waited was never said to be safe */
+	standby_peer_lost(s, 0);
+	assert_int_equal(standby_committed_epoch(s), 3);
+}
+
 static void
 qemu_fault(const char *said, size_t length, const char *text, int line)
 {
@@ -524,6 +555,7 @@ main(void)
 		cmocka_unit_test(after_the_peers_loss_what_is_committed_is_loaded),
 		cmocka_unit_test(a_fault_of_the_peer_is_its_loss),
 		cmocka_unit_test(memory_has_a_limit),
+		cmocka_unit_test(commits_wait_for_room),
 		cmocka_unit_test(a_fault_of_qemu_ends_everything),
 		cmocka_unit_test(nothing_but_ready_follows_shut),
 	};

@@ -215,6 +215,16 @@ pass(struct fixture *f, unsigned ms)
 	}
 }
 
+/* What the shell sees of QEMU's process, every 30 ms. */
+static inline void
+pass_looking(struct fixture *f, unsigned ms, bool stopped)
+{
+	for (unsigned i = 0; i < ms; i += 30) {
+		pass(f, 30);
+		guard_qemu_looked(f->g, f->now, stopped);
+	}
+}
+
 static inline void
 fixture_init(struct fixture *f, enum failover_role role)
 {

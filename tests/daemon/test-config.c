@@ -32,7 +32,7 @@ static void
 test_every_key(void **state)
 {
 	static const char text[] =
-		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\n\n"
+		"# comment\n[ftd]\n name = a \npeer-port=1234\narbiter=file:/srv/x=y\npki=/p\nlibvirt-uri=test:///default\nrun-dir=/r\nstate-dir=/s\ngroup=g\nuplink=eth0, bond1\nuplink-ms=0\nmetrics-listen=[::1]:9768\n\n"
 		"[guard]\nguard-path=/bin/guard\nwatchdog-ms=900\non-panic=follow\non-disk-error=failover\nheartbeat-ms=10\nsuspect-ms=100\nmax-epoch-ms=500\ntarget-latency-ms=7\ncompare-timeout-ms=30\n"
 		"held-buffer-mib=8\ncheckpoint-buffer-mib=256\ndisk-buffer-mib=40\ntcg-flush=load\n";
 	g_autoptr(GError) error = NULL;
@@ -47,6 +47,7 @@ test_every_key(void **state)
 	assert_string_equal(c->state_dir, "/s");
 	assert_string_equal(c->group, "g");
 	assert_string_equal(c->uplink, "eth0,bond1");
+	assert_string_equal(c->metrics_listen, "[::1]:9768");
 	assert_int_equal(c->uplink_ms, 0);
 	assert_string_equal(c->guard_path, "/bin/guard");
 	assert_int_equal(c->watchdog_ms, 900);
@@ -79,6 +80,13 @@ test_complaints(void **state)
 		{ "[ftd]\nuplink=eth0,\n", "f:2: uplink: \"\" is not the name of a network interface" },
 		{ "[ftd]\nuplink=a-name-that-is-too-long\n", "f:2: uplink: \"a-name-that-is-too-long\" is not the name of a network interface" },
 		{ "[ftd]\nuplink=../x\n", "f:2: uplink: \"../x\" is not the name of a network interface" },
+		{ "[ftd]\nmetrics-listen=0.0.0.0:9768\n", "f:2: metrics-listen: \"0.0.0.0:9768\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=127.0.0.1\n", "f:2: metrics-listen: \"127.0.0.1\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=127.0.0.1:0\n", "f:2: metrics-listen: \"127.0.0.1:0\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=127.0.0.1:65536\n", "f:2: metrics-listen: \"127.0.0.1:65536\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=localhost:9768\n", "f:2: metrics-listen: \"localhost:9768\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=[::2]:1\n", "f:2: metrics-listen: \"[::2]:1\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
+		{ "[ftd]\nmetrics-listen=10.127.0.1:80\n", "f:2: metrics-listen: \"10.127.0.1:80\" is not a loopback address and a port, such as 127.0.0.1:9768 or [::1]:9768" },
 		{ "[ftd]\nuplink-ms=60001\n", "f:2: uplink-ms: \"60001\" is not a number from 0 to 60000" },
 		{ "[daemon]\n", "f:1: [daemon] is not a group of ftd.conf(5)" },
 		{ "[ftd\n", "f:1: the group has no closing bracket" },

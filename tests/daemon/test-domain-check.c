@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One small change to a domain, a QEMU or a peer that are fine, and the finding that it must give. */
+/* One small change to a domain, a QEMU or a peer that are fine, and the row that it must give. */
 #include "daemon/base/error.h"
 #include "daemon/domain-check.h"
 #include "daemon/json-util.h"
+#include "daemon/peer-check.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,7 @@
 #define DISK "<disk type='file' device='disk'><driver type='qcow2'/><source file='/img/a'/><target dev='vda' bus='virtio'/><alias name='virtio-disk0'/></disk>"
 #define NIC "<interface type='bridge'><model type='virtio'/><driver name='qemu'/><alias name='net0'/></interface>"
 #define TAIL "</devices></domain>"
-#define NONE (-1)
+#define NONE CHECK_REASON_NONE
 
 static const char query_block[] = "{\"return\":[{\"qdev\":\"/machine/peripheral/virtio-disk0/virtio-backend\",\"inserted\":{\"node-name\":\"libvirt-1-format\","
 				  "\"image\":{\"virtual-size\":1073741824,\"actual-size\":1048576}}}]}";
@@ -55,70 +56,142 @@ make_qemu(const struct domain_facts *d, const char *version, bool tcg, bool colo
 	return q;
 }
 
+static bool seen[CHECK_REASON_LAST];
+
+/* The one objection, or none; and all requirements that were looked at have a row. */
 static void
-expect(GPtrArray *findings, int code, const char *word)
+expect(const struct check_report *report, enum check_reason reason, const char *word)
 {
-	if (code == NONE) {
-		assert_int_equal(findings->len, 0);
+	const struct check_row *objection = NULL;
+	g_autofree char *text = NULL;
+
+	for (guint i = 0; i < check_report_length(report); i++) {
+		const struct check_row *row = check_report_row(report, i);
+
+		assert_true(i == 0 || check_report_row(report, i - 1)->requirement <= row->requirement);
+		assert_true(row->found && *row->found);
+		if (row->state == CHECK_OK)
+			continue;
+		assert_null(objection);
+		objection = row;
+	}
+	if (reason == NONE) {
+		assert_null(objection);
 		return;
 	}
-	assert_int_equal(findings->len, 1);
-	assert_int_equal(((GError *)g_ptr_array_index(findings, 0))->code, code);
-	assert_non_null(strstr(((GError *)g_ptr_array_index(findings, 0))->message, word));
+	assert_non_null(objection);
+	assert_string_equal(check_reason_name(objection->reason), check_reason_name(reason));
+	assert_int_equal(objection->state, check_reason_state(reason));
+	assert_int_equal(objection->requirement, check_reason_requirement(reason));
+	assert_true(objection->mend && *objection->mend);
+	text = g_strconcat(objection->found, "; ", objection->mend, NULL);
+	assert_non_null(strstr(text, word));
+	seen[reason] = true;
 }
+
+#define VDB(attributes, source, target, more) "<disk " attributes "><driver type='raw'/><source " source "/><target " target "/>" more "</disk>"
 
 static void
 test_domain(void **state)
 {
-	static const struct { const char *devices; enum vhost_use vhost; int code; const char *word; } cases[] = {
+	static const struct { const char *devices; enum vhost_use vhost; enum check_reason reason; const char *word; } cases[] = {
 		{ DISK NIC, VHOST_YES, NONE, NULL },
 		{ DISK "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>", VHOST_NO, NONE, NULL },
 		{ "<interface type='bridge'><model type='virtio'/><alias name='net0'/></interface>", VHOST_NO, NONE, NULL },
-		{ "<interface type='bridge'><model type='virtio'/><alias name='net0'/></interface>", VHOST_YES, FTD_ERROR_NIC_VHOST, "uses vhost" },
-		{ "<interface type='bridge'><model type='virtio'/><alias name='net0'/></interface>", VHOST_UNKNOWN, FTD_ERROR_NIC_VHOST, "may use vhost" },
+		{ "<interface type='bridge'><model type='virtio'/><alias name='net0'/></interface>", VHOST_YES, CHECK_NIC_VHOST, "uses vhost" },
+		{ "<interface type='bridge'><model type='virtio'/><alias name='net0'/></interface>", VHOST_UNKNOWN, CHECK_NIC_VHOST, "may use vhost" },
 		{ "<interface type='bridge'><model type='e1000'/><alias name='net0'/></interface>", VHOST_YES, NONE, NULL },
-		{ "<interface type='network'><model type='virtio'/><driver name='qemu' queues='2'/></interface>", VHOST_NO, FTD_ERROR_NIC_MULTIQUEUE, "2 queues" },
-		{ "<interface type='user'><model type='e1000'/></interface>", VHOST_NO, FTD_ERROR_NIC_MODEL, "type user" },
-		{ "<interface type='bridge'><model type='rtl8139'/></interface>", VHOST_NO, FTD_ERROR_NIC_MODEL, "rtl8139" },
-		{ "<filesystem type='mount'/>", VHOST_NO, FTD_ERROR_DEVICE, "filesystem (mount)" },
-		{ "<disk type='network' device='disk'><driver type='raw'/><target dev='vdb' bus='virtio'/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND, "image file" },
-		{ "<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/x'/><target dev='vdb' bus='virtio'/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND, "vdb" },
-		{ "<disk type='file' device='cdrom'><source file='/iso'/><target dev='hda' bus='ide'/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND, "eject" },
-		{ "<disk type='file' device='disk'><driver type='vmdk'/><source file='/v'/><target dev='vdb' bus='virtio'/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND, "qcow2 nor raw" },
-		{ "<disk type='file' device='disk'><driver type='raw'/><source file='/v'/><target dev='vdb' bus='usb'/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND, "bus" },
-		{ "<disk type='file' device='disk'><driver type='raw'/><source file='/v'/><target dev='vdb' bus='virtio'/><readonly/></disk>", VHOST_NO, FTD_ERROR_DISK_KIND,
-		  "read-only" },
-		{ "<disk type='file' device='disk'><driver type='raw'/><source file='/v'/><target dev='vdb' bus='virtio'/><alias name='x'/></disk>", VHOST_NO,
-		  FTD_ERROR_DISK_KIND, "not attached" },
+		{ "<interface type='network'><model type='virtio'/><driver name='qemu' queues='2'/></interface>", VHOST_NO, CHECK_NIC_MULTIQUEUE, "2 queues" },
+		{ "<interface type='user'><model type='e1000'/></interface>", VHOST_NO, CHECK_NIC_TYPE, "type user" },
+		{ "<interface type='bridge'><model type='rtl8139'/></interface>", VHOST_NO, CHECK_NIC_MODEL, "rtl8139" },
+		{ "<filesystem type='mount'/>", VHOST_NO, CHECK_DEVICE_UNKNOWN, "filesystem (mount)" },
+		{ "<hostdev mode='subsystem' type='pci'/>", VHOST_NO, CHECK_DEVICE_HOST, "hostdev (pci)" },
+		{ "<redirdev bus='usb' type='spicevmc'/>", VHOST_NO, CHECK_DEVICE_HOST, "redirdev" },
+		{ "<tpm model='tpm-crb'><backend type='emulator'/></tpm>", VHOST_NO, CHECK_DEVICE_TPM, "tpm" },
+		{ VDB("type='network' device='disk'", "", "dev='vdb' bus='virtio'", ""), VHOST_NO, CHECK_DISK_SOURCE, "image file" },
+		{ VDB("type='block' device='disk'", "dev='/dev/x'", "dev='vdb' bus='virtio'", ""), VHOST_NO, CHECK_DISK_SOURCE, "vdb" },
+		{ VDB("type='file' device='cdrom'", "file='/iso'", "dev='hda' bus='ide'", ""), VHOST_NO, CHECK_DISK_MEDIUM, "eject" },
+		{ "<disk type='file' device='disk'><driver type='vmdk'/><source file='/v'/><target dev='vdb' bus='virtio'/></disk>", VHOST_NO, CHECK_DISK_FORMAT, "qcow2 nor raw" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='usb'", ""), VHOST_NO, CHECK_DISK_BUS, "bus" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<readonly/>"), VHOST_NO, CHECK_DISK_READ_ONLY, "read-only" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<alias name='x'/>"), VHOST_NO, CHECK_DISK_NOT_ATTACHED, "not attached" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<shareable/>"), VHOST_NO, CHECK_DISK_SHAREABLE, "vdb is shareable" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<backingStore><source file='/w'/></backingStore>"), VHOST_NO, CHECK_DISK_CHAIN,
+		  "virsh blockcommit" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<mirror/>"), VHOST_NO, CHECK_DISK_BLOCK_JOB, "wait" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<transient/>"), VHOST_NO, CHECK_DISK_TRANSIENT, "transient" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<encryption/>"), VHOST_NO, CHECK_DISK_ENCRYPTED, "encrypted" },
+		{ "<disk type='file' device='disk'><source file='/v'><slices/></source><target dev='vdb' bus='virtio'/></disk>", VHOST_NO, CHECK_DISK_SLICE, "slice" },
+		{ "<disk type='file' device='disk'><driver type='qcow2' iothread='1'/><source file='/a'/><target dev='vda' bus='virtio'/><alias name='virtio-disk0'/></disk>",
+		  VHOST_NO, CHECK_DISK_IOTHREAD, "I/O thread" },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autofree char *xml = g_strconcat(HEAD, cases[i].devices, TAIL, NULL);
 		g_autoptr(domain_facts) d = domain_facts_parse(xml, NULL);
 		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", true, true, cases[i].vhost);
-		g_autoptr(GPtrArray) findings = findings_new();
+		g_autoptr(check_report) report = check_report_new();
 
-		domain_check_local(d, q, findings);
-		expect(findings, cases[i].code, cases[i].word);
+		domain_check(d, q, report);
+		expect(report, cases[i].reason, cases[i].word);
+		assert_true(check_report_length(report) == 6);
 	}
+}
+
+static void
+test_machine(void **state)
+{
+	static const struct { const char *inner; enum check_reason reason; const char *word; } cases[] = {
+		{ "<memoryBacking><hugepages/></memoryBacking>", CHECK_MEMORY_BACKING, "hugepages" },
+		{ "<os><nvram>/v</nvram></os>", CHECK_FIRMWARE_NVRAM, "in /v" },
+		{ "<os><loader>/usr/share/seabios</loader></os>", NONE, NULL },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strconcat("<domain type='kvm'><name>vm1</name><uuid>ef723547-8d90-4100-9621-92fa522b6f05</uuid><memory unit='KiB'>1024</memory>", cases[i].inner,
+						   "<devices/></domain>", NULL);
+		g_autoptr(domain_facts) d = domain_facts_parse(xml, NULL);
+		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", false, true, VHOST_NO);
+		g_autoptr(check_report) report = check_report_new();
+
+		domain_check(d, q, report);
+		expect(report, cases[i].reason, cases[i].word);
+	}
+}
+
+static void
+test_running_disks(void **state)
+{
+	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
+	g_autoptr(qemu_facts) chain = make_qemu(d, "11.1.3", true, true, VHOST_NO), job = make_qemu(d, "11.1.3", true, true, VHOST_NO);
+	g_autoptr(check_report) one = check_report_new(), two = check_report_new();
+
+	((struct qemu_disk *)g_ptr_array_index(chain->disks, 0))->has_backing = true;
+	domain_check(d, chain, one);
+	expect(one, CHECK_DISK_CHAIN, "vda has a backing file");
+	job->block_jobs = true;
+	domain_check(d, job, two);
+	expect(two, CHECK_DISK_BLOCK_JOB, "a block job");
 }
 
 static void
 test_colo(void **state)
 {
-	static const struct { const char *version; bool tcg, colo; int code; } cases[] = {
-		{ "11.0.0", true, true, NONE }, { "11.1.3", false, true, NONE }, { "7.2.0", false, true, NONE }, { "10.0.7", false, true, NONE }, { "10.2.0", false, true, NONE },
-		{ "11.1.3", true, false, FTD_ERROR_QEMU_NO_COLO }, { "10.2.0", true, true, FTD_ERROR_QEMU_NO_COLO }, { "10.0.6", false, true, FTD_ERROR_QEMU_NO_COLO },
-		{ "10.1.2", false, true, FTD_ERROR_QEMU_NO_COLO },
+	static const struct { const char *version; bool tcg, colo; const char *missing; enum check_reason reason; } cases[] = {
+		{ "11.0.0", true, true, NULL, NONE }, { "11.1.3", false, true, NULL, NONE }, { "7.2.0", false, true, NULL, NONE }, { "10.0.7", false, true, NULL, NONE },
+		{ "10.2.0", false, true, NULL, NONE },
+		{ "11.1.3", true, false, NULL, CHECK_QEMU_NO_COLO }, { "10.2.0", true, true, NULL, CHECK_QEMU_NEEDS_KVM }, { "10.0.6", false, true, NULL, CHECK_QEMU_BROKEN },
+		{ "10.1.2", false, true, NULL, CHECK_QEMU_BROKEN }, { "11.1.3", true, true, "filter-rewriter", CHECK_QEMU_INTERFACE },
 	};
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(qemu_facts) q = make_qemu(d, cases[i].version, cases[i].tcg, cases[i].colo, VHOST_NO);
-		g_autoptr(GPtrArray) findings = findings_new();
+		g_autoptr(check_report) report = check_report_new();
 
-		domain_check_local(d, q, findings);
-		expect(findings, cases[i].code, cases[i].version);
+		q->missing = cases[i].missing;
+		domain_check(d, q, report);
+		expect(report, cases[i].reason, cases[i].missing ? cases[i].missing : cases[i].version);
 	}
 }
 
@@ -129,31 +202,91 @@ test_colo(void **state)
 static void
 test_peer(void **state)
 {
-	static const struct { const char *answer; int code; const char *word; } cases[] = {
+	static const struct { const char *answer; enum check_reason reason; const char *word; } cases[] = {
 		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM "}", "true"), NONE, NULL },
 		{ ANSWER("11.1.3", "800000", "defined", "false", "{" ROOM ",\"exists\":true,\"size\":1073741824}", "true"), NONE, NULL },
-		{ ANSWER("11.1.2", "800000", "none", "false", "{" ROOM "}", "true"), FTD_ERROR_QEMU_VERSION, "11.1.2" },
-		{ ANSWER("11.1.3", "700000", "none", "false", "{" ROOM "}", "true"), FTD_ERROR_PEER_MEMORY, "768 MiB" },
-		{ ANSWER("11.1.3", "800000", "running", "false", "{" ROOM "}", "true"), FTD_ERROR_PEER_UUID_RUNNING, "UUID" },
-		{ ANSWER("11.1.3", "800000", "none", "true", "{" ROOM "}", "true"), FTD_ERROR_PEER_UUID_RUNNING, "name vm1" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{}", "true"), FTD_ERROR_PEER_STORAGE, "no directory /img" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{\"directory\":true}", "true"), FTD_ERROR_PEER_STORAGE, "not writable" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{\"directory\":true,\"writable\":true,\"free\":1000}", "true"), FTD_ERROR_PEER_STORAGE, "left" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"shared\":true}", "true"), FTD_ERROR_DISK_KIND, "shares" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"exists\":true,\"size\":5}", "true"), FTD_ERROR_IMAGE_SIZE, "has 5 bytes" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"exists\":true,\"error\":\"bad\"}", "true"), FTD_ERROR_IMAGE_SIZE, "(bad)" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM "}", "false"), FTD_ERROR_PEER_STORAGE, "no file /k" },
-		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM "}", ""), FTD_ERROR_PEER_STORAGE, "no file /k" },
+		{ ANSWER("11.1.2", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_VERSION, "11.1.2" },
+		{ ANSWER("11.1.3\",\"emulator_error\":\"odd", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_MISSING, "does not run there: odd" },
+		{ ANSWER("11.1.3\",\"qemu_missing\":\"yank", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_INTERFACE, "yank" },
+		{ ANSWER("11.1.3", "700000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_MEMORY_SHORT, "768 MiB" },
+		{ ANSWER("11.1.3", "800000", "running", "false", "{" ROOM "}", "true"), CHECK_PEER_DOMAIN_RUNS, "UUID" },
+		{ ANSWER("11.1.3", "800000", "none", "true", "{" ROOM "}", "true"), CHECK_PEER_NAME_TAKEN, "name vm1" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{}", "true"), CHECK_STORAGE_MISSING, "no directory /img" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{\"directory\":true}", "true"), CHECK_STORAGE_READ_ONLY, "not writable" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{\"directory\":true,\"writable\":true,\"free\":1000}", "true"), CHECK_STORAGE_SHORT, "left" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"shared\":true}", "true"), CHECK_STORAGE_SHARED, "shares" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"exists\":true,\"size\":5}", "true"), CHECK_IMAGE_SIZE, "has 5 bytes" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM ",\"exists\":true,\"error\":\"bad\"}", "true"), CHECK_IMAGE_FORMAT, "(bad)" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM "}", "false"), CHECK_BOOT_FILE_MISSING, "no file /k" },
+		{ ANSWER("11.1.3", "800000", "none", "false", "{" ROOM "}", ""), CHECK_BOOT_FILE_MISSING, "no file /k" },
 	};
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
 	g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", true, true, VHOST_NO);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(json_object_ptr) answer = parse(cases[i].answer);
-		g_autoptr(GPtrArray) findings = findings_new();
+		g_autoptr(check_report) report = check_report_new();
 
-		domain_check_peer(d, q, "b", answer, findings);
-		expect(findings, cases[i].code, cases[i].word);
+		peer_check_answer(d, q, NULL, "b", answer, report);
+		expect(report, cases[i].reason, cases[i].word);
+	}
+}
+
+/* -- CPUs count with KVM only */
+
+#define CPU_ANSWER(more) "{\"qemu_version\":\"11.1.3\",\"has_colo\":true,\"memory_available_kib\":800000" more "}"
+
+static void
+test_cpu(void **state)
+{
+	static const char host[] = "<cpu mode='host-passthrough'/>", model[] = "<cpu mode='custom'><model>EPYC</model></cpu>";
+	static const struct { const char *cpu, *here, *answer; bool tcg; enum check_reason reason; const char *word; } cases[] = {
+		{ host, "X (1)", CPU_ANSWER(",\"cpu\":\"X (1)\""), false, NONE, NULL },
+		{ host, "X (1)", CPU_ANSWER(",\"cpu\":\"Y (2)\""), false, CHECK_CPU_DIFFERS, "b has Y (2)" },
+		{ host, "X (1)", CPU_ANSWER(""), false, CHECK_CPU_NOT_COMPARED, "lscpu" },
+		{ host, NULL, CPU_ANSWER(",\"cpu\":\"X (1)\""), false, CHECK_CPU_NOT_COMPARED, "lscpu" },
+		{ host, "X (1)", CPU_ANSWER(",\"cpu\":\"Y (2)\""), true, NONE, NULL },
+		{ model, "X (1)", CPU_ANSWER(",\"cpu\":\"Y (2)\",\"cpu_fit\":\"fits\""), false, NONE, NULL },
+		{ model, "X (1)", CPU_ANSWER(",\"cpu_fit\":\"incompatible\""), false, CHECK_CPU_DIFFERS, "cannot run" },
+		{ model, "X (1)", CPU_ANSWER(",\"cpu_fit\":\"unknown\""), false, CHECK_CPU_NOT_COMPARED, "hypervisor-cpu-compare" },
+		{ "", "X (1)", CPU_ANSWER(""), false, NONE, NULL },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strconcat("<domain type='kvm'><name>vm1</name><uuid>ef723547-8d90-4100-9621-92fa522b6f05</uuid><memory unit='KiB'>1024</memory>", cases[i].cpu,
+						   "<devices/></domain>", NULL);
+		g_autoptr(domain_facts) d = domain_facts_parse(xml, NULL);
+		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", cases[i].tcg, true, VHOST_NO);
+		g_autoptr(json_object_ptr) answer = parse(cases[i].answer), request = inspect_request(d, q, "p");
+		g_autoptr(check_report) report = check_report_new();
+
+		assert_true((json_get_str(request, "cpu") != NULL) == (!cases[i].tcg && cases[i].cpu == model));
+		peer_check_answer(d, q, cases[i].here, "b", answer, report);
+		expect(report, cases[i].reason, cases[i].word);
+	}
+}
+
+static void
+test_link(void **state)
+{
+	static const struct { struct link_facts link; guint suspect_ms; enum check_reason reason; const char *word; } cases[] = {
+		{ { 300, 100ull << 20, 0 }, 150, NONE, NULL },
+		{ { 5000, 100ull << 20, 0 }, 150, CHECK_LINK_SLOW, "5.0 ms" },
+		{ { 4000, 100ull << 20, 0 }, 20, NONE, NULL },
+		{ { 4000, 100ull << 20, 0 }, 11, CHECK_LINK_SLOW, "4.0 ms" },
+		{ { 300, 40ull << 20, 0 }, 150, NONE, NULL },
+		{ { 300, 39ull << 20, 0 }, 150, CHECK_LINK_NARROW, "39 MiB/s" },
+		{ { 300, 100ull << 20, 2000000 }, 150, NONE, NULL },
+		{ { 300, 100ull << 20, 3000000 }, 150, CHECK_CLOCK_DIFFERS, "3.0 s ahead" },
+		{ { 300, 100ull << 20, -3600000000 }, 150, CHECK_CLOCK_DIFFERS, "3600.0 s behind" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(check_report) report = check_report_new();
+
+		peer_check_link(&cases[i].link, cases[i].suspect_ms, "b", report);
+		expect(report, cases[i].reason, cases[i].word);
+		assert_int_equal(check_report_length(report), 2);
 	}
 }
 
@@ -163,27 +296,26 @@ test_an_empty_answer_is_not_a_yes(void **state)
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
 	g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", true, true, VHOST_NO);
 	g_autoptr(json_object_ptr) answer = json_object_new_object();
-	g_autoptr(GPtrArray) findings = findings_new();
+	g_autoptr(check_report) report = check_report_new();
+	guint refused = 0;
 
-	domain_check_peer(d, q, "b", answer, findings);
-	assert_int_equal(findings->len, 4);	/* QEMU, memory, directory, kernel */
+	peer_check_answer(d, q, NULL, "b", answer, report);
+	for (guint i = 0; i < check_report_length(report); i++)
+		refused += check_report_row(report, i)->state == CHECK_REFUSED;
+	assert_int_equal(refused, 4);	/* QEMU, memory, directory, kernel */
 }
 
+/* Every reason that these two files can give was given above. The others are those of failed steps, below. */
 static void
-test_findings_as_error(void **state)
+test_every_reason_was_seen(void **state)
 {
-	g_autoptr(GPtrArray) findings = findings_new();
-	g_autoptr(json_object_ptr) list = NULL;
-	g_autoptr(GError) error = NULL;
-
-	assert_true(findings_to_error(findings, &error));
-	findings_add(findings, FTD_ERROR_DEVICE, "one");
-	findings_add(findings, FTD_ERROR_LIMIT, "two");
-	assert_false(findings_to_error(findings, &error));
-	assert_int_equal(error->code, FTD_ERROR_DEVICE);
-	assert_string_equal(error->message, "one (and 1 more: see ftctl check)");
-	list = findings_to_json(findings);
-	assert_string_equal(json_get_str(json_at(list, 1), "error"), "Limit");
+	for (enum check_reason i = CHECK_QEMU_NO_COLO; i <= CHECK_DISK_IOTHREAD; i++)
+		if (!seen[i])
+			fail_msg("no case for %s", check_reason_name(i));
+	for (enum check_reason i = CHECK_PEER_QEMU_MISSING; i <= CHECK_LINK_NARROW; i++)
+		if (!seen[i] && i != CHECK_PEER_QEMU_NO_COLO)
+			fail_msg("no case for %s", check_reason_name(i));
+	assert_true(seen[CHECK_CLOCK_DIFFERS]);
 }
 
 static void
@@ -192,6 +324,7 @@ test_qemu_replies(void **state)
 	g_autoptr(json_object_ptr) version = parse("{\"return\":{\"qemu\":{\"major\":11,\"minor\":1,\"micro\":3},\"package\":\"\"}}"), odd = parse("{\"return\":{}}");
 	g_autoptr(json_object_ptr) caps = parse("{\"return\":[{\"capability\":\"xbzrle\",\"state\":false},{\"capability\":\"x-colo\",\"state\":false}]}");
 	g_autoptr(json_object_ptr) kvm = parse("{\"return\":{\"enabled\":false,\"present\":true}}"), blocks = parse(query_block);
+	g_autoptr(json_object_ptr) filters = parse("{\"return\":[{\"name\":\"filter-mirror\"},{\"name\":\"filter-rewriter\"}]}");
 	g_autoptr(qemu_facts) q = qemu_facts_new();
 	static const char cmdline[] = "qemu\0-uuid\0ef72\0-x";
 
@@ -205,6 +338,11 @@ test_qemu_replies(void **state)
 	assert_false(qemu_facts_read_kvm(q, odd, NULL));
 	assert_false(qemu_facts_read_capabilities(q, odd, NULL));
 	assert_false(qemu_facts_read_jobs(q, odd, NULL));
+	assert_false(qemu_facts_read_commands(q, odd, NULL));
+	assert_false(qemu_facts_read_filters(q, odd, NULL));
+	assert_null(q->missing);
+	assert_true(qemu_facts_read_filters(q, filters, NULL));
+	assert_string_equal(q->missing, "filter-redirector");
 	assert_null(qemu_facts_find_disk(blocks, "virtio-disk"));
 	assert_true(qemu_facts_is_process(cmdline, sizeof(cmdline), "ef72"));
 	assert_false(qemu_facts_is_process(cmdline, sizeof(cmdline), "ef7"));
@@ -216,10 +354,14 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_domain),
+		cmocka_unit_test(test_machine),
+		cmocka_unit_test(test_running_disks),
 		cmocka_unit_test(test_colo),
 		cmocka_unit_test(test_peer),
+		cmocka_unit_test(test_cpu),
+		cmocka_unit_test(test_link),
 		cmocka_unit_test(test_an_empty_answer_is_not_a_yes),
-		cmocka_unit_test(test_findings_as_error),
+		cmocka_unit_test(test_every_reason_was_seen),
 		cmocka_unit_test(test_qemu_replies),
 	};
 

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define UUID "ef723547-8d90-4100-9621-92fa522b6f05"
-#define QMP "/run/ftd/pairs/" UUID "/qmp.sock"
+#define QMP "/run/ftd/pairs/" UUID "/qemu/qmp.sock"
 #define HEAD "<domain type='qemu'><name>vm1</name><uuid>" UUID "</uuid><memory unit='KiB'>262144</memory>"
 
 static const char typical[] =
@@ -51,7 +51,8 @@ test_facts(void **state)
 	assert_string_equal(disk->path, "/img/a.qcow2");
 	assert_string_equal(disk->format, "qcow2");
 	assert_string_equal(disk->alias, "virtio-disk0");
-	assert_null(disk->flaw);
+	assert_int_equal(disk->flaw, DISK_FLAW_NONE);
+	assert_true(disk->iothread);
 	disk = g_ptr_array_index(f->disks, 1);
 	assert_null(disk->path);
 	assert_true(disk->readonly);
@@ -69,12 +70,12 @@ test_facts(void **state)
 static void
 test_disk_flaws(void **state)
 {
-	static const struct { const char *inner, *word; } cases[] = {
-		{ "<backingStore type='file'><source file='/base'/></backingStore>", "backing file" },
-		{ "<shareable/>", "shareable" },
-		{ "<mirror type='file'/>", "block job" },
-		{ "<transient/>", "transient" },
-		{ "<encryption format='luks'/>", "encrypted" },
+	static const struct { const char *inner; enum disk_flaw flaw; } cases[] = {
+		{ "<backingStore type='file'><source file='/base'/></backingStore>", DISK_FLAW_CHAIN },
+		{ "<shareable/>", DISK_FLAW_SHAREABLE },
+		{ "<mirror type='file'/>", DISK_FLAW_JOB },
+		{ "<transient/>", DISK_FLAW_TRANSIENT },
+		{ "<encryption format='luks'/>", DISK_FLAW_ENCRYPTED },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -82,7 +83,30 @@ test_disk_flaws(void **state)
 		g_autoptr(domain_facts) f = domain_facts_parse(xml, NULL);
 
 		assert_non_null(f);
-		assert_non_null(strstr(((struct domain_disk *)g_ptr_array_index(f->disks, 0))->flaw, cases[i].word));
+		assert_int_equal(((struct domain_disk *)g_ptr_array_index(f->disks, 0))->flaw, cases[i].flaw);
+	}
+}
+
+static void
+test_machine(void **state)
+{
+	static const struct { const char *inner, *cpu_mode, *nvram, *backing; } cases[] = {
+		{ "", NULL, NULL, NULL },
+		{ "<cpu mode='host-passthrough'/>", "host-passthrough", NULL, NULL },
+		{ "<cpu match='exact'><model>EPYC</model></cpu>", "custom", NULL, NULL },
+		{ "<os><loader type='pflash'>/l</loader><nvram>/v</nvram></os>", NULL, "/v", NULL },
+		{ "<memoryBacking><hugepages/><locked/><source type='memfd'/><access mode='shared'/></memoryBacking>", NULL, NULL, "hugepages, locked, memfd, shared" },
+		{ "<memoryBacking><nosharepages/><source type='anonymous'/><access mode='private'/></memoryBacking>", NULL, NULL, NULL },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strconcat(HEAD, cases[i].inner, "</domain>", NULL);
+		g_autoptr(domain_facts) f = domain_facts_parse(xml, NULL);
+
+		assert_int_equal(g_strcmp0(f->cpu_mode, cases[i].cpu_mode), 0);
+		assert_int_equal(g_strcmp0(f->nvram, cases[i].nvram), 0);
+		assert_int_equal(g_strcmp0(f->memory_backing, cases[i].backing), 0);
+		assert_true(!f->cpu == !f->cpu_mode);
 	}
 }
 
@@ -156,7 +180,7 @@ test_standby(void **state)
 	assert_int_equal(count(standby, "name=\"qemu\""), 2);	/* the disk's driver and the virtio NIC's, not the e1000's */
 	assert_int_equal(count(standby, "<on_poweroff>restart</on_poweroff>"), 1);
 	assert_true(domain_xml_is_standby(standby, QMP));
-	assert_false(domain_xml_is_standby(standby, "/run/ftd/pairs/other/qmp.sock"));
+	assert_false(domain_xml_is_standby(standby, "/run/ftd/pairs/other/qemu/qmp.sock"));
 	again = domain_xml_standby(standby, QMP, &error);
 	assert_string_equal(again, standby);
 }
@@ -169,6 +193,26 @@ test_standby_of_a_plain_domain(void **state)
 	assert_non_null(strstr(standby, "xmlns:qemu="));
 	assert_true(domain_xml_is_standby(standby, QMP));
 	assert_null(strstr(clean, "qemu:commandline"));
+}
+
+static void
+test_owner(void **state)
+{
+	static const char dynamic[] = HEAD "<devices/><seclabel type='dynamic' model='apparmor'><label>libvirt-x</label></seclabel>"
+		"<seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+109</label></seclabel></domain>";
+	static const char fixed[] = HEAD "<devices/><seclabel type='static' model='dac'><label>guest:kvm</label></seclabel></domain>";
+	static const char capabilities[] = "<capabilities><host><secmodel><model>apparmor</model><baselabel type='kvm'>libvirt-y</baselabel></secmodel>"
+		"<secmodel><model>dac</model><doi>0</doi><baselabel type='kvm'>+1:+2</baselabel><baselabel type='qemu'>+3:+4</baselabel></secmodel></host></capabilities>";
+	g_autofree char *now = domain_xml_owner(dynamic, false), *next = domain_xml_owner(dynamic, true), *always = domain_xml_owner(fixed, true);
+	g_autofree char *of_host = capabilities_xml_owner(capabilities, dynamic), *of_none = capabilities_xml_owner("<capabilities><host/></capabilities>", dynamic);
+
+	assert_string_equal(now, "+64055:+109");
+	assert_null(next);
+	assert_string_equal(always, "guest:kvm");
+	assert_string_equal(of_host, "+3:+4");
+	assert_null(of_none);
+	assert_null(domain_xml_owner("garbage", false));
+	assert_null(capabilities_xml_owner("garbage", dynamic));
 }
 
 static void
@@ -190,10 +234,12 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_disk_flaws),
+		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_not_a_domain),
 		cmocka_unit_test(test_depth_is_limited),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_standby),
+		cmocka_unit_test(test_owner),
 		cmocka_unit_test(test_poweroff_of_a_copy),
 		cmocka_unit_test(test_standby_of_a_plain_domain),
 	};

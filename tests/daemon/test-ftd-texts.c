@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What daemons say to each other, what is remembered, and what people read. */
 #include "daemon/base/error.h"
+#include "daemon/event-kinds.h"
 #include "daemon/event-ring.h"
 #include "daemon/ftctl-format.h"
 #include "daemon/json-util.h"
@@ -136,6 +137,24 @@ test_progress(void **state)
 	}
 }
 
+static void
+test_event_kinds(void **state)
+{
+	const struct event_kind *k;
+	guint i;
+
+	for (i = 0; (k = event_kind_at(i)); i++) {
+		assert_ptr_equal(event_kind_of(k->type), k);
+		assert_true(k->priority >= 3 && k->priority <= 6);
+		assert_int_equal(strspn(k->message_id, "0123456789abcdef"), 32);
+		assert_int_equal(strlen(k->message_id), 32);
+	}
+	assert_true(i > 20);
+	assert_int_equal(event_kind_of("phase")->priority, 6);
+	assert_null(event_kind_of("phase")->message_id);
+	assert_null(event_kind_of(NULL)->message_id);
+}
+
 int
 main(void)
 {
@@ -143,6 +162,7 @@ main(void)
 		cmocka_unit_test(test_peer_messages),
 		cmocka_unit_test(test_peer_nonsense),
 		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_event_kinds),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_progress),

@@ -33,6 +33,7 @@ sample(enum failover_role role)
 	c->listen_address = standby ? g_strdup("192.0.2.2") : NULL;
 	c->qmp_path = standby ? g_strdup("/run/ftd/pairs/x/qmp") : NULL;
 	c->tcg_flush_load = standby;
+	c->bypass = standby ? NULL : g_strdup("tcp:22,udp");
 	c->n_nics = 2;
 	for (guint i = 0; i < 2; i++)
 		c->nics[i] = (struct guard_nic){ g_strdup_printf("hostnet%u", i), i == 1 };
@@ -64,6 +65,7 @@ test_round_trip(void **state)
 		assert_int_equal(back->tcg_flush_load, role == FAILOVER_STANDBY);
 		assert_true(!back->qmp_path == (role == FAILOVER_PRIMARY));
 		assert_int_equal(back->peer_port, role == FAILOVER_PRIMARY ? 49152 : 0);
+		assert_true(!back->bypass == (role == FAILOVER_STANDBY) && !back->never_compare);
 		assert_int_equal(back->max_held_bytes, 16 << 20);
 		assert_int_equal(back->max_checkpoint_bytes, 512 << 20);
 		assert_int_equal(back->max_disk_bytes, 64 << 20);
@@ -155,6 +157,9 @@ test_bad_values(void **state)
 		{ "nics", "[{},{},{},{},{},{},{},{},{}]", "too many" },
 		{ "disks[0].size", "0", "\"disks[0].size\"" },
 		{ "nics[1].netdev", "[]", "\"nics[1].netdev\"" },
+		{ "bypass", "\"tcp:22,tcp:0\"", "\"tcp:0\" is not a flow pattern" },
+		{ "never_compare", "\"sctp\"", "\"sctp\" is not a flow pattern" },
+		{ "bypass", "\"\"", "\"bypass\"" },
 		{ "colour", "1", "\"colour\" is not known" },
 		{ "disks[0].colour", "1", "\"disks[0].colour\" is not known" },
 		{ "disks[0].nics", "[]", "\"disks[0].nics\" is not known" },

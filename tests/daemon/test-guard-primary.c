@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* When the primary's guard makes a checkpoint, and when it gives up a QEMU that says nothing. */
+#include "daemon/base/error.h"
 #include "tests/daemon/guard-fixture.h"
 
 static void
@@ -66,6 +67,12 @@ static void
 heard(struct fixture *f)
 {
 	frame(f, GUARD_PORT_MIR);
+}
+
+static void
+copy_unfit(struct fixture *f, uint64_t loaded)
+{
+	peer_says_u64(f, PEER_COPY_UNFIT, 1, &loaded);
 }
 
 #define CHECKPOINT(n) "send DISK_MARK " n "; send CHECKPOINT_BEGIN " n "; send CHECKPOINT_DATA " n "; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; "
@@ -163,6 +170,70 @@ a_guard_that_slept_waits_anew(void **state)
 	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
 }
 
+/* -- a process that is stopped ---------------------------------------------------------------------------------------------------- */
+
+static void
+a_stopped_qemu_is_given_up_as_a_silent_host_is(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass_looking(&f, 3000, false);
+	pass_looking(&f, 150, true);	/* seen for 120 ms */
+	expect(&f, "");
+	pass_looking(&f, 30, true);
+	expect(&f, "event error; event error; send ABDICATE 15; op stop-copy; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+	pass_looking(&f, 300, true);
+	expect(&f, "");
+}
+
+static void
+a_qemu_that_was_stopped_for_a_moment_is_kept(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	for (unsigned i = 0; i < 20; i++) {
+		pass_looking(&f, 150, true);
+		pass_looking(&f, 30, false);
+	}
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+/* A whole host that was stopped wakes up one process after the other. */
+static void
+a_guard_that_slept_looks_anew(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass_looking(&f, 120, true);
+	f.now += 3000 * MS;
+	guard_tick(f.g, f.now);
+	guard_qemu_looked(f.g, f.now, true);
+	pass_looking(&f, 120, true);
+	expect(&f, "");
+	pass_looking(&f, 30, false);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+static void
+nobody_waits_for_a_suspended_guest(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	guard_guest_stopped(f.g, f.now, f.now);
+	expect(&f, "op stands; ");
+	op_done(&f, GUARD_OP_STANDS);
+	pass_looking(&f, 3000, true);
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
 /* -- the timer of COLO's that a clock set back puts off ------------------------------------------------------------------------- */
 
 static void
@@ -225,13 +296,100 @@ who_does_not_move_when_nudged_hangs(void **state)
 	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
 }
 
-/* -- a copy that is not fit ---------------------------------------------------------------------------------------------------------- */
+/* -- suspend and resume ---------------------------------------------------------------------------------------------------------------- */
 
 static void
-copy_unfit(struct fixture *f, uint64_t loaded)
+refused(struct fixture *f, enum guard_op op)
 {
-	peer_says_u64(f, PEER_COPY_UNFIT, 1, &loaded);
+	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "it runs");
+
+	guard_op_done(f->g, f->now, op, error);
 }
+
+static void
+no_checkpoint_while_the_guest_is_suspended(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	heard(&f);
+	pass(&f, 10);
+	guard_guest_stopped(f.g, f.now, f.now);
+	expect(&f, "send INBOUND; op stands; ");
+	op_done(&f, GUARD_OP_STANDS);
+	pass(&f, 5000);
+	expect(&f, "");
+	assert_true(guard_is_suspended(f.g));
+	guard_guest_resumed(f.g, f.now);
+	assert_false(guard_is_suspended(f.g));
+	expect(&f, "qemu checkpoint-reply; ");	/* its silence asked for one long ago */
+}
+
+/* The stop was told late: a checkpoint had started the guest again. */
+static void
+a_checkpoint_that_had_begun_is_made_good(void **state)
+{
+	g_auto(fixture) f;
+	uint64_t stopped;
+
+	protect(&f);
+	pass(&f, 10);
+	stopped = f.now;
+	pass(&f, 10);
+	copy_unfit(&f, 1);
+	guard_guest_stopped(f.g, f.now, stopped);
+	guard_guest_stopped(f.g, f.now, f.now);		/* the checkpoint's own */
+	one_checkpoint(&f);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2"));
+	assert_true(guard_is_suspended(f.g));
+	pass(&f, 10);
+	expect(&f, "");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "op suspend; ");
+	op_done(&f, GUARD_OP_SUSPEND);
+	assert_true(guard_is_suspended(f.g));
+	guard_guest_resumed(f.g, f.now);
+	pass(&f, 1);
+	guard_guest_stopped(f.g, f.now, f.now - 2 * MS);	/* our own stop, told late */
+	assert_false(guard_is_suspended(f.g));
+}
+
+static void
+a_guest_that_was_resumed_at_once_is_not_stopped_again(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	guard_guest_stopped(f.g, f.now, f.now);
+	expect(&f, "op stands; ");
+	refused(&f, GUARD_OP_STANDS);
+	expect(&f, "");
+	assert_false(guard_is_suspended(f.g));
+	copy_unfit(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
+static void
+a_checkpoints_own_stop_is_no_suspension(void **state)
+{
+	g_auto(fixture) f;
+	uint64_t stopped;
+
+	protect(&f);
+	pass(&f, 10);
+	copy_unfit(&f, 1);
+	pass(&f, 3);
+	stopped = f.now;
+	one_checkpoint(&f);
+	pass(&f, 10);
+	qemu_says_message(&f, COLO_REQUEST);
+	guard_guest_stopped(f.g, f.now, stopped);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2"));
+	assert_false(guard_is_suspended(f.g));
+}
+
+/* -- a copy that is not fit ---------------------------------------------------------------------------------------------------------- */
 
 static void
 a_copy_that_is_not_fit_gets_a_checkpoint_at_once(void **state)
@@ -299,6 +457,53 @@ a_copy_that_cannot_be_ends_the_pair(void **state)
 	}
 }
 
+/* -- flow patterns --------------------------------------------------------------------------------------------------------------- */
+
+static void
+patterns_come_with_a_checkpoint_that_is_made_for_them(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	guard_set_patterns(f.g, f.now, "udp:9,icmp", NULL);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_true(f.g->p.patterns_new);
+	one_checkpoint(&f);
+	assert_false(f.g->p.patterns_new);
+	assert_string_equal(f.g->p.bypass, "udp:9,icmp");
+	assert_string_equal(f.g->p.never_compare, "");
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	pass(&f, 100);
+	expect(&f, "");
+}
+
+/* The boundary is over: the next checkpoint is asked for as soon as there can be one. */
+static void
+patterns_that_miss_a_boundary_get_the_next_one(void **state)
+{
+	g_auto(fixture) f;
+	g_autoptr(GByteArray) b = small_checkpoint();
+
+	protect(&f);
+	pass(&f, 10);
+	guard_set_patterns(f.g, f.now, "udp:9", NULL);
+	qemu_says_message(&f, COLO_VMSTATE_SEND);
+	guard_set_patterns(f.g, f.now, "", "tcp:80");
+	qemu_says(&f, b);
+	assert_true(f.g->p.patterns_new);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2"));
+	committed(&f, 2);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 50);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_false(f.g->p.patterns_new);
+	assert_string_equal(f.g->p.never_compare, "tcp:80");
+}
+
 int
 main(void)
 {
@@ -308,12 +513,22 @@ main(void)
 		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
+		cmocka_unit_test(a_stopped_qemu_is_given_up_as_a_silent_host_is),
+		cmocka_unit_test(a_qemu_that_was_stopped_for_a_moment_is_kept),
+		cmocka_unit_test(a_guard_that_slept_looks_anew),
+		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
 		cmocka_unit_test(every_epoch_may_be_nudged),
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),
+		cmocka_unit_test(no_checkpoint_while_the_guest_is_suspended),
+		cmocka_unit_test(a_checkpoint_that_had_begun_is_made_good),
+		cmocka_unit_test(a_guest_that_was_resumed_at_once_is_not_stopped_again),
+		cmocka_unit_test(a_checkpoints_own_stop_is_no_suspension),
 		cmocka_unit_test(a_copy_that_is_not_fit_gets_a_checkpoint_at_once),
 		cmocka_unit_test(a_copy_that_is_never_fit_is_no_storm_of_checkpoints),
 		cmocka_unit_test(a_copy_that_cannot_be_ends_the_pair),
+		cmocka_unit_test(patterns_come_with_a_checkpoint_that_is_made_for_them),
+		cmocka_unit_test(patterns_that_miss_a_boundary_get_the_next_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

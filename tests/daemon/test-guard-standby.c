@@ -150,6 +150,21 @@ it_asks_for_nothing_before_it_counts_or_when_nothing_helps(void **state)
 	expect(&f, "");
 }
 
+/* It stands still at nobody's cost, and its end would cost protection: it gets as long as one that owes an answer. */
+static void
+a_stopped_copy_is_given_up_after_a_second(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass_looking(&f, 1020, true);
+	expect(&f, "");
+	pass_looking(&f, 30, true);
+	expect(&f, "event error; event error; send ABDICATE 7; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
+	assert_false(f.g->failover.fit);
+}
+
 int
 main(void)
 {
@@ -158,6 +173,7 @@ main(void)
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
+		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),
 		cmocka_unit_test(it_asks_for_nothing_before_it_counts_or_when_nothing_helps),
 	};
 

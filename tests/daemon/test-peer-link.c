@@ -35,7 +35,7 @@ struct end {
 struct fixture {
 	char *dir;
 	struct test_ca ca, other_ca;
-	char *a, *b, *foreign, *trusts_foreign, *expired, *early;
+	char *a, *b, *foreign, *trusts_foreign, *expired, *early, *revoked, *wary;
 	struct end client, server;
 	struct peer_listener *listener;
 	struct peer_credentials *server_creds, *client_creds;
@@ -134,6 +134,9 @@ setup(void **state)
 	f->trusts_foreign = test_pki_make(f->dir, "trusts-foreign", "a.test", &f->other_ca, &f->ca, -hour, hour);
 	f->expired = test_pki_make(f->dir, "expired", "b.test", &f->ca, &f->ca, -2 * hour, -hour);
 	f->early = test_pki_make(f->dir, "early", "b.test", &f->ca, &f->ca, hour, 2 * hour);
+	f->revoked = test_pki_make(f->dir, "revoked", "b.test", &f->ca, &f->ca, -hour, hour);
+	f->wary = test_pki_make(f->dir, "wary", "a.test", &f->ca, &f->ca, -hour, hour);
+	test_pki_revoke(f->wary, f->revoked, &f->ca);
 	f->raw = -1;
 	*state = f;
 	return 0;
@@ -154,6 +157,8 @@ teardown(void **state)
 	g_free(f->trusts_foreign);
 	g_free(f->expired);
 	g_free(f->early);
+	g_free(f->revoked);
+	g_free(f->wary);
 	g_free(f);
 	return 0;
 }
@@ -350,6 +355,41 @@ test_server_rejects(void **state)
 		assert_int_equal(f->server.frames, 0);
 		stop(state);
 	}
+}
+
+static void
+test_revoked(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, f->wary, f->revoked, PEER_CHANNEL_FAST, "b.test");
+	run_until(f->client.closed && f->server.closed);
+	assert_error_text(f->client.error, FTD_ERROR_PEER_CERTIFICATE, "is revoked");
+	assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "did not accept our certificate");
+	stop(state);
+	start(f, f->revoked, f->wary, PEER_CHANNEL_FAST, "a.test");
+	run_until(f->client.closed && f->server.closed);
+	assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "is revoked");
+	stop(state);
+	start(f, f->wary, f->b, PEER_CHANNEL_FAST, "b.test");	/* the list is about one certificate */
+	run_until(f->client.established && f->server.established);
+}
+
+static void
+test_end(void **state)
+{
+	struct fixture *f = *state;
+	gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+	g_autoptr(peer_credentials) good = peer_credentials_load(f->a, NULL), old = peer_credentials_load(f->expired, NULL);
+	g_autofree char *long_lived = test_pki_make(f->dir, "long-lived", "x", &f->ca, &f->ca, -1, 1000 * 3600);
+	g_autoptr(peer_credentials) beyond = peer_credentials_load(long_lived, NULL);
+	const char *path;
+
+	assert_true(ABS(peer_credentials_end(good, &path) - now - 3600) < 60);
+	assert_true(g_str_has_suffix(path, "/servercert.pem"));
+	assert_true(ABS(peer_credentials_end(old, &path) - now + 3600) < 60);
+	assert_true(ABS(peer_credentials_end(beyond, &path) - now - 100 * 3600) < 60);	/* the authority's */
+	assert_true(g_str_has_suffix(path, "/cacert.pem"));
 }
 
 static void
@@ -764,6 +804,8 @@ main(void)
 		LINK_TEST(test_default_name_is_the_host),
 		LINK_TEST(test_client_rejects),
 		LINK_TEST(test_server_rejects),
+		LINK_TEST(test_revoked),
+		LINK_TEST(test_end),
 		LINK_TEST(test_credentials_name_the_file),
 		LINK_TEST(test_refused),
 		LINK_TEST(test_unknown_name),

@@ -101,6 +101,30 @@ test_pki_make(const char *dir, const char *name, const char *host, const struct 
 	return base;
 }
 
+void
+test_pki_revoke(const char *base, const char *revoked, const struct test_ca *ca)
+{
+	g_autofree char *file = g_build_filename(revoked, "ftd", "servercert.pem", NULL), *text = NULL;
+	gnutls_datum_t pem;
+	gnutls_x509_crt_t crt;
+	gnutls_x509_crl_t crl;
+
+	if (!g_file_get_contents(file, &text, NULL, NULL))
+		g_error("cannot read %s", file);
+	ok(gnutls_x509_crt_init(&crt));
+	ok(gnutls_x509_crt_import(crt, &(gnutls_datum_t){ (unsigned char *)text, (unsigned)strlen(text) }, GNUTLS_X509_FMT_PEM));
+	ok(gnutls_x509_crl_init(&crl));
+	ok(gnutls_x509_crl_set_version(crl, 2));
+	ok(gnutls_x509_crl_set_crt(crl, crt, time(NULL) - HOUR));
+	ok(gnutls_x509_crl_set_this_update(crl, time(NULL) - HOUR));
+	ok(gnutls_x509_crl_set_next_update(crl, time(NULL) + HOUR));
+	ok(gnutls_x509_crl_sign2(crl, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0));
+	ok(gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &pem));
+	write_datum(base, "CA/cacrl.pem", &pem);
+	gnutls_x509_crl_deinit(crl);
+	gnutls_x509_crt_deinit(crt);
+}
+
 static int
 remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {

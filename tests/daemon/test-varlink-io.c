@@ -106,6 +106,18 @@ static const struct varlink_method_entry methods[] = {
 	{ NULL },
 };
 
+/* "METHOD PARAMETERS uid N[ refused];" */
+static void
+note(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
+{
+	struct fixture *f = user_data;
+	const char *end = strstr(caller, " pid ");
+
+	assert_non_null(end);
+	g_string_append_printf(f->order, "%s %s %.*s%s;", method, json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN), (int)(end - caller), caller,
+			       refused ? " refused" : "");
+}
+
 /* ---- frame ---- */
 
 static int
@@ -635,9 +647,11 @@ test_denied(void **state)
 	g_chmod(f->dir, 0755);
 	f->server = varlink_server_new(f->path, 0666, "daemon", INTERFACE, "", methods, f, NULL);
 	assert_non_null(f->server);
+	varlink_server_note_changes(f->server, note);
 	call_as(f, &other, 1, &a, INTERFACE ".Echo");
 	assert_null(a.error);
 	assert_int_equal(f->calls, 1);
+	assert_string_equal(f->order->str, "");	/* what changes nothing is nobody's business */
 	call_as(f, &other, 1, &a, INTERFACE ".Change");
 	assert_error_text(a.error, FTD_ERROR_DENIED, "-");
 	assert_int_equal(f->calls, 1);
@@ -645,6 +659,7 @@ test_denied(void **state)
 	call_as(f, &group->gr_gid, 1, &a, INTERFACE ".Change");
 	assert_null(a.error);
 	assert_int_equal(f->calls, 2);
+	assert_string_equal(f->order->str, "Change {} uid 65534 refused;Change {} uid 65534;");
 	call(f, &a, INTERFACE ".Change", NULL, false);	/* root */
 	assert_null(a.error);
 	answer_clear(&a);

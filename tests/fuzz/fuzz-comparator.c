@@ -145,6 +145,19 @@ rearm(struct fuzz *z)
 	comparator_protect(z->c, z->now, z->epoch);
 }
 
+/* One of a few for two flows, by the low bits. */
+static void
+set_patterns(struct fuzz *z, uint8_t arg)
+{
+	struct flow_patterns patterns = { 0 };
+
+	if (arg & 3)
+		g_assert(flow_patterns_add(&patterns, arg & 1 ? FLOW_BYPASS : FLOW_NEVER_COMPARE, "udp:2", NULL));
+	if (arg & 12)
+		g_assert(flow_patterns_add(&patterns, arg & 4 ? FLOW_BYPASS : FLOW_NEVER_COMPARE, "tcp:3", NULL));
+	comparator_set_patterns(z->c, &patterns);
+}
+
 static void
 run_op(struct fuzz *z, enum op op, uint8_t arg, struct byte_reader r)
 {
@@ -163,6 +176,8 @@ run_op(struct fuzz *z, enum op op, uint8_t arg, struct byte_reader r)
 		break;
 	case OP_BOUNDARY:
 		comparator_boundary(z->c, z->now, z->epoch++);
+		if (arg & 0x80)
+			set_patterns(z, arg);
 		break;
 	case OP_COMMITTED:
 		comparator_committed(z->c, z->now, z->epoch - arg % 4);

@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct standby_limits limits = { .max_checkpoint_bytes = 1 << 20, .max_held_bytes = 4 << 20 };
+	struct standby_limits limits = { .max_checkpoint_bytes = 1 << 20, .max_held_bytes = 4 << 20, .max_unloaded_bytes = 1 << 16 };
 	g_autoptr(standby) s = standby_new(&limits);
 	g_autoptr(GByteArray) initial = initial_stream(), sent = g_byte_array_new();
 	g_autoptr(GBytes) stream = piece(initial, 0, initial->len);

@@ -37,13 +37,14 @@ refused() {
 	same "$what: the peer is as it was" "$peer_before" "$(host_picture "$peer" 2>&1)"
 }
 
-# odd HOST NAME <DEVICES: a domain that only runs its firmware, started with these devices. ODD_MEMORY (MiB), ODD_EMULATOR, ODD_UUID, ODD_OS (XML in <os>).
+# odd HOST NAME <DEVICES: a domain that only runs its firmware, started with these devices. ODD_MEMORY (MiB), ODD_EMULATOR, ODD_UUID, ODD_OS (XML in <os>), ODD_MORE (XML).
 odd() {
 	"$LAB" virsh "$1" create /dev/stdin >/dev/null <<XML
 <domain type='qemu'>
   <name>$2</name>
   ${ODD_UUID:+<uuid>$ODD_UUID</uuid>}
   <memory unit='MiB'>${ODD_MEMORY:-32}</memory>
+  ${ODD_MORE:-}
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type>${ODD_OS:-}</os>
   <devices>

@@ -5,8 +5,13 @@ set -uo pipefail
 
 : "${LAB:?run through tests/lab/run}" "${TEST_WORK:?}"
 
-# No client outlives its test.
-trap 'for p in "$TEST_WORK"/pid-*; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done; rm -f "$TEST_WORK"/pid-*' EXIT
+# No client outlives its test. A test with a trap of its own calls it there.
+end_clients() {
+	local p
+	for p in "$TEST_WORK"/pid-*; do [ -e "$p" ] && kill -9 "$(cat "$p")" 2>/dev/null; done
+	rm -f "$TEST_WORK"/pid-*
+}
+trap end_clients EXIT
 
 ok() { echo "ok $*"; }
 not_ok() { echo "not ok $*"; }
@@ -107,6 +112,11 @@ client_end() {
 	tail -n 1 "$TEST_WORK/client-$1" | tee "$TEST_WORK/result-$1"
 }
 result() { jq -r "$2" "$TEST_WORK/result-$1"; }
+
+# HOST: its guards have all that they ask for, confined as they are
+nothing_refused() {
+	"$LAB" exec "$1" sh -c 'cat /run/ftd/pairs/*/guard.log' >"$TEST_WORK/guard.log" && ! grep -E 'was refused|will be lost|no Landlock' "$TEST_WORK/guard.log"
+}
 
 nothing_lost() {	# NAME
 	[ "$(result "$1" '.lost + .out_of_order + .doubled + .connections_reset')" = 0 ]

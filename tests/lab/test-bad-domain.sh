@@ -11,8 +11,6 @@ trap '"$LAB" exec a sh -c "rm -rf $VARIANTS $images/odd*" >/dev/null 2>&1' EXIT
 refused "unknown domain" NoDomain 'no domain nosuch .*virsh list' a nosuch b
 out=$(ftctl a enable vm1 2>&1)
 says "no --peer: enable" Usage '[-]-peer HOST' $? "$out"
-out=$(ftctl a check vm1 2>&1)
-says "no --peer: check" Usage '[-]-peer HOST' $? "$out"
 out=$(ftctl a enable --peer b 2>&1)
 says "no domain" Usage 'usage: ftctl enable DOMAIN' $? "$out"
 
@@ -25,6 +23,19 @@ odd_end a odd
 "$LAB" virsh a define /dev/stdin <"$TEST_WORK/odd.xml" >/dev/null || die "define"
 refused "not running" NotRunning 'not running.*virsh start odd' a odd b
 "$LAB" virsh a undefine odd >/dev/null
+
+# -- the table
+odd a odd </dev/null || die "odd"
+out=$(ftctl a check odd)
+check "without a peer the domain alone is looked at" eval '[ $? = 0 ] && grep -q "^peer .* unknown  not looked at without a peer" <<<"$out"'
+out=$(ftctl a check odd --peer b --json)
+status=$?
+jq -c '.[]' <<<"$out"
+check "each requirement has its row, in order, and nothing is refused or unknown" test "$status/$(jq -r 'map(.requirement) | unique | length' <<<"$out")/$(
+	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/18/1
+check "the link was measured" eval 'jq -e "map(select(.requirement == \"link\" and (.found | test(\"[0-9.]+ ms\")))) | length > 0" <<<"$out"'
+check "the ports of guards are open" eval 'jq -e "map(select(.requirement == \"ports\" and .state == \"ok\")) | length == 1" <<<"$out"'
+odd_end a odd
 
 # -- NICs
 nic virtio "<driver name='qemu' queues='2'/>" | refused_device "multiqueue" NicMultiqueue 'net0 has 2 queues.*remove queues='
@@ -47,6 +58,10 @@ echo "<shmem name='odd'><model type='ivshmem-plain'/><size unit='M'>4</size></sh
 	refused_device "shared memory" Device 'device shmem.* is not known to survive.*remove it'
 echo "<filesystem type='mount' accessmode='squash'><source dir='/var/tmp'/><target dir='odd'/></filesystem>" |
 	refused_device "a shared directory" Device 'device filesystem.*remove it'
+
+ODD_OS='<nvram>/var/lib/libvirt/qemu/nvram/odd.fd</nvram>' refused_device "variables of UEFI" Device 'UEFI keeps variables in .*odd.fd.*stateless' </dev/null
+ODD_MORE='<memoryBacking><source type="memfd"/><access mode="shared"/></memoryBacking>' refused_device "shared memory of the guest" Device \
+	'not plain memory: memfd, shared; remove it' </dev/null
 
 # -- disks
 image a $images/odd.qcow2 16M

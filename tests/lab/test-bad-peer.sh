@@ -74,7 +74,7 @@ check "its number is told" test "$?/$out" = '1/ftd: /etc/ftd/ftd.conf:3: peer-po
 configure a '/^arbiter=/d'
 refused "no arbiter" Config 'no arbiter is configured on a; set arbiter=' a odd b
 configure a 's/^arbiter=.*/arbiter=file:\/var\/lib\/odd-arbiter/'
-refused "an arbiter that is not there" ArbiterSilent '^ftctl: .*: arbiter file:/var/lib/odd-arbiter: the directory does not exist on this host; mount the share' a odd b
+refused "an arbiter that is not there" ArbiterSilent '(^ftctl: enable odd|^arbiter .* refused .* arbiter-silent): arbiter file:/var/lib/odd-arbiter: the directory does not exist on this host; mount the share' a odd b
 configure a
 "$LAB" exec b mkdir -p /var/lib/odd-arbiter
 configure b 's/^arbiter=.*/arbiter=file:\/var\/lib\/odd-arbiter/'

@@ -24,10 +24,14 @@ client_moves l 30
 enable a vm1 b
 check "status names the arbiter" eval '[[ "$(status a vm1 .arbiter)" == etcd:* ]]'
 client_moves l 50
+# Another file, as administration's tools write them: a confined guard does not see the new one.
+"$LAB" exec b sh -c 'cp /etc/hosts /etc/hosts.before; grep -v etcd /etc/hosts >/etc/hosts.new; mv /etc/hosts.new /etc/hosts'
+check "the members' names cannot be looked up any more" eval '! "$LAB" exec b getent hosts etcd1'
 "$LAB" crash a
 client_moves l 100
 until_true 20 state_is b vm1 solo
 check "power loss with three members: the standby goes on" state_is b vm1 solo
+"$LAB" exec b mv /etc/hosts.before /etc/hosts
 "$LAB" boot a || die "boot a"
 until_true 10 ftctl a status >/dev/null
 
@@ -79,7 +83,8 @@ client_moves l 100
 until_true 20 state_is a vm1 solo
 check "the one that reaches it again goes on" state_is a vm1 solo
 "$LAB" heal etcd
-until_true 20 eval '! state_is b vm1 deciding'
+# Between its guard's end and the arbiter's answer ftd has no word for it yet.
+until_true 20 eval 'state_is b vm1 fenced || state_is b vm1 ended || state_is b vm1 solo'
 check "the other one never does" eval 'state_is b vm1 fenced || state_is b vm1 ended'
 "$LAB" heal ft
 client_moves l 50

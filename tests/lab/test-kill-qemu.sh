@@ -8,6 +8,7 @@ client l ledger
 client_moves l 30
 enable a vm1 b
 client_moves l 100
+check "the confined guards have what they need" eval "nothing_refused a && nothing_refused b"
 "$LAB" kill-qemu a vm1 || die "kill-qemu"
 client_moves l 100
 until_true 20 state_is b vm1 solo

@@ -84,6 +84,10 @@ for round in 1 2; do
 	check "resume $round: runs and makes checkpoints" eval 'until_true 5 eval "! suspended" && epoch_grows a'
 done
 
+"$LAB" virsh a "suspend vm1; resume vm1" || die "suspend and resume"
+client_moves l 50
+check "suspended and resumed at once: runs and makes checkpoints" eval 'until_true 5 eval "! suspended" && epoch_grows a'
+
 for h in a b; do
 	old=$(daemon_pid "$h" libvirtd)
 	kill_of "$h" /run/ftd-lab/libvirtd.pid 9

@@ -22,7 +22,7 @@ client l ledger
 client_moves l 30
 words=$(ftctl a check vm1 --peer b 2>&1)
 status=$?
-check "check warns and refuses nothing" eval '[ $status = 0 ] && grep -q "warning: the arbiter is manual" <<<"$words"'
+check "check warns and refuses nothing" eval '[ $status = 0 ] && grep -q "arbiter .*warning .*arbiter-manual: the arbiter is manual" <<<"$words"'
 enable a vm1 b
 client_moves l 50
 words=$(ftctl a failover --force --yes vm1 2>&1)

@@ -742,12 +742,79 @@ test_bypass_without_room(void **state)
 	p_at(c, 20, udp_frame(1, "c"));
 	expect(c, "");
 	comparator_committed(c, 0, 1);
-	expect(c, "a b");
-	comparator_boundary(c, 0, 2);
-	comparator_committed(c, 0, 2);
+	expect(c, "a b c");			/* and c waits for nothing more */
 	p_at(c, 20, udp_frame(1, "d"));
-	expect(c, "c d");
+	expect(c, "d");
 	assert_int_equal(stats(c).committed_by[COMMIT_NO_ROOM], 1);
+	assert_int_equal(stats(c).released_frames[RELEASE_BYPASS], 2);
+}
+
+/* A boundary, and with the epoch that begins there these patterns. */
+static void
+boundary_with(struct comparator *c, uint64_t epoch, enum flow_treatment treatment, const char *pattern)
+{
+	struct flow_patterns patterns = { 0 };
+
+	if (pattern)
+		assert_true(flow_patterns_add(&patterns, treatment, pattern, NULL));
+	comparator_boundary(c, 0, epoch);
+	comparator_set_patterns(c, &patterns);
+}
+
+static void
+test_patterns_change(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, udp_frame(1, "a"));
+	s_id(c, 1, 1, udp_frame(1, "a"));
+	p(c, udp_frame(1, "b"));
+	expect(c, "a");
+	boundary_with(c, 1, FLOW_BYPASS, "udp:1");
+	p(c, udp_frame(1, "c"));
+	s_id(c, 2, 1, udp_frame(1, "b"));	/* of the epoch before, which is not compared any more */
+	expect(c, "");				/* not past b */
+	comparator_committed(c, 0, 1);
+	expect(c, "b c");
+	p(c, udp_frame(1, "d"));
+	expect(c, "d");
+	/* and back: what begins with the boundary is compared, once the SVM is there */
+	boundary_with(c, 2, FLOW_COMPARE, NULL);
+	p(c, udp_frame(1, "e"));
+	expect(c, "");
+	comparator_committed(c, 0, 2);
+	expect(c, "");
+	s_id(c, 3, 3, udp_frame(1, "e"));
+	expect(c, "e");
+	boundary_with(c, 3, FLOW_NEVER_COMPARE, "udp:1");
+	comparator_committed(c, 0, 3);
+	p(c, udp_frame(1, "f"));
+	s_id(c, 4, 4, udp_frame(1, "f"));
+	expect(c, "");
+	assert_int_equal(comparator_take_want(c), COMPARATOR_WANT_DIFFERENCE);
+}
+
+/* Segments that were bypassed were not seen by the comparison; it does not wait for them. */
+static void
+test_tcp_after_a_bypass(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.seq = 1, .text = "a"));
+	s_id(c, 1, 1, TCP(.seq = 1, .text = "a"));
+	boundary_with(c, 1, FLOW_BYPASS, "tcp:80");
+	comparator_committed(c, 0, 1);
+	p(c, TCP(.seq = 2, .text = "b"));
+	expect(c, "a b");
+	boundary_with(c, 2, FLOW_COMPARE, NULL);
+	comparator_committed(c, 0, 2);
+	p(c, TCP(.seq = 3, .text = "c"));
+	s_id(c, 2, 3, TCP(.seq = 3, .text = "c"));
+	expect(c, "c");
+	p(c, TCP(.seq = 4, .text = "d"));
+	s_id(c, 3, 3, TCP(.seq = 4, .text = "e"));
+	expect(c, "");
+	assert_int_equal(stats(c).differences, 1);
 }
 
 static void
@@ -1414,6 +1481,8 @@ main(void)
 		cmocka_unit_test(test_ended_connections_make_room),
 		cmocka_unit_test(test_bypass),
 		cmocka_unit_test(test_bypass_without_room),
+		cmocka_unit_test(test_patterns_change),
+		cmocka_unit_test(test_tcp_after_a_bypass),
 		cmocka_unit_test(test_never_compare),
 		cmocka_unit_test(test_udp_segments),
 		cmocka_unit_test(test_kinds),

@@ -108,9 +108,34 @@ test_list(void **state)
 	assert_string_equal(flow_treatment_name(FLOW_NEVER_COMPARE), "never-compare");
 }
 
+static void
+test_comma_list(void **state)
+{
+	struct flow_patterns patterns = { 0 };
+	g_autoptr(GError) error = NULL;
+
+	assert_true(flow_patterns_add_list(&patterns, FLOW_BYPASS, "", NULL));
+	assert_int_equal(patterns.n, 0);
+	assert_true(flow_patterns_add_list(&patterns, FLOW_BYPASS, "tcp:22, udp:[fd00::]/8:53", NULL));
+	assert_int_equal(patterns.n, 2);
+	assert_int_equal(patterns.entry[1].pattern.first_port, 53);
+	assert_false(flow_patterns_add_list(&patterns, FLOW_BYPASS, "icmp,udp:0", &error));
+	assert_non_null(strstr(error->message, "\"udp:0\""));
+	assert_int_equal(patterns.n, 2);
+	assert_false(flow_patterns_add_list(&patterns, FLOW_BYPASS, "icmp,", NULL));
+	g_autoptr(GString) many = g_string_new("icmp");
+	for (unsigned i = 1; i < FLOW_PATTERNS_MAX - 1; i++)
+		g_string_append(many, ",icmp");
+	g_clear_error(&error);
+	assert_false(flow_patterns_add_list(&patterns, FLOW_NEVER_COMPARE, many->str, &error));
+	assert_int_equal(error->code, FTD_ERROR_LIMIT);
+	assert_int_equal(patterns.n, 2);
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_matches), cmocka_unit_test(test_refused), cmocka_unit_test(test_list) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_matches), cmocka_unit_test(test_refused), cmocka_unit_test(test_list),
+		cmocka_unit_test(test_comma_list) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,9 @@
 #include "tests/proxy/cmocka-setup.h"
 
 #include "proxy/standby-proxy.h"
+#include "proxy/packet.h"
 #include "proxy/wire-frame.h"
+#include "tests/proxy/frame-builder.h"
 
 #include <string.h>
 
@@ -345,6 +347,34 @@ test_limits(void **state)
 	expect(p, "lan z; lan w");
 }
 
+/* Between the load and the frames of the new epoch, of which the first may be the client's acknowledgement. */
+static void
+test_handshake_over_a_load(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+	g_autoptr(GBytes) syn = TCP(.flags = SYN, .seq = 1), ack = TCP(.flags = ACK, .seq = 2, .ack = 100);
+	struct standby_proxy_action a;
+	struct packet q;
+
+	standby_proxy_inbound(p, 1, 0, syn);
+	assert_true(standby_proxy_next(p, &a));
+	standby_proxy_action_clear(&a);
+	standby_proxy_stopped(p);
+	standby_proxy_inbound(p, 2, 0, ack);
+	assert_false(standby_proxy_next(p, &a));
+	standby_proxy_loaded(p, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(standby_proxy_next(p, &a));
+		assert_int_equal(a.type, STANDBY_PROXY_INJECT);
+		packet_parse(&q, a.frame);
+		assert_int_equal(q.ack, i == 0 ? 1 : 100);
+		standby_proxy_action_clear(&a);
+	}
+	standby_proxy_stopped(p);
+	standby_proxy_loaded(p, 2);
+	assert_false(standby_proxy_next(p, &a));
+}
+
 int
 main(void)
 {
@@ -363,6 +393,7 @@ main(void)
 		cmocka_unit_test(test_unsent_before_the_last_load),
 		cmocka_unit_test(test_unsent_limit),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_handshake_over_a_load),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

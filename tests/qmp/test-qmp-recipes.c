@@ -130,9 +130,10 @@ standby_nic(void **state)
 		LINES(OBJECT_DEL("rew1"), OBJECT_DEL("cap1"), OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), OBJECT_DEL("shut1"), CHARDEV_REMOVE("cap1"), CLOSEFD("cap1"),
 		      CHARDEV_REMOVE("rel1"), CLOSEFD("rel1"), CHARDEV_REMOVE("shut1"), CLOSEFD("shut1"), CHARDEV_REMOVE("inj1"), CLOSEFD("inj1")));
 	close_rest(&n);
-	assert_recipe(qmp_recipe_standby_nic_open(1), 
+	assert_recipe(qmp_recipe_standby_nic_hear(1),
 		LINES(C("qom-set", "\"path\":\"/objects/ftd-inj1\",\"property\":\"status\",\"value\":\"on\""),
-		      C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\""), OBJECT_DEL("cap1"), OBJECT_DEL("shut1")), NULL);
+		      C("qom-set", "\"path\":\"/objects/ftd-rel1\",\"property\":\"status\",\"value\":\"on\"")), NULL);
+	assert_recipe(qmp_recipe_standby_nic_open(1), LINES(OBJECT_DEL("cap1"), OBJECT_DEL("shut1")), NULL);
 	assert_recipe(qmp_recipe_standby_nic_finish(1),
 		LINES(OBJECT_DEL("rel1"), OBJECT_DEL("inj1"), CHARDEV_REMOVE("rel1"), CHARDEV_REMOVE("cap1"), CHARDEV_REMOVE("shut1"), CHARDEV_REMOVE("inj1")), NULL);
 }
@@ -174,7 +175,8 @@ primary_all(void **state)
 		LINES(LOST_HEARTBEAT, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), BLOCKDEV_DEL("ftd-nbd0"), CAPABILITIES_OFF), NULL);
 }
 
-#define OVERLAY(name, path, backing) C("blockdev-add", "\"driver\":\"qcow2\",\"node-name\":\"" name "\",\"file\":{\"driver\":\"file\",\"filename\":\"" path "\"}," \
+#define NO_FLUSH "\"cache\":{\"no-flush\":true}"
+#define OVERLAY(name, path, backing) C("blockdev-add", "\"driver\":\"qcow2\",\"node-name\":\"" name "\"," NO_FLUSH ",\"file\":{\"driver\":\"file\",\"filename\":\"" path "\"," NO_FLUSH "}," \
 				       "\"backing\":\"" backing "\"")
 #define DRIVE_GET C("qom-get", "\"path\":\"vd0\",\"property\":\"drive\"")
 #define DRIVE_SET(node) C("qom-set", "\"path\":\"vd0\",\"property\":\"drive\",\"value\":\"" node "\"")

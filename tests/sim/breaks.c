@@ -67,6 +67,8 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_CLOSING] = { "closing", "a VM that was shut down is given up without a claim" },
 	[BREAK_ORPHAN_CLAIM] = { "orphan-claim", "a copy whose guard is gone goes on without a claim" },
 	[BREAK_REPAIR] = { "repair", "nobody hears that a copy is not fit to take over" },
+	[BREAK_STOPPED] = { "stopped", "nobody sees that a QEMU's process is stopped" },
+	[BREAK_STANDS] = { "stands", "a guest that was suspended and resumed at once is stopped again" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 

@@ -9,6 +9,7 @@
 #define QUIET (6000 * MS)
 #define LOSER_GOES (4000 * MS)
 #define HANG (900 * MS)		/* what stands for less is not given up: GUARD_QEMU_HANG_NS */
+#define STOPPED (100 * MS)	/* ... and who is stopped for less, not either: the suspicion time, and some */
 #define NOTICED (300 * MS)	/* twice the suspicion time */
 #define UNDISTURBED (400 * MS)
 #define MENDED (700 * MS)	/* GUARD_REPAIR_NS, and a checkpoint */
@@ -21,6 +22,7 @@ enum fault {
 	FAULT_DISABLE, FAULT_FAILOVER, FAULT_GUEST_ENDS,
 	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
 	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_SET_MODE, FAULT_STALE_FRAME,
+	FAULT_STOP_QEMU,
 	FAULT_LAST
 };
 
@@ -58,11 +60,12 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_ARBITER_EMPTY] = { "the arbiter's share is not mounted", 2 },
 	[FAULT_PANIC] = { "the guest panics", 2 },
 	[FAULT_PRIMARY_DISK] = { "the primary's disk reports an error", 2 },
-	[FAULT_SUSPEND] = { "an administrator suspends the guest", 3 },
+	[FAULT_SUSPEND] = { "an administrator suspends the guest", 5 },
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
 	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
 	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 1 },
+	[FAULT_STOP_QEMU] = { "QEMU's process is stopped", 4 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(faults) == FAULT_LAST);
 
@@ -118,17 +121,25 @@ end_guest(struct world *w)
 
 /* For good: what a signal stopped stays stopped until somebody kills it. */
 static void
-hang_qemu(struct world *w, unsigned host, uint64_t for_ns)
+hang_qemu(struct world *w, unsigned host, uint64_t for_ns, bool by_signal)
 {
 	struct qemu *q = &w->host[host].q;
 
-	if (!q->alive || q->suspended)	/* nobody waits for a guest that is to stand */
+	if (!q->alive || q->suspended || guard_is_suspended(w->host[host].p.g))	/* nobody waits for a guest that is to stand */
 		return;
-	if (q->hung_until <= w->now)
+	if (q->hung_until <= w->now) {
 		q->hung_since = w->now;
+		q->stopped = by_signal;
+	}
 	q->hung_until = for_ns == UINT64_MAX ? UINT64_MAX : MAX(q->hung_until, w->now + for_ns);
-	if (q->hung_until - q->hung_since > HANG)
+	if (q->hung_until - q->hung_since > (q->stopped ? STOPPED : HANG))
 		w->host[host].damaged = w->host[host].copy_lost = true;
+}
+
+static void
+stop_qemu(struct world *w, unsigned host)
+{
+	hang_qemu(w, host, (uint64_t[]){ between(w, MS, STOPPED), between(w, STOPPED, 2000 * MS), UINT64_MAX }[rnd(w, 3)], true);
 }
 
 static void
@@ -177,7 +188,7 @@ reboot_guest(struct world *w)
 		return;
 	for (unsigned p = RAM_BLOCK0; p < RAM_PAGES; p++)
 		memset(q->guest.page[p], (int)rnd(w, 256), 64);
-	hang_qemu(w, w->primary, between(w, MS, 20 * MS));
+	hang_qemu(w, w->primary, between(w, MS, 20 * MS), false);
 	reset_copy(w, STANDBY(w));
 }
 
@@ -271,12 +282,12 @@ happen(struct world *w, enum fault f, unsigned host)
 	case FAULT_DISABLE: tell(w, host, ITEM_DISABLE, 0); break;
 	case FAULT_FAILOVER: tell(w, host, ITEM_FAILOVER, 0); break;
 	case FAULT_GUEST_ENDS: end_guest(w); break;
-	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX); break;
-	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, HANG)); break;
+	case FAULT_HANG_QEMU: hang_qemu(w, host, UINT64_MAX, false); break;
+	case FAULT_HICCUP_QEMU: hang_qemu(w, host, between(w, 5 * MS, HANG), false); break;
 	case FAULT_STALL_HOST:
 		while_ns = between(w, 20 * MS, chance(w, 50) ? 300 * MS : 2500 * MS);
 		proc_pause(&h->p, while_ns);
-		hang_qemu(w, host, while_ns);
+		hang_qemu(w, host, while_ns, false);
 		break;
 	case FAULT_STALL_GUARDS:
 		while_ns = between(w, 50 * MS, 2500 * MS);
@@ -289,15 +300,13 @@ happen(struct world *w, enum fault f, unsigned host)
 		if (h->q.alive)
 			qemu_suspend(&h->q);
 		break;
-	case FAULT_RESUME:
-		if (h->p.tell_starts)
-			qemu_resume(&h->q);
-		break;
+	case FAULT_RESUME: qemu_resume(&h->q); break;
 	case FAULT_GUEST_RESET: reboot_guest(w); break;
 	case FAULT_SET_MODE:
 		proc_tell(&h->p, ITEM_SET_MODE, 0, random_mode(w));
 		break;
 	case FAULT_STALE_FRAME: send_stale(w); break;
+	case FAULT_STOP_QEMU: stop_qemu(w, host); break;
 	case FAULT_LAST: g_assert_not_reached();
 	}
 }
@@ -329,6 +338,7 @@ start_pair(struct world *w)
 	a->off_since = b->off_since = 0;
 	w->ended_due = 0;
 	w->arm_sent = w->calm = false;
+	a->q.wish_lost = b->q.wish_lost = false;
 	a->damaged = b->damaged = a->copy_lost = b->copy_lost = false;
 	ftd_forget(w, 0);
 	ftd_forget(w, 1);
@@ -408,10 +418,15 @@ describe(struct world *w, const char *what)
 		 register_newest(w), w->generation);
 }
 
-/* Whoever counts on a host that has no power any more has found out. */
+/* Whoever counts on a host that has no power any more, or on a QEMU that is stopped, has found out. */
 static void
 check_noticed(struct world *w)
 {
+	const struct host *h = &w->host[w->primary];
+
+	if (h->q.stopped && h->q.hung_until > w->now && w->now > h->q.hung_since + NOTICED && proc_live(&h->p) && w->now > h->p.paused_until + NOTICED &&
+	    guard_state(h->p.g) == FAILOVER_PROTECTED && !guard_is_suspended(h->p.g))
+		describe(w, "a QEMU that is stopped is still counted on");
 	for (unsigned i = 0; i < 2; i++) {
 		const struct proc *p = &w->host[!i].p;
 		if (!w->host[i].power && w->now > w->host[i].off_since + NOTICED && proc_live(p) && w->now > p->paused_until + NOTICED &&
@@ -616,6 +631,7 @@ static const struct coincidence {
 	{ { { FAULT_STALL_GUARDS, 0, 60, 300 }, { FAULT_STALL_GUARDS, 0, 100, 300 } } },
 	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_PAUSE_GUARD, 0, 0, 100 } } },
 	{ { { FAULT_CUT_TO_STANDBY, 0, 60, 300 } } },
+	{ { { FAULT_PAUSE_GUARD, 0, 60, 300 }, { FAULT_CUT_TO_STANDBY, 0, 0, 100 } } },
 	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 } } },
 	{ { { FAULT_KILL_GUARD, 0, 60, 300 }, { FAULT_KILL_GUARD, 1, 0, 100 } } },
 	{ { { FAULT_CUT_TO_PRIMARY, 0, 60, 300 }, { FAULT_ARBITER_SLOW, 0, 0, 150 }, { FAULT_HEAL, 0, 100, 400 } } },
@@ -625,6 +641,12 @@ static const struct coincidence {
 	/* The guest is shut down, and the other side loses its primary at that moment. */
 	{ { { FAULT_GUEST_ENDS, 0, 60, 300 }, { FAULT_RESET_LINKS, 0, 0, 10 } } },
 	{ { { FAULT_CUT, 0, 60, 300 }, { FAULT_GUEST_ENDS, 0, 0, 140 } } },
+	/* A suspension that is over before anybody knows, and one at the time of something worse. */
+	{ { { FAULT_SUSPEND, 0, 60, 300 }, { FAULT_RESUME, 0, 0, 30 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_RESUME, 0, 40, 100 }, { FAULT_SUSPEND, 0, 20, 100 }, { FAULT_RESUME, 0, 0, 60 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 300 }, { FAULT_POWER, 0, 0, 60 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_CUT, 0, 0, 60 }, { FAULT_RESUME, 0, 0, 300 } } },
+	{ { { FAULT_SUSPEND, 0, 60, 200 }, { FAULT_DISABLE, 0, 0, 60 }, { FAULT_RESUME, 0, 0, 60 } } },
 	/* A copy that resets itself while it is loaded. */
 	{ { { FAULT_COPY_RESET, 1, 60, 200 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_COPY_RESET, 1, 1, 100 }, { FAULT_KILL_QEMU, 0, 0, 30 } } },
 };

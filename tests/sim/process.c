@@ -9,6 +9,7 @@
 
 #define LINGER (5 * MS)		/* shorter than the shell's, both */
 #define OP_TIMEOUT (1000 * MS)
+#define LOOK (30 * MS)
 
 static void
 item_free(gpointer data)
@@ -230,6 +231,25 @@ on_timer(struct world *w, struct event *e)
 	breaks_before_tick(p);
 	guard_tick(p->g, w->now);
 	after(p);
+}
+
+/* guard-qemu-io.c */
+static void
+on_look(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	const struct qemu *q = qemu_of(p);
+	uint64_t next = w->now + LOOK;
+
+	if (e->life != p->life || !proc_live(p) || !q->alive)
+		return;
+	if (p->paused_until > w->now) {
+		next = p->paused_until;
+	} else if (broken != BREAK_STOPPED) {
+		guard_qemu_looked(p->g, w->now, q->stopped && q->hung_until > w->now);
+		after(p);
+	}
+	later(w, next - w->now, &(struct event){ .fn = on_look, .host = p->host, .life = p->life });
 }
 
 static void
@@ -547,11 +567,20 @@ note_suspension(struct proc *p, const char *type)
 		p->tell_starts = false;
 }
 
+/* libvirt-events-io.c, answer(); pairs_domain_news() */
+static void
+on_state_asked(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+
+	if (e->life == p->life && p->tell_starts && qemu_of(p)->running)
+		proc_tell(p, ITEM_RESUMED, between(w, 100 * US, 5 * MS), 0);
+}
+
 void
 proc_guest_started(struct proc *p)
 {
-	if (p->tell_starts)
-		proc_tell(p, ITEM_RESUMED, between(p->w, 100 * US, 20 * MS), 0);
+	later(p->w, between(p->w, 100 * US, 15 * MS), &(struct event){ .fn = on_state_asked, .host = p->host, .life = p->life });
 }
 
 static void
@@ -632,6 +661,21 @@ stop_copy(struct proc *p)
 	qemu_kill(q);
 }
 
+/* do_vm_stop() returns when everything is written, and nothing else is answered before. */
+static void
+on_stop_ends(struct world *w, struct event *e)
+{
+	struct proc *p = &w->host[e->host].p;
+	const struct qemu *q = qemu_of(p);
+
+	if (e->life != p->life || !proc_live(p) || e->b != p->op_round)
+		return;
+	if (q->alive && !q->running && q->write_out)
+		later(w, MS, &(struct event){ .fn = on_stop_ends, .of_qemu = true, .host = e->host, .life = e->life, .a = e->a, .b = e->b });
+	else
+		op_ends(p, (enum guard_op)e->a, q->running);
+}
+
 /* The end of the operation that e->a names. */
 static void
 on_op(struct world *w, struct event *e)
@@ -693,9 +737,11 @@ on_op(struct world *w, struct event *e)
 		stop_copy(p);
 		break;
 	case GUARD_OP_SUSPEND:
-		if (q->alive)
+	case GUARD_OP_STANDS:
+		if (q->alive && (op == GUARD_OP_SUSPEND || broken == BREAK_STANDS))
 			qemu_stop(q);
-		break;
+		on_stop_ends(w, e);
+		return;
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
@@ -745,6 +791,8 @@ env_op_start(void *ctx, enum guard_op op)
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);
+	if (op == GUARD_OP_ATTACH || op == GUARD_OP_STANDBY_ATTACH)
+		later(p->w, LOOK, &(struct event){ .fn = on_look, .host = p->host, .life = p->life });
 	p->ops_open |= 1u << op;
 	if (op == GUARD_OP_ATTACH || op == GUARD_OP_DISKS || op == GUARD_OP_STANDBY_ATTACH)
 		later(p->w, OP_TIMEOUT, &(struct event){ .fn = on_op_due, .host = p->host, .life = p->life, .a = op, .b = p->op_round });

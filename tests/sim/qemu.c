@@ -12,6 +12,7 @@
 #include "tests/checkpoint/stream.h"
 
 #define DEVICE_BYTES 16
+#define WISH_SETTLES (300 * MS)	/* a suspension is held, a resumption known */
 
 G_STATIC_ASSERT(RAM_BLOCK0 == 8);
 
@@ -107,24 +108,90 @@ qemu_stop(struct qemu *q)
 	drained(q);
 }
 
+/* Nothing has come between the wish and now that its guard could not have known of, or that ended its part in it. */
+static bool
+wish_counts(const struct qemu *q, uint64_t number)
+{
+	const struct proc *p = guard_of(q);
+
+	return q->wish == number && q->net == NET_FILTERED && proc_live(p) && p->paused_until < q->wished_at && q->hung_until < q->wished_at &&
+	       guard_state(p->g) == FAILOVER_PROTECTED && guard_current_phase(p->g) == GUARD_PHASE_RUN && p->g->p.live_at < q->wished_at;
+}
+
+/* In which case a stop cannot be told from the checkpoint's, and the checkpoint starts the guest again. */
+static bool
+within_checkpoint(const struct qemu *q)
+{
+	const struct guard_primary *p = &guard_of(q)->g->p;
+
+	for (unsigned i = 0; i < GUARD_STOPS_KEPT; i++)
+		if (q->wished_at + GUARD_STOP_SLACK_NS >= p->stops[i].from && q->wished_at <= p->stops[i].to + GUARD_STOP_SLACK_NS)
+			return true;
+	return false;
+}
+
+static void
+on_suspension_due(struct world *w, struct event *e)
+{
+	const struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || !wish_counts(q, e->a) || within_checkpoint(q))
+		return;
+	if (q->running || !guard_is_suspended(guard_of(q)->g))
+		violated(w, "suspended", "the guest on %c was suspended %d ms ago, and %s", NAME(q->host), (int)(e->b / MS),
+			 q->running ? "runs" : "its guard does not know");
+}
+
+static void
+on_resumption_due(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+	const struct guard_primary *p = &guard_of(q)->g->p;
+	bool stands = !q->running && (q->colo == COLO_OUT_RUNNING || q->colo == COLO_OUT_REQUESTED);
+
+	if (e->life != q->life || !wish_counts(q, e->a) || !(stands || p->suspend != SUSPEND_NONE))
+		return;
+	/* A checkpoint had begun when the guard heard of the suspension: whoever started the guest, it was stopped again. */
+	if (p->own_stop_at > q->wished_at && p->resumed_at > p->suspended_at)
+		q->wish_lost = true;
+	else
+		violated(w, "suspended", "the guest on %c was resumed %d ms ago, and %s", NAME(q->host), (int)(e->b / MS), stands ? "stands" : "its guard does not know");
+}
+
+static void
+wish_for(struct qemu *q, bool to_stand)
+{
+	const struct proc *p = guard_of(q);
+
+	/* One upon the other, and while the guard sleeps or QEMU has just hung: there is no telling in which order it hears of them. */
+	if ((to_stand && q->wish && q->w->now < q->wished_at + WISH_SETTLES) || p->paused_until > q->wished_at || q->hung_until + WISH_SETTLES > q->w->now)
+		q->wish_lost = true;
+	q->suspended = to_stand;
+	q->wished_at = q->w->now;
+	q->wish++;
+	if (!q->wish_lost && proc_live(p) && guard_state(p->g) == FAILOVER_PROTECTED)
+		later(q->w, WISH_SETTLES, &(struct event){ .fn = to_stand ? on_suspension_due : on_resumption_due, .host = q->host, .life = q->life,
+			.a = q->wish, .b = WISH_SETTLES });
+}
+
 static void
 on_suspend(struct world *w, struct event *e)
 {
 	struct qemu *q = &w->host[e->host].q;
 
-	if (e->life != q->life)
+	if (e->life != q->life || q->suspended || !q->running)	/* libvirt does nothing to a domain that is paused, a checkpoint's included */
 		return;
-	q->suspended = true;
+	wish_for(q, true);
 	qemu_stop(q);
 }
 
-/* A wish that comes before the guard has found out that the guest is to stand, or while it takes leave of QEMU, is lost. */
+/* A wish that comes while the guard takes leave of QEMU is lost, and one that a checkpoint has made ambiguous. */
 void
 qemu_look_after(struct qemu *q)
 {
 	if (!q->alive || q->running || q->hung_until > q->w->now)
 		return;
-	if (q->net == NET_DIRECT || (q->net == NET_FILTERED && guard_of(q)->alive && guard_is_suspended(guard_of(q)->g))) {
+	if (q->net == NET_DIRECT || (q->wish_lost && q->net == NET_FILTERED && guard_of(q)->alive && guard_is_suspended(guard_of(q)->g))) {
 		say(q->w, (int)q->host, "an administrator finds the guest suspended, and resumes it");
 		q->suspended = false;
 		start_cpus(q);
@@ -139,7 +206,9 @@ on_resume(struct world *w, struct event *e)
 
 	if (e->life != q->life || !q->suspended)
 		return;
-	q->suspended = false;
+	/* Its guard does not know yet that the guest stands, and a checkpoint has been made since: whoever started it, it will be stopped. */
+	q->wish_lost |= q->net == NET_FILTERED && proc_live(guard_of(q)) && guard_of(q)->g->p.suspend != SUSPEND_DONE && guard_of(q)->g->p.resumed_at > q->wished_at;
+	wish_for(q, false);
 	if (q->running)
 		return;
 	if (q->colo == COLO_OUT_STOPPING || q->colo == COLO_OUT_SENT || q->colo == COLO_OUT_INITIAL)

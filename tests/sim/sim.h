@@ -88,6 +88,8 @@ enum sim_break {
 	BREAK_ORPHAN_CLAIM,
 	BREAK_EMPTY_ARBITER,
 	BREAK_REPAIR,
+	BREAK_STOPPED,
+	BREAK_STANDS,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -153,8 +155,11 @@ struct qemu {
 	unsigned host;
 	bool alive, running, kicked;
 	bool suspended;			/* an administrator wants the guest to stand */
+	uint64_t wish, wished_at;	/* number and time of an administrator's last wish */
+	bool wish_lost;			/* what ftd(8) says of such wishes: somebody has to look after the guest */
 	uint64_t life, kick_at;
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
+	bool stopped;			/* ... by SIGSTOP, which its guard sees */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
 	enum net net;

@@ -6,7 +6,7 @@ ROOT_VERSION=1		# raise it when the recipe of the root changes
 GUEST_VERSION=2		# ... of the guest
 ROOT_SUITES='forky sid'	# Debian testing has QEMU >= 11.0, which COLO needs under TCG; unstable when testing's mirror is in trouble
 ROOT_PACKAGES='qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libvirt-clients-qemu
-	iproute2 libjson-c5 libglib2.0-0t64 libgnutls30t64 libnbd0 libsystemd0 libxxhash0 libcurl4-gnutls procps'
+	iproute2 libjson-c5 libglib2.0-0t64 libgnutls30t64 libnbd0 libsystemd0 libxxhash0 libcurl4-gnutls libseccomp2 libcap-ng0 procps'
 KERNEL_PACKAGE=linux-image-cloud-amd64
 
 # program:package:what for

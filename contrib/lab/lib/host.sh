@@ -92,17 +92,42 @@ host_boot_files() {
 	done
 }
 
+# What systemd does on a lab host: the journal, the bus, machined (libvirt registers its domains), libvirtd and ftd by its own unit. All else that belongs to a machine (devices, kernel settings, modules,
+# logins) is masked: a lab host has no machine of its own.
+host_systemd_files() {
+	local etc=$STATE/$1/etc/systemd system=$CACHE/root/usr/lib/systemd/system unit
+	rm -rf "$etc/system"
+	mkdir -p "$etc/system/ftd.service.d" "$etc/journald.conf.d"
+	for unit in "$system"/{sysinit,basic,local-fs,sockets,timers,multi-user,graphical}.target.wants/* systemd-udevd.service systemd-logind.service \
+		dbus-org.freedesktop.login1.service dev-hugepages.mount; do
+		unit=${unit##*/}
+		case $unit in
+		'*' | systemd-journald* | systemd-machined* | systemd-tmpfiles-setup.service | dbus.socket | dbus.service | *.target) ;;
+		*) ln -sf /dev/null "$etc/system/$unit" ;;
+		esac
+	done
+	printf '[Journal]\nReadKMsg=no\nStorage=volatile\n' >"$etc/journald.conf.d/lab.conf"
+	printf '[Unit]\nRequires=basic.target\nWants=dbus.service libvirtd.service ftd.service\nAfter=basic.target\nAllowIsolate=yes\n' >"$etc/system/ftd-lab.target"
+	ln -sf /usr/lib/ftd-build/contrib/ftd.service "$etc/system/ftd.service"
+	printf '[Service]\nExecStartPre=\nExecStart=\nExecStart=/usr/lib/ftd-build/daemon/ftd\n' >"$etc/system/ftd.service.d/lab.conf"
+}
+
 # `ip netns exec`, not `nsenter`: libvirt needs that namespace's /sys/class/net.
+# host_start HOST [small|systemd]: what its pid 1 is, see host-init.
 host_start() {
-	local h=$1
+	local h=$1 init=${2:-small} own=()
 	if host_pid "$h" >/dev/null; then
 		host_bind_build "$h"
 		return
 	fi
 	mkdir -p "$RUN/$h/root"
 	rm -f "$RUN/$h/pid"
-	setsid ip netns exec "$PREFIX$h" unshare --mount --pid --uts --fork --kill-child=SIGKILL \
-		bash "$LAB_DIR/lib/host-mount.sh" "$h" "$RUN/$h" "$CACHE/root" "$STATE" "$BUILD" \
+	if [ "$init" = systemd ]; then
+		host_systemd_files "$h"
+		own=(--cgroup --ipc)
+	fi
+	setsid ip netns exec "$PREFIX$h" unshare --mount --pid --uts "${own[@]}" --fork --kill-child=SIGKILL \
+		bash "$LAB_DIR/lib/host-mount.sh" "$h" "$RUN/$h" "$CACHE/root" "$STATE" "$BUILD" "$init" \
 		</dev/null >>"$STATE/$h/var/log/host.log" 2>&1 9>&- &
 	wait_until 10 host_pid "$h" >/dev/null || die "host $h did not start: $(tail -n 3 "$STATE/$h/var/log/host.log")"
 	ln -sfn "/proc/$(host_pid "$h")/root" "$RUN/$h/inside"
@@ -177,12 +202,15 @@ host_restart_ftd() {
 		kill -9 "$pid"' 2>/dev/null || true
 }
 
+host_reload_ftd() { host_run "$1" sh -c 'kill -HUP "$(cat /run/ftd-lab/ftd.pid)"'; }
+
 host_crash() {
 	local h=${1:-} pid
 	[ $# -ge 1 ] || die 'usage: lab crash HOST [--dark]'
 	pid=$(host_need "$h")
 	case ${2:-} in
-	--dark) link_cut "ft-$h"; link_cut "lan-$h"; touch "$RUN/$h/dark" ;;
+	# All of it stands still before the links are cut: else its guard has time to win the VM between the two, and to lose it with the host.
+	--dark) nsenter --target "$pid" --pid bash -c 'kill -STOP -1'; link_cut "ft-$h"; link_cut "lan-$h"; touch "$RUN/$h/dark" ;;
 	'') ;;
 	*) die "crash: unknown argument '$2' (see lab --help)" ;;
 	esac
@@ -192,8 +220,13 @@ host_crash() {
 }
 
 host_boot() {
-	local h=${1:-}
-	[ $# -eq 1 ] || die 'usage: lab boot HOST'
+	local h=${1:-} init=small
+	case ${2:-} in
+	--systemd) init=systemd ;;
+	'') ;;
+	*) die "boot: unknown argument '$2' (see lab --help)" ;;
+	esac
+	[ $# -ge 1 ] || die 'usage: lab boot HOST [--systemd]'
 	ns_exists "$h" || die "the lab has no host '$h'"
 	lock
 	if [ -e "$RUN/$h/dark" ]; then
@@ -202,7 +235,7 @@ host_boot() {
 		rm -f "$RUN/$h/dark"
 	fi
 	host_boot_files "$h"
-	host_start "$h"
+	host_start "$h" "$init"
 	host_wait "$h"
 }
 

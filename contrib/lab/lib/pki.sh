@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Two certificate authorities: "good" signs what the hosts use, "wrong" is a stranger's that tests present instead.
+# Two certificate authorities: "good" signs what the hosts use, "wrong" is a stranger's that tests present instead. What "ending" signs, which is "good" by another
+# name, ends in ten days.
 
 pki_make_ca() {
 	local dir=$STATE/pki/$1
@@ -14,7 +15,14 @@ pki_make_ca() {
 }
 
 # One key pair per host, fit for both ends of a connection.
-pki_make_host() { pki_make "$1" "$2" "$FT_NET.$(host_number "$2")"; }
+pki_make_host() {
+	if [ "$1" = ending ]; then
+		pki_make_ca good
+		mkdir -p "$STATE/pki/ending"
+		cp "$STATE"/pki/good/ca{cert,key}.pem "$STATE/pki/ending/"
+	fi
+	pki_make "$1" "$2" "$FT_NET.$(host_number "$2")"
+}
 
 # A member of etcd: its gateway is a client of its own server.
 pki_make_member() { pki_make good "etcd$1" "$ETCD_NET.10$1"; }
@@ -33,7 +41,7 @@ pki_make() {
 		tls_www_client
 		signing_key
 		encryption_key
-		expiration_days = 3650
+		expiration_days = $([ "$1" = ending ] && echo 10 || echo 3650)
 	INFO
 	certtool --generate-certificate --load-privkey "$dir/$h-key.pem" --load-ca-certificate "$dir/cacert.pem" \
 		--load-ca-privkey "$dir/cakey.pem" --template "$dir/$h.info" --outfile "$dir/$h-cert.pem.new" \
@@ -58,10 +66,24 @@ pki_install() {
 	done
 }
 
+# host_pki HOST SET [--reload]
 host_pki() {
-	[ $# -eq 2 ] || die 'usage: lab pki HOST good|wrong|none'
-	case $2 in good | wrong | none) ;; *) die "pki: '$2' is none of good, wrong, none" ;; esac
+	[ $# -ge 2 ] || die 'usage: lab pki HOST good|wrong|ending|none [--reload]'
+	case $2 in good | wrong | ending | none) ;; *) die "pki: '$2' is none of good, wrong, ending, none" ;; esac
 	ns_exists "$1" || die "the lab has no host '$1'"
 	pki_install "$2" "$1"
-	host_restart_ftd "$1"
+	if [ "${3:-}" = --reload ]; then host_reload_ftd "$1"; else host_restart_ftd "$1"; fi
+}
+
+# The good authority's list on HOST: these hosts' certificates are good no longer, there.
+host_revoke() {
+	[ $# -ge 2 ] || die 'usage: lab revoke HOST REVOKED-HOST...'
+	local h=$1 dir=$STATE/pki/good crl
+	shift
+	crl=$STATE/$h/etc/pki/CA/cacrl.pem
+	printf 'crl_next_update = 30\n' >"$dir/crl.info"
+	for victim; do cat "$dir/$victim-cert.pem" || die "revoke: $victim has no certificate"; done >"$dir/revoked.pem"
+	certtool --generate-crl --load-ca-privkey "$dir/cakey.pem" --load-ca-certificate "$dir/cacert.pem" --load-certificate "$dir/revoked.pem" \
+		--template "$dir/crl.info" --outfile "$crl" 2>"$dir/crl.log" || die "certtool could not make a revocation list: $(cat "$dir/crl.log")"
+	host_reload_ftd "$h"
 }

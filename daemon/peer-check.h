@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Can that host hold the domain's standby, over this link? Judgements on what it answered and what was measured. Pure. */
+#pragma once
+
+#include "daemon/check-report.h"
+#include "daemon/domain-xml.h"
+#include "daemon/qemu-facts.h"
+
+/* What the peer is asked (method Inspect); host-facts-io.c makes the answer. */
+struct json_object *inspect_request(const struct domain_facts *domain, const struct qemu_facts *qemu, const char *probe);
+/* cpu_here: host_cpu_id() of this host; NULL: not known. */
+void peer_check_answer(const struct domain_facts *domain, const struct qemu_facts *qemu, const char *cpu_here, const char *peer, struct json_object *answer,
+		       struct check_report *report);
+
+struct link_facts {			/* link-probe-io.c measures them */
+	guint64 round_trip_us;		/* the shortest of some; the text's way through both daemons is in it */
+	guint64 bytes_per_s;		/* at least */
+	gint64 clock_offset_us;		/* the peer's clock is ahead by that much, give or take half a round trip */
+};
+void peer_check_link(const struct link_facts *link, guint suspect_ms, const char *peer, struct check_report *report);

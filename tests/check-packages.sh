@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# usage: check-packages.sh SOURCE-DIR
+# The packages build from a clean export and have what `meson install` has; lintian finds neither error nor warning that is not overridden with a reason.
+set -euo pipefail
+export LC_ALL=C
+top=$(readlink -f "$1")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2" "$top/contrib/packaging/build-deb" "$work"
+cd "$work"
+lintian --allow-root --display-level '>=warning' --fail-on error,warning ./*.changes
+
+dpkg-deb --fsys-tarfile ftd_*_amd64.deb | tar -t | sed -n '/[^/]$/s|^\./||p' | grep -v '^usr/share/\(doc\|lintian\)/' | sed 's/\.gz$//; s|^lib/|usr/lib/|' | sort >have
+sed 's/^[0-7]* //; s|^PREFIX|usr|' "$top/tests/installed-files.txt" | sort >want
+diff want have
+
+"$top/contrib/packaging/build-rpm" "$work" --nodeps --define '_smp_mflags -j2'
+rpm -qp --list x86_64/ftd-*.rpm | sed 's|^/||; s/\.gz$//' | grep -v -e '^usr/share/\(doc\|licenses\)/' -e '^etc/ftd$' -e '/\.build-id' | sort >have
+diff want have
+
+# An override without a reason is none.
+for file in "$top"/contrib/packaging/debian/*.lintian-overrides; do
+	awk '/^#/ { reason = 1; next } !reason { print FILENAME ": no reason for: " $0; bad = 1 } { reason = 0 } END { exit bad }' "$file"
+done
