@@ -13,13 +13,17 @@ struct epoch_length_limits {
 struct epoch_length {
 	struct epoch_length_limits limits;
 	uint64_t length_ns;
-	double n, sum_l, sum_c, sum_ll, sum_lc;	/* of lengths and costs in ns, faded */
-	double base, rate;			/* cost = base + rate * length */
+	double n, sum_b, sum_c, sum_bb, sum_bc;	/* of bytes and costs in ns, faded */
+	double base, per_byte;			/* cost = base + per_byte * bytes */
+	double rate, known_ns;			/* bytes = rate * length, as of that much time */
+	double events;				/* ... and events = events * length */
 };
 
 /* One checkpoint that was loaded by the standby. */
 struct epoch_cost {
 	uint64_t epoch_ns;		/* length of its epoch */
+	uint64_t bytes;			/* memory that QEMU had to go through for it */
+	uint64_t events;		/* what was seen of the guest in it: packets and disk writes */
 	uint64_t pause_ns;		/* the primary stood */
 	uint64_t commit_ns;		/* from its last byte to the standby's commit: output that waits for it waits so long */
 	uint64_t stop_ns;		/* the copy stood: output that waits to be compared waits so long */
@@ -28,3 +32,5 @@ struct epoch_cost {
 void epoch_length_init(struct epoch_length *e, const struct epoch_length_limits *limits);
 void epoch_length_checkpoint(struct epoch_length *e, const struct epoch_cost *cost);
 uint64_t epoch_length_ns(const struct epoch_length *e);
+/* After so much time of an epoch, with so many events: the guest does much more than it did when its bytes were counted, so the length is not to be relied on. */
+bool epoch_length_outdated(const struct epoch_length *e, uint64_t epoch_ns, uint64_t events);

@@ -80,6 +80,7 @@ static const char *const want_names[] = {
 	[RELAY_WANT_QUEUE_FULL] = "queue-full",
 	[RELAY_WANT_DISK] = "disk",
 	[RELAY_WANT_QUIET] = "quiet",
+	[RELAY_WANT_BUSY] = "busy",
 	[RELAY_WANT_COPY_UNFIT] = "copy-unfit",
 	[RELAY_WANT_OPERATOR] = "operator",
 };
@@ -455,6 +456,12 @@ uint64_t
 relay_deadline(const struct relay *r)
 {
 	return due(r);
+}
+
+uint32_t
+relay_page_bytes(const struct relay *r)
+{
+	return migration_reader_page_size(r->reader);
 }
 
 uint64_t

@@ -23,6 +23,7 @@ enum relay_want {		/* why a checkpoint is wanted; the names are what status and 
 	RELAY_WANT_QUEUE_FULL,
 	RELAY_WANT_DISK,
 	RELAY_WANT_QUIET,
+	RELAY_WANT_BUSY,
 	RELAY_WANT_COPY_UNFIT,
 	RELAY_WANT_OPERATOR,
 	RELAY_WANT_LAST
@@ -76,6 +77,7 @@ void relay_action_clear(struct relay_action *a);
 
 /* When relay_tick() must be called next; UINT64_MAX when nothing waits for time. */
 uint64_t relay_deadline(const struct relay *r);
+uint32_t relay_page_bytes(const struct relay *r);	/* of the guest's pages; known from RELAY_LIVE on */
 uint64_t relay_epoch(const struct relay *r);		/* the epoch the primary is in, 0 before RELAY_LIVE */
 bool relay_waiting(const struct relay *r);		/* QEMU has sent REQUEST and runs: nothing happens before the REPLY */
 /* Since when QEMU owes us the next bytes; UINT64_MAX when it does not. */

@@ -106,6 +106,7 @@ struct guard_primary {
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
 	struct epoch_length epoch_length;
 	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
+	uint64_t epoch_since, epoch_events;	/* this epoch's: its start, and what was seen of the guest */
 	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;

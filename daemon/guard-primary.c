@@ -195,6 +195,9 @@ heard_guest(struct guard *g, uint64_t now)
 	g->p.heard_qemu = now;
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
 		primary_resume(g, now);
+	g->p.epoch_events++;
+	if (!g->p.passive && epoch_length_outdated(&g->p.epoch_length, now - g->p.epoch_since, g->p.epoch_events))
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_BUSY);
 }
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
@@ -555,7 +558,8 @@ static void
 on_live(struct guard *g, uint64_t now)
 {
 	g->p.live = true;
-	g->p.live_at = now;
+	g->p.live_at = g->p.epoch_since = now;
+	g->p.epoch_events = 0;
 	g->p.arm_deadline = now + GUARD_ARM_TIMEOUT_NS;
 	g->p.arm_after = 1;
 	guard_set_phase(g, GUARD_PHASE_ARM);
@@ -602,7 +606,11 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		histogram_record(&g->p.pause, a->pause_ns);
 		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
-		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns };
+		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
+						 .bytes = g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay),
+						 .events = g->p.epoch_events };
+		g->p.epoch_since = now;
+		g->p.epoch_events = 0;
 		g->p.wants[a->want]++;
 		break;
 	case RELAY_FAILED:

@@ -39,7 +39,7 @@ run(struct epoch_length *e, unsigned n, uint64_t base, uint64_t per, uint64_t (*
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t length = epoch_length_ns(e);
 		cost = base + (per ? length / per : 0) + (noise ? noise(i) : 0);
-		epoch_length_checkpoint(e, &(struct epoch_cost){ .epoch_ns = length, .pause_ns = cost });
+		epoch_length_checkpoint(e, &(struct epoch_cost){ .epoch_ns = length, .bytes = per ? length / per : 0, .pause_ns = cost });
 	}
 	return cost;
 }
@@ -109,7 +109,7 @@ every_cost_counts(void **state)
 
 		for (unsigned i = 0; i < 40; i++) {
 			uint64_t n = epoch_length_ns(&e), c = 2 * MS + n / 20;
-			epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .pause_ns = which == 0 ? c : MS, .commit_ns = which == 1 ? c : 0,
+			epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = which == 0 ? c : MS, .commit_ns = which == 1 ? c : 0,
 									   .stop_ns = which == 2 ? c : MS });
 		}
 		assert_in_range(epoch_length_ns(&e), 300 * MS, 400 * MS);
@@ -124,7 +124,7 @@ early_ends_are_read_too(void **state)
 
 	for (unsigned i = 0; i < 60; i++) {
 		uint64_t n = i % 3 ? 10 * MS : epoch_length_ns(&e);
-		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .pause_ns = 4 * MS + n / 40 });
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 40, .pause_ns = 4 * MS + n / 40 });
 	}
 	assert_in_range(epoch_length_ns(&e), 600 * MS, 680 * MS);
 }
@@ -143,6 +143,53 @@ follows_a_guest_that_changes(void **state)
 	assert_int_equal(epoch_length_ns(&e), 10 * S);
 }
 
+/* However long nothing was to be done: a load's first checkpoint, made early, tells what the next one may cost. */
+static void
+a_load_that_begins_is_known_at_once(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 60; i++)	/* some pages, and the same ones, however long it takes */
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000 + i % 7 * 50000, .pause_ns = 3 * MS + i % 5 * MS });
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+	for (unsigned i = 0; i < 4; i++)	/* 50 MB/s, and a difference every 300 ms */
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = 300 * MS, .bytes = 15000000, .pause_ns = 18 * MS, .commit_ns = 15 * MS });
+	assert_in_range(epoch_length_ns(&e), 100 * MS, 300 * MS);
+}
+
+/* What a few pages written all the time look like if somebody asks for a checkpoint every 10 ms: each of these is small, and so would a long epoch's be. */
+static void
+a_few_pages_written_all_the_time_are_no_load(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t n = i % 40 ? 10 * MS : epoch_length_ns(&e);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = 400000 + n / 10000, .pause_ns = 3 * MS });
+	}
+	for (unsigned i = 0; i < 12; i++)
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS });
+	assert_true(epoch_length_ns(&e) >= 5 * S);
+}
+
+static void
+a_guest_that_wakes_up_is_noticed(void **state)
+{
+	struct epoch_length e = fresh();
+
+	assert_false(epoch_length_outdated(&e, 900 * MS, 1000));	/* nothing is known, and nothing was promised */
+	for (unsigned i = 0; i < 20; i++)
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS, .events = epoch_length_ns(&e) / S });
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+	assert_false(epoch_length_outdated(&e, 1 * MS, 31));
+	assert_true(epoch_length_outdated(&e, 1 * S, 32));
+	assert_false(epoch_length_outdated(&e, 9 * S, 33));
+	assert_true(epoch_length_outdated(&e, 9 * S, 40));
+	for (unsigned i = 0; i < 4; i++)	/* it goes on like that, and writes little */
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = 300 * MS, .bytes = 600000, .pause_ns = 3 * MS, .events = 32 });
+	assert_false(epoch_length_outdated(&e, 9 * S, 960));
+}
+
 int
 main(void)
 {
@@ -156,6 +203,9 @@ main(void)
 		cmocka_unit_test(every_cost_counts),
 		cmocka_unit_test(early_ends_are_read_too),
 		cmocka_unit_test(follows_a_guest_that_changes),
+		cmocka_unit_test(a_load_that_begins_is_known_at_once),
+		cmocka_unit_test(a_guest_that_wakes_up_is_noticed),
+		cmocka_unit_test(a_few_pages_written_all_the_time_are_no_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,6 +166,25 @@ a_guest_that_is_silent_after_a_checkpoint_is_asked_too(void **state)
 }
 
 static void
+a_guest_that_wakes_up_is_not_left_to_its_long_epoch(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.g->p.epoch_length.length_ns = 10000 * MS;
+	pass(&f, 1000);
+	for (unsigned i = 0; i < 31; i++)
+		guest_frame(&f, GUARD_PORT_OUT);
+	expect(&f, "");
+	guest_frame(&f, GUARD_PORT_OUT);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_BUSY], 1);
+	assert_int_equal(f.g->p.cost.events, 32);
+	assert_int_equal(f.g->p.epoch_events, 0);
+}
+
+static void
 a_guest_that_does_not_answer_is_given_up(void **state)
 {
 	g_auto(fixture) f;
@@ -607,6 +626,7 @@ main(void)
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
 		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),
+		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
 		cmocka_unit_test(a_stopped_qemu_is_given_up_as_a_silent_host_is),
