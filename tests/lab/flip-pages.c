@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Damages every page of a checkpoint that a process holds: flip-pages PID [SECONDS]
+ * Damages every piece of a checkpoint that a guard holds: flip-pages PID [SECONDS]
  *
- * Looks into the memory of a running guard for what QEMU's stream looks like: page records (be64 offset with the flags PAGE and CONTINUE, then 4096 bytes), three in a
- * row; again and again, for most of what is found was sent already and its memory given back. Ends with the process or after the time. Prints how many; status 1 when none.
+ * Looks into the memory of a running guard for packed pieces (checkpoint/packed-frame.h) that hold some pages; again and again, for most of what is found was sent
+ * already and its memory given back. Ends with the process or after the time. Prints how many; status 1 when none.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,15 +17,38 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RECORD = 8 + 4096, ROW = 3, REGION_MAX = 256 << 20, FLAGS = 0x28 };
+#include "checkpoint/packed-frame.h"
+
+enum { REGION_MAX = 256 << 20, PAGES_MIN = 3, BODY_MIN = 64, PIECE_MIN = PACKED_HEAD + PACKED_MAX_PAGES * PACKED_ENTRY + BODY_MIN };
 
 static const char damage[8] = "DAMAGED";
 
-static bool
-is_header(const uint8_t *p)
+static uint32_t
+read_be32(const uint8_t *p)
 {
-	/* be64, below 1 TiB, and the low 12 bits are PAGE | CONTINUE */
-	return p[0] == 0 && p[1] == 0 && p[2] == 0 && (p[6] & 0x0f) == 0 && p[7] == FLAGS;
+	uint32_t v;
+
+	memcpy(&v, p, sizeof v);
+	return be32toh(v);
+}
+
+/* The length of a piece's head with its page entries; 0: these bytes are none. */
+static size_t
+piece_head(const uint8_t *p)
+{
+	uint32_t epoch_high = read_be32(p), length = read_be32(p + 8), n = (uint32_t)p[13] << 8 | p[14];
+	int64_t before = -(int64_t)PAGE_CACHE_PAGE;
+
+	if (epoch_high != 0 || length > PACKED_MAX_LENGTH || p[12] >= PACKED_METHODS || n < PAGES_MIN || n > PACKED_MAX_PAGES)
+		return 0;
+	for (const uint8_t *e = p + PACKED_HEAD; e < p + PACKED_HEAD + n * PACKED_ENTRY; e += PACKED_ENTRY) {
+		uint32_t at = read_be32(e);
+
+		if (at < before + PAGE_CACHE_PAGE || at + PAGE_CACHE_PAGE > length || read_be32(e + 4) >> PACKED_SLOT_BITS >= PACKED_KINDS)
+			return 0;
+		before = at;
+	}
+	return PACKED_HEAD + n * PACKED_ENTRY;
 }
 
 static unsigned
@@ -33,14 +57,12 @@ flip_region(int memory, uint64_t from, size_t size, uint8_t *buffer)
 	ssize_t n = pread(memory, buffer, size, (off_t)from);
 	unsigned flipped = 0;
 
-	if (n <= ROW * RECORD)
-		return 0;
-	for (const uint8_t *p = buffer + 7, *end = buffer + n - ROW * RECORD; p < end && (p = memchr(p, FLAGS, (size_t)(end - p))); p++) {
-		const uint8_t *record = p - 7, *victim = record + 2000;
+	for (const uint8_t *p = buffer, *end = buffer + MAX(n - PIECE_MIN, 0); p < end; p++) {
+		size_t head = piece_head(p);
+		const uint8_t *victim = p + head + BODY_MIN - sizeof damage;
 
-		if (!is_header(record) || !is_header(record + RECORD) || !is_header(record + 2 * RECORD) || memcmp(victim, damage, sizeof damage) == 0)
-			continue;
-		flipped += pwrite(memory, damage, sizeof damage, (off_t)(from + (uint64_t)(victim - buffer))) == sizeof damage;
+		if (head && memcmp(victim, damage, sizeof damage) != 0)
+			flipped += pwrite(memory, damage, sizeof damage, (off_t)(from + (uint64_t)(victim - buffer))) == sizeof damage;
 	}
 	return flipped;
 }
