@@ -100,11 +100,9 @@ is_phase(const char *s)
 struct json_object *
 peer_progress_read(struct json_object *progress)
 {
-	const char *phase = json_get_str(progress, "phase"), *domain = json_get_str(progress, "domain");
-	struct json_object *o;
+	const char *phase = json_get_str(progress, "phase");
 
 	if (!is_phase(phase))
 		return NULL;
-	o = json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", json_get_u64(progress, "done")), "total", json_get_u64(progress, "total"));
-	return domain ? json_put_str(o, "domain", domain) : o;
+	return json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", json_get_u64(progress, "done")), "total", json_get_u64(progress, "total"));
 }

@@ -2,7 +2,7 @@
 /*
  * Calls between daemons, one JSON text per PEER_JSON frame: {"id", "method", "parameters"} -> {"id", "parameters"} or {"id", "error", "message"}.
  * Ids are the caller's; one call at a time per connection is enough for ftd, but answers may come in any order.
- * To a call with "more" (Varlink's word), and to no other, messages with "continues" come before the answer: {phase, done, total, domain} each. Pure codec.
+ * To a call with "more" (Varlink's word), and to no other, messages with "continues" come before the answer: {phase, done, total} each. Pure codec.
  */
 #pragma once
 

@@ -5,6 +5,8 @@
 #include "daemon/json-util.h"
 #include "daemon/peer-api.h"
 
+#define PROGRESS_PER_S 100	/* more is dropped: what is told goes on to the main thread's queue, and a peer must not fill that */
+
 struct peer_client {
 	GMainContext *context;		/* the thread's own */
 	struct peer_link *link;		/* NULL once it is closed */
@@ -14,6 +16,8 @@ struct peer_client {
 	struct peer_message answer;	/* object NULL: none yet */
 	peer_client_progress progress;	/* NULL: the call is not followed */
 	gpointer progress_data;
+	gint64 second;			/* monotonic: when the counting of `heard` began */
+	unsigned heard;
 	bool expired;
 };
 
@@ -26,10 +30,18 @@ on_established(struct peer_link *link, const char *peer_name, gpointer user_data
 }
 
 static void
-hear_progress(const struct peer_client *c, const struct peer_message *m)
+hear_progress(struct peer_client *c, const struct peer_message *m)
 {
-	struct json_object *progress = m->id == c->waiting_id && c->progress ? peer_progress_read(m->parameters) : NULL;
+	gint64 now = g_get_monotonic_time();
+	struct json_object *progress;
 
+	if (m->id != c->waiting_id || !c->progress)
+		return;
+	if (now - c->second >= G_USEC_PER_SEC) {
+		c->second = now;
+		c->heard = 0;
+	}
+	progress = c->heard++ < PROGRESS_PER_S ? peer_progress_read(m->parameters) : NULL;
 	if (progress)
 		c->progress(progress, c->progress_data);
 }
