@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TIMEOUT_S 3600	/* an operation that another host leads tells nothing meanwhile, and a disk may be copied */
+#define TIMEOUT_S 3600	/* an operation that is led by another host, of an older version, tells nothing meanwhile, and a disk may be copied */
 
 static void
 show(const struct ftctl *f, const char *verb, const char *domain, struct json_object *reply)

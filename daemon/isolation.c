@@ -288,6 +288,19 @@ add_threads(scmp_filter_ctx filter)
 static char *call_names[CALLS_MAX];
 static unsigned char told[CALLS_MAX];
 
+/* The kernel has put the program behind the call already; the result is a register of the place where it goes on. */
+static void
+set_result(ucontext_t *c, int result)
+{
+#if defined(__x86_64__)
+	c->uc_mcontext.gregs[REG_RAX] = result;
+#elif defined(__aarch64__)
+	c->uc_mcontext.regs[0] = (uint64_t)(int64_t)result;
+#else
+#error "meson.build refuses this architecture, and says why"
+#endif
+}
+
 /*
  * A call that is on no list: a library that was renewed, or a hole in our knowledge. It is told once, by name, on stderr (the pair's guard.log), and does not exist:
  * ENOSYS and not EPERM, because libraries fall back to an older call when a newer one does not exist. Only what is safe in a signal handler.
@@ -295,7 +308,6 @@ static unsigned char told[CALLS_MAX];
 static void
 on_refused(int number, siginfo_t *info, void *context)
 {
-	ucontext_t *c = context;
 	unsigned call = (unsigned)info->si_syscall;
 	const char *name = call < CALLS_MAX && call_names[call] ? call_names[call] : "?";
 	static const char before[] = "ftd-guard: confined: the system call ", after[] = " was refused; it is not on isolation.c's list\n";
@@ -303,11 +315,7 @@ on_refused(int number, siginfo_t *info, void *context)
 
 	if (call >= CALLS_MAX || __atomic_exchange_n(&told[call], 1, __ATOMIC_RELAXED) == 0)
 		(void)!writev(STDERR_FILENO, text, G_N_ELEMENTS(text));
-#ifdef __x86_64__
-	c->uc_mcontext.gregs[REG_RAX] = -ENOSYS;
-#else
-#error "how is a system call's result set on this architecture?"
-#endif
+	set_result(context, -ENOSYS);
 }
 
 static int
@@ -320,14 +328,11 @@ tell_refusals(void)
 	return sigaction(SIGSYS, &action, NULL) == 0 ? 0 : -errno;
 }
 
-bool
-isolate_syscalls(GError **error)
+static int
+add_all(scmp_filter_ctx filter)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
-	int code = filter ? tell_refusals() : -ENOMEM;
+	int code = add_calls(filter, SCMP_ACT_ALLOW, allowed_calls, G_N_ELEMENTS(allowed_calls));
 
-	if (code == 0)
-		code = add_calls(filter, SCMP_ACT_ALLOW, allowed_calls, G_N_ELEMENTS(allowed_calls));
 	if (code == 0)
 		code = add_calls(filter, SCMP_ACT_KILL_PROCESS, hostile_calls, G_N_ELEMENTS(hostile_calls));
 	if (code == 0)
@@ -336,8 +341,37 @@ isolate_syscalls(GError **error)
 		code = add_ioctls(filter);
 	if (code == 0)
 		code = add_memory(filter);
+	return code ? code : add_threads(filter);
+}
+
+/* The kernel takes calls of a second architecture from the same process (i386 and x32, 32-bit ARM): no library of ours makes one. */
+int
+isolation_filter(uint32_t architecture, void **out)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	int code = filter ? seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) : -ENOMEM;
+
+	if (code == 0 && architecture != seccomp_arch_native())
+		code = seccomp_arch_add(filter, architecture);
+	if (code == 0 && architecture != seccomp_arch_native())
+		code = seccomp_arch_remove(filter, SCMP_ARCH_NATIVE);
 	if (code == 0)
-		code = add_threads(filter);
+		code = add_all(filter);
+	if (code == 0)
+		*out = filter;
+	else if (filter)
+		seccomp_release(filter);
+	return code;
+}
+
+bool
+isolate_syscalls(GError **error)
+{
+	scmp_filter_ctx filter = NULL;
+	int code = isolation_filter(seccomp_arch_native(), &filter);
+
+	if (code == 0)
+		code = tell_refusals();
 	if (code == 0)
 		code = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (code == 0)

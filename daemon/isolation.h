@@ -10,6 +10,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct isolation_paths {
 	const char *const *changed;	/* directories below which it makes, writes and removes files; NULL-terminated */
@@ -26,3 +27,5 @@ bool isolate_privileges(GError **error);
 bool isolate_files(const struct isolation_paths *paths, int *level, GError **error);
 /* Stage 4, seccomp: the system calls of a process that moves bytes. Others do not exist (ENOSYS), which stderr is told; those that only an intruder makes end the process. */
 bool isolate_syscalls(GError **error);
+/* The filter of stage 4 for one of libseccomp's architectures, for a look at it where no such machine is: 0, or minus errno. */
+int isolation_filter(uint32_t architecture, void **filter);

@@ -172,22 +172,34 @@ on_incoming(GSocketService *service, GSocketConnection *connection, GObject *sou
 
 /* -- listening */
 
+static bool
+refused(const char *what, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: %s", what, g_strerror(errno));
+	return false;
+}
+
 /* The file appears with mode 0600 and gets its group and mode after. It is ours to remove: only one ftd has this run directory (ftd.sock). */
-static GSocket *
-listen_on_file(const char *path, const char *group, GError **error)
+static bool
+bind_file(GSocket *socket, const char *path, const char *group, GError **error)
 {
 	g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
-	g_autoptr(GSocket) socket = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, error);
 	const struct group *entry = getgrnam(group);
 
 	unlink(path);
-	if (!socket || fchmod(g_socket_get_fd(socket), 0600) < 0 || !g_socket_bind(socket, address, TRUE, error) || !g_socket_listen(socket, error))
-		return NULL;
-	if (entry && (lchown(path, (uid_t)-1, entry->gr_gid) < 0 || chmod(path, 0660) < 0)) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "its group: %s", g_strerror(errno));
-		return NULL;
-	}
-	return g_steal_pointer(&socket);
+	if (fchmod(g_socket_get_fd(socket), 0600) < 0)
+		return refused("its mode", error);
+	if (!g_socket_bind(socket, address, TRUE, error) || !g_socket_listen(socket, error))
+		return false;
+	return !entry || (lchown(path, (uid_t)-1, entry->gr_gid) == 0 && chmod(path, 0660) == 0) || refused("its group", error);
+}
+
+static GSocket *
+listen_on_file(const char *path, const char *group, GError **error)
+{
+	g_autoptr(GSocket) socket = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, error);
+
+	return socket && bind_file(socket, path, group, error) ? g_steal_pointer(&socket) : NULL;
 }
 
 static bool

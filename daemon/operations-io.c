@@ -2,9 +2,12 @@
 /*
  * Theory of operation
  *
- * An operation is led by the daemon of the primary's host; another one passes it on ("Operate"). It is made of steps that are whole by themselves: the guard ends
- * the pair in one way or another, and the side that goes on protects the domain again ("Protect", when that is the other one). Between the two the domain runs
- * unprotected, which is no failure of the first step: whoever asked is told that it runs, where, and why it is not protected.
+ * An operation is led by the daemon of the primary's host; another one passes it on ("Operate"). Whoever works for somebody else tells him how it goes, so that the
+ * progress reaches who asked over as many daemons as it takes (there and back for a switchover that was asked for on the standby's host).
+ *
+ * An operation is made of steps that are whole by themselves: the guard ends the pair in one way or another, and the side that goes on protects the domain again
+ * ("Protect", when that is the other one). Between the two the domain runs unprotected, which is no failure of the first step: whoever asked is told that it runs,
+ * where, and why it is not protected.
  *
  *   switchover, test-failover    the standby goes on, its host asks this one for a standby
  *   test-restart-secondary       the standby gives up, this host asks the same host for another one
@@ -79,7 +82,7 @@ protected_by_us(const struct run *run, GError **error)
 	struct json_object *parameters = json_put_str(json_object_new_object(), "uuid", r->uuid), *answer;
 
 	report(run, "protect");
-	answer = pool_call(run->host, r->peer, "Protect", json_put_bool(parameters, "elsewhere", run->leaving), LONG_TIMEOUT_MS, &why);
+	answer = pool_follow(run->host, r->peer, "Protect", json_put_bool(parameters, "elsewhere", run->leaving), LONG_TIMEOUT_MS, run->job, &why);
 	if (!answer)
 		say_unprotected(error, r, r->peer, why);
 	return answer;
@@ -195,12 +198,12 @@ migrate_standby(const struct run *run, GError **error)
 }
 
 static struct json_object *
-pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, GError **error)
+pass_on(struct host *h, enum operation what, const struct pair_record *r, const char *peer, struct job *job, GError **error)
 {
 	struct json_object *parameters = json_put_str(json_put_str(json_object_new_object(), "operation", names[what]), "uuid", r->uuid);
 
 	json_put_str(parameters, "peer", peer);
-	return pool_call(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, error);
+	return pool_follow(h, r->peer, "Operate", parameters, LONG_TIMEOUT_MS, job, error);
 }
 
 /* -- suspend and resume */
@@ -247,7 +250,7 @@ resume(struct host *h, const char *domain, bool pass, struct job *job, GError **
 	else if (!info)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
 	else if (pass && info->record->role == FAILOVER_STANDBY && g_strcmp0(json_get_str(info->last, "state"), "solo") != 0)
-		return pass_on(h, OPERATION_RESUME, info->record, NULL, error);
+		return pass_on(h, OPERATION_RESUME, info->record, NULL, job, error);
 	else
 		return resume_here(h, info->record, job, error);
 	return NULL;
@@ -272,7 +275,7 @@ operation_run(struct host *h, enum operation what, const char *domain, const cha
 	if (!info)
 		return NULL;
 	if (info->record->role != FAILOVER_PRIMARY)
-		return pass_on(h, what, info->record, peer, error);
+		return pass_on(h, what, info->record, peer, job, error);
 	host_event(h, info->record->domain, "operation", "%s of %s begins", names[what], info->record->domain);
 	return runs[what](&(struct run){ .host = h, .record = info->record, .job = job, .peer = peer, .leaving = pool_is_draining(h) }, error);
 }
@@ -352,11 +355,11 @@ operation_for_peer(struct host *h, const struct peer_caller *caller, struct json
 	if (!info)
 		return NULL;
 	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0)
-		return resume(h, info->record->uuid, false, NULL, error);
+		return resume(h, info->record->uuid, false, caller->job, error);
 	if (info->record->role == FAILOVER_PRIMARY)
 		for (unsigned i = 0; i < OPERATION_LAST; i++)
 			if (g_strcmp0(name, names[i]) == 0)
-				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), NULL, error);
+				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), caller->job, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "Operate: %s is not known here, or both sides of %s have the same role", name ? name : "nothing", info->record->domain);
 	return NULL;
 }
@@ -374,7 +377,7 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
 	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
-	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, &as_before, NULL, error);
+	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, &as_before, caller->job, error);
 	if (!done)
 		return NULL;
 	answer = runs_on(h->name);

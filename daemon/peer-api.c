@@ -6,11 +6,15 @@
 
 #include <string.h>
 
+#define PHASE_MAX 32
+
 struct json_object *
-peer_call_new(guint64 id, const char *method, struct json_object *parameters)
+peer_call_new(guint64 id, const char *method, struct json_object *parameters, bool more)
 {
 	struct json_object *m = json_put_u64(json_object_new_object(), "id", id);
 
+	if (more)
+		json_put_bool(m, "more", true);
 	return json_put_value(json_put_str(m, "method", method), "parameters", parameters ? parameters : json_object_new_object());
 }
 
@@ -20,6 +24,12 @@ peer_answer_new(guint64 id, struct json_object *parameters)
 	struct json_object *m = json_put_u64(json_object_new_object(), "id", id);
 
 	return json_put_value(m, "parameters", parameters ? parameters : json_object_new_object());
+}
+
+struct json_object *
+peer_progress_new(guint64 id, struct json_object *progress)
+{
+	return json_put_bool(peer_answer_new(id, progress), "continues", true);
 }
 
 struct json_object *
@@ -61,7 +71,9 @@ peer_message_decode(const void *data, gsize length, struct peer_message *out, GE
 	m.method = json_get_str(m.object, "method");
 	m.parameters = json_get(m.object, "parameters");
 	name = json_get_str(m.object, "error");
-	if (!m.id || (!name && !json_object_is_type(m.parameters, json_type_object)) || (name && m.method)) {
+	m.more = m.method && json_get_bool(m.object, "more");
+	m.continues = json_get_bool(m.object, "continues");
+	if (!m.id || (!name && !json_object_is_type(m.parameters, json_type_object)) || (name && m.method) || (m.continues && (name || m.method))) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "a message of the peer's daemon is neither a call nor an answer");
 		peer_message_clear(&m);
 		return false;
@@ -74,4 +86,23 @@ peer_message_decode(const void *data, gsize length, struct peer_message *out, GE
 	}
 	*out = m;
 	return true;
+}
+
+/* Shown on terminals and matched by programs: a word, as all phases are. */
+static bool
+is_phase(const char *s)
+{
+	size_t length = s ? strspn(s, "abcdefghijklmnopqrstuvwxyz-") : 0;
+
+	return length > 0 && length <= PHASE_MAX && !s[length];
+}
+
+struct json_object *
+peer_progress_read(struct json_object *progress)
+{
+	const char *phase = json_get_str(progress, "phase");
+
+	if (!is_phase(phase))
+		return NULL;
+	return json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", json_get_u64(progress, "done")), "total", json_get_u64(progress, "total"));
 }

@@ -5,6 +5,8 @@
 #include "daemon/json-util.h"
 #include "daemon/peer-api.h"
 
+#define PROGRESS_PER_S 100	/* more is dropped: what is told goes on to the main thread's queue, and a peer must not fill that */
+
 struct peer_client {
 	GMainContext *context;		/* the thread's own */
 	struct peer_link *link;		/* NULL once it is closed */
@@ -12,6 +14,10 @@ struct peer_client {
 	GError *error;			/* why it is closed */
 	guint64 next_id, waiting_id;
 	struct peer_message answer;	/* object NULL: none yet */
+	peer_client_progress progress;	/* NULL: the call is not followed */
+	gpointer progress_data;
+	gint64 second;			/* monotonic: when the counting of `heard` began */
+	unsigned heard;
 	bool expired;
 };
 
@@ -24,6 +30,23 @@ on_established(struct peer_link *link, const char *peer_name, gpointer user_data
 }
 
 static void
+hear_progress(struct peer_client *c, const struct peer_message *m)
+{
+	gint64 now = g_get_monotonic_time();
+	struct json_object *progress;
+
+	if (m->id != c->waiting_id || !c->progress)
+		return;
+	if (now - c->second >= G_USEC_PER_SEC) {
+		c->second = now;
+		c->heard = 0;
+	}
+	progress = c->heard++ < PROGRESS_PER_S ? peer_progress_read(m->parameters) : NULL;
+	if (progress)
+		c->progress(progress, c->progress_data);
+}
+
+static void
 on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload, gpointer user_data)
 {
 	struct peer_client *c = user_data;
@@ -31,10 +54,13 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 
 	if (frame->type != PEER_JSON || !peer_message_decode(frame->payload, frame->length, &m, NULL))
 		return;			/* nothing that answers a call: its deadline says so */
-	if (!m.method && c->waiting_id && m.id == c->waiting_id && !c->answer.object)
+	if (!m.method && !m.continues && c->waiting_id && m.id == c->waiting_id && !c->answer.object) {
 		c->answer = m;
-	else
-		peer_message_clear(&m);
+		return;
+	}
+	if (m.continues)
+		hear_progress(c, &m);
+	peer_message_clear(&m);
 }
 
 static void
@@ -139,12 +165,15 @@ peer_client_name(const struct peer_client *c)
 }
 
 struct json_object *
-peer_client_call(struct peer_client *c, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
+peer_client_follow(struct peer_client *c, const char *method, struct json_object *parameters, unsigned timeout_ms, peer_client_progress progress, gpointer user_data,
+		   GError **error)
 {
-	g_autoptr(GBytes) call = peer_message_bytes(peer_call_new(++c->next_id, method, parameters));
+	g_autoptr(GBytes) call = peer_message_bytes(peer_call_new(++c->next_id, method, parameters, progress != NULL));
 	struct json_object *result = NULL;
 
 	peer_message_clear(&c->answer);
+	c->progress = progress;
+	c->progress_data = user_data;
 	c->waiting_id = c->next_id;
 	if (c->link)
 		peer_link_send(c->link, PEER_JSON, NULL, 0, call);
@@ -157,5 +186,12 @@ peer_client_call(struct peer_client *c, const char *method, struct json_object *
 	}
 	peer_message_clear(&c->answer);
 	c->waiting_id = 0;
+	c->progress = NULL;
 	return result;
+}
+
+struct json_object *
+peer_client_call(struct peer_client *c, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
+{
+	return peer_client_follow(c, method, parameters, timeout_ms, NULL, NULL, error);
 }

@@ -2,6 +2,7 @@
 #include "daemon/peer-credentials-io.h"
 
 #include "daemon/base/error.h"
+#include "daemon/peer-refusal-io.h"
 
 #include <errno.h>
 #include <gnutls/x509.h>
@@ -13,7 +14,7 @@
 
 struct peer_credentials {
 	gint refs;
-	char *ca;
+	char *ca, *crl;
 	char *server_cert, *client_cert;
 	gnutls_certificate_credentials_t server, client;
 };
@@ -68,12 +69,12 @@ struct peer_credentials *
 peer_credentials_load(const char *pki, GError **error)
 {
 	g_autoptr(peer_credentials) c = g_new0(struct peer_credentials, 1);
-	g_autofree char *crl = g_build_filename(pki, "CA", "cacrl.pem", NULL);
 	g_autofree char *server_key = g_build_filename(pki, "ftd", "private", "serverkey.pem", NULL);
 	g_autofree char *client_key = g_build_filename(pki, "ftd", "private", "clientkey.pem", NULL);
 
 	c->refs = 1;
 	c->ca = g_build_filename(pki, "CA", "cacert.pem", NULL);
+	c->crl = g_build_filename(pki, "CA", "cacrl.pem", NULL);
 	c->server_cert = g_build_filename(pki, "ftd", "servercert.pem", NULL);
 	c->client_cert = g_build_filename(pki, "ftd", "clientcert.pem", NULL);
 	if (access(c->client_cert, F_OK) != 0) {
@@ -82,10 +83,10 @@ peer_credentials_load(const char *pki, GError **error)
 		g_free(client_key);
 		client_key = g_strdup(server_key);
 	}
-	c->server = load_side(c->ca, crl, c->server_cert, server_key, error);
+	c->server = load_side(c->ca, c->crl, c->server_cert, server_key, error);
 	if (!c->server)
 		return NULL;
-	c->client = load_side(c->ca, crl, c->client_cert, client_key, error);
+	c->client = load_side(c->ca, c->crl, c->client_cert, client_key, error);
 	if (!c->client)
 		return NULL;
 	return g_steal_pointer(&c);
@@ -154,6 +155,7 @@ peer_credentials_unref(struct peer_credentials *c)
 	g_clear_pointer(&c->server, gnutls_certificate_free_credentials);
 	g_clear_pointer(&c->client, gnutls_certificate_free_credentials);
 	g_free(c->ca);
+	g_free(c->crl);
 	g_free(c->server_cert);
 	g_free(c->client_cert);
 	g_free(c);
@@ -175,74 +177,20 @@ peer_credentials_session(struct peer_credentials *c, bool client, const char *ve
 	if (!client)
 		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
 	gnutls_session_set_verify_cert(session, verify_host, 0);
+	/* So that the other end can say which name its certificate lacks. Not for addresses: RFC 6066 section 3. A name that cannot be sent is not sent. */
+	if (verify_host && !g_hostname_is_ip_address(verify_host))
+		gnutls_server_name_set(session, GNUTLS_NAME_DNS, verify_host, strlen(verify_host));
 	return session;
-}
-
-static GError *
-explain_status(struct peer_credentials *c, unsigned status, const char *peer, const char *verify_host)
-{
-	if (status & GNUTLS_CERT_REVOKED)
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is revoked: install a new one there", peer);
-	if (status & GNUTLS_CERT_EXPIRED)
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s has expired: "
-				   "install a new one there (and compare the clocks of both hosts)", peer);
-	if (status & GNUTLS_CERT_NOT_ACTIVATED)
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not valid yet: compare the clocks of both hosts", peer);
-	if (status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA))
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is signed by an unknown authority, not by the one in %s: "
-				   "check CA/cacert.pem on both hosts", peer, c->ca);
-	if (status & GNUTLS_CERT_UNEXPECTED_OWNER)
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s does not carry the name \"%s\": "
-				   "issue it with that name as dns_name or ip_address, or use the name it has in ftd.conf", peer, verify_host);
-
-	gnutls_datum_t text = { NULL, 0 };
-	gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
-	GError *error = g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not accepted: %s", peer, text.data ? (char *)text.data : "invalid");
-	gnutls_free(text.data);
-	return error;
-}
-
-static GError *
-explain_alert(struct peer_credentials *c, gnutls_session_t session, bool client, const char *peer)
-{
-	gnutls_alert_description_t alert = gnutls_alert_get(session);
-	const char *cert = client ? c->client_cert : c->server_cert, *why;
-
-	/* Alert descriptions: RFC 8446 section 6.2. */
-	if (alert == GNUTLS_A_CERTIFICATE_EXPIRED)
-		why = "it has expired: install a new one here";
-	else if (alert == GNUTLS_A_CERTIFICATE_REVOKED)
-		why = "it is revoked: install a new one here";
-	else if (alert == GNUTLS_A_UNKNOWN_CA)
-		why = "it is signed by an authority unknown there: check CA/cacert.pem on both hosts";
-	else if (alert == GNUTLS_A_CERTIFICATE_REQUIRED)
-		why = "none was sent";
-	else if (alert == GNUTLS_A_BAD_CERTIFICATE || alert == GNUTLS_A_UNSUPPORTED_CERTIFICATE || alert == GNUTLS_A_CERTIFICATE_UNKNOWN ||
-		 alert == GNUTLS_A_ACCESS_DENIED || alert == GNUTLS_A_DECRYPT_ERROR)
-		why = "signed by another authority (check CA/cacert.pem on both hosts), expired, or not for the name it was asked for";
-	else
-		return NULL;
-	return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s did not accept our certificate %s: %s (%s)", peer, cert, why, gnutls_alert_get_name(alert));
 }
 
 GError *
 peer_credentials_explain(struct peer_credentials *c, gnutls_session_t session, bool client, const char *peer, const char *verify_host, int code)
 {
-	switch (code) {
-	case GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR:
-		return explain_status(c, gnutls_session_get_verify_cert_status(session), peer, verify_host);
-	case GNUTLS_E_FATAL_ALERT_RECEIVED:
-		return explain_alert(c, session, client, peer);
-	case GNUTLS_E_NO_CERTIFICATE_FOUND:
-	case GNUTLS_E_CERTIFICATE_REQUIRED:
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "%s showed no certificate", peer);
-	case GNUTLS_E_CERTIFICATE_ERROR:
-	case GNUTLS_E_PK_SIG_VERIFY_FAILED:
-	case GNUTLS_E_KEY_USAGE_VIOLATION:
-		return g_error_new(FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the certificate of %s is not accepted: %s", peer, gnutls_strerror(code));
-	default:
-		return NULL;
-	}
+	const struct peer_refusal r = {
+		.session = session, .client = client, .peer = peer, .verify_host = verify_host, .ca = c->ca, .crl = c->crl, .own = client ? c->client_cert : c->server_cert,
+	};
+
+	return peer_refusal_explain(&r, code);
 }
 
 static char *

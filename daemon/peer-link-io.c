@@ -27,6 +27,7 @@
  */
 #include "daemon/peer-credentials-io.h"
 #include "daemon/peer-link-io.h"
+#include "daemon/peer-refusal-io.h"
 
 #include "daemon/base/error.h"
 
@@ -640,7 +641,7 @@ handshake(struct peer_link *l)
 		code = gnutls_handshake(l->session);
 	while (harmless(l, code));
 	if (code < 0 && code != GNUTLS_E_AGAIN)
-		gnutls_alert_send_appropriate(l->session, code);
+		peer_refusal_send_alert(l->session, code);
 	if (!wire_flush(l) && (code >= 0 || code == GNUTLS_E_AGAIN)) {
 		transport_error(l);
 		code = GNUTLS_E_PUSH_ERROR;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define HANDSHAKE_TIMEOUT_MS 5000
+#define PROGRESS_QUEUE_MAX (64u * 1024)	/* bytes that wait for a caller who does not read; what is told beyond it is out of date when it does */
 
 struct peer_server {
 	struct peer_listener *listener;
@@ -75,7 +76,18 @@ call_work(struct job *job, gpointer data, GError **error)
 {
 	struct call *call = data;
 
+	call->caller.job = call->message.more ? job : NULL;
 	return call->method(&call->caller, call->message.parameters, call->connection->server->user_data, error);
+}
+
+static void
+call_progress(struct json_object *progress, gpointer user_data)
+{
+	const struct call *call = user_data;
+	struct connection *c = call->connection;
+
+	if (c->link && peer_link_queued(c->link) < PROGRESS_QUEUE_MAX)
+		send_message(c, peer_progress_new(call->message.id, json_object_get(progress)));
 }
 
 static void
@@ -124,9 +136,9 @@ serve(struct connection *c, struct peer_message *m)
 	}
 	call = g_new0(struct call, 1);
 	*call = (struct call){ .connection = c, .method = entry->call, .message = *m };
-	call->caller = (struct peer_caller){ c->name, c->local_address, c->id };
+	call->caller = (struct peer_caller){ c->name, c->local_address, c->id, NULL };
 	c->calls++;
-	job_start(call_work, call, call_free, NULL, call_done, call);
+	job_start(call_work, call, call_free, call_progress, call_done, call);
 }
 
 static void
@@ -223,6 +235,12 @@ peer_server_new(unsigned port, struct peer_credentials *(*credentials)(gpointer 
 		return NULL;
 	}
 	return s;
+}
+
+unsigned
+peer_server_port(const struct peer_server *s)
+{
+	return peer_listener_port(s->listener);
 }
 
 /* At the end of the process only: jobs that still run are abandoned with it. */

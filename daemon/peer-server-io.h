@@ -2,6 +2,7 @@
 /* Answering peers' daemons. Each call runs as a job; answers and the end of a connection come back to the main thread. */
 #pragma once
 
+#include "daemon/job-io.h"
 #include "daemon/peer-link-io.h"
 
 #include <json-c/json.h>
@@ -13,6 +14,7 @@ struct peer_caller {
 	const char *name;		/* in its certificate */
 	const char *local_address;	/* the one it connected to: numeric */
 	guint64 connection;		/* never used twice */
+	struct job *job;		/* job_report() reaches the caller; NULL: it does not want to hear of it */
 };
 typedef struct json_object *(*peer_method)(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error);
 struct peer_method_entry { const char *name; peer_method call; };
@@ -22,4 +24,5 @@ struct peer_server;
  * ended: on the main thread, after the last call of that connection. */
 struct peer_server *peer_server_new(unsigned port, struct peer_credentials *(*credentials)(gpointer user_data), const struct peer_method_entry *methods,
 				    void (*ended)(guint64 connection, gpointer user_data), gpointer user_data, GError **error);
+unsigned peer_server_port(const struct peer_server *s);
 void peer_server_free(struct peer_server *s);

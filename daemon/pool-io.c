@@ -57,17 +57,29 @@ wish_free(gpointer data)
 
 /* -- the hosts */
 
+static void
+on_progress(struct json_object *progress, gpointer job)
+{
+	job_report(job, progress);
+}
+
 struct json_object *
-pool_call(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
+pool_follow(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, struct job *job, GError **error)
 {
 	struct peer_credentials *creds = host_credentials(h);
 	g_autoptr(peer_client) client = peer_client_connect(peer, h->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
 
 	peer_credentials_unref(creds);
 	if (client)
-		return peer_client_call(client, method, parameters, timeout_ms, error);
+		return peer_client_follow(client, method, parameters, timeout_ms, job ? on_progress : NULL, job, error);
 	json_object_put(parameters);
 	return NULL;
+}
+
+struct json_object *
+pool_call(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error)
+{
+	return pool_follow(h, peer, method, parameters, timeout_ms, NULL, error);
 }
 
 static char *

@@ -21,3 +21,5 @@ bool pool_is_draining(const struct host *h);
 
 /* Blocks. A call of another host's daemon; takes parameters. */
 struct json_object *pool_call(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, GError **error);
+/* The same; what the peer tells of its progress is reported by `job`, where there is one. */
+struct json_object *pool_follow(struct host *h, const char *peer, const char *method, struct json_object *parameters, unsigned timeout_ms, struct job *job, GError **error);

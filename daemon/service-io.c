@@ -304,15 +304,24 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 	job_start(work_run, w, work_free, work_progress, work_done, w);
 }
 
+/* Events go by names, people may say a UUID. */
+static char *
+name_of(struct host *h, const char *domain)
+{
+	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
+
+	return g_strdup(info ? info->record->domain : domain);
+}
+
 /* Every change that is asked for is told with who asked, and for what. */
 static void
 note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
 {
 	const struct service *s = user_data;
 	const char *all = json_object_to_json_string_ext(parameters, JSON_C_TO_STRING_PLAIN);
-	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX));
+	g_autofree char *what = g_utf8_make_valid(all, MIN((gssize)strlen(all), NOTED_MAX)), *domain = name_of(s->host, json_get_str(parameters, "domain"));
 
-	host_event(s->host, json_get_str(parameters, "domain"), "operator", "%s %s was asked for by %s%s", method, what, caller,
+	host_event(s->host, domain, "operator", "%s %s was asked for by %s%s", method, what, caller,
 		   refused ? ", and refused: not root, and not in the socket's group" : "");
 }
 
@@ -467,7 +476,7 @@ on_events(struct varlink_request *request, struct json_object *parameters, gpoin
 		return;
 	}
 	f = g_new0(struct follow, 1);
-	*f = (struct follow){ s, request, g_strdup(json_get_str(parameters, "domain")) };
+	*f = (struct follow){ s, request, name_of(s->host, json_get_str(parameters, "domain")) };
 	event_log_replay(s->host->events, send_event, f);
 	if (json_get_bool(parameters, "follow")) {
 		event_log_follow(s->host->events, send_event, f);

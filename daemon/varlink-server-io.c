@@ -352,9 +352,10 @@ static bool
 remove_stale(const char *path, const struct sockaddr_un *address, GError **error)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int code = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? errno : 0;
+	int code = fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? errno : 0;
 
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	if (code == ENOENT)
 		return true;
 	if (code == ECONNREFUSED) {

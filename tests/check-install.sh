@@ -47,6 +47,8 @@ if command -v journalctl >/dev/null; then
 	[ "$root" = "$stage/root/usr" ] || cp "$root/lib/systemd/catalog/ftd.catalog" "$stage/root/usr/lib/systemd/catalog/"
 	journalctl --root="$stage/root" --update-catalog
 fi
+# Cockpit shows the page where that program is.
+[ "$(jq -r '.conditions[0]["path-exists"]' "$root/share/cockpit/ftd/manifest.json")" = "$prefix/bin/ftctl" ]
 "$root/sbin/ftd" --version >/dev/null
 cat >"$stage/ftd.conf" <"$stage/root/etc/ftd/ftd.conf"
 "$root/sbin/ftd" --check-config --config "$stage/ftd.conf"

@@ -68,6 +68,13 @@ X
 facts exit | same "exit status" ftctl.1 3<<X
 $(section ftctl.1 "EXIT STATUS" | sed -nE 's/^\.It ([0-9]+) Pq (.*)/\1 \2/p')
 X
+facts exit | sed -n 's/ Unprotected$//p' | same "exit status of what is done but for the protection" ftctl.1 3<<X
+$(section ftctl.1 DESCRIPTION | sed -nE 's/.*exit with ([0-9]+)\.$/\1/p')
+X
+# Default time limits: a verb that waits has its own.
+grep -ohE '^#define (DRAIN_)?TIMEOUT_S [0-9]+' daemon/ftctl-*.c | grep -v ' 5$' | awk '{ print $3 }' | same "default of --timeout" ftctl.1 3<<X
+$(section ftctl.1 DESCRIPTION | awk '/^\.It Fl -timeout/ { on = 1; next } /^\.It/ { on = 0 } on' | tr '\n' ' ' | grep -oE '(: |, )[0-9]+ for' | tr -d ':, for')
+X
 # The daemon adds to what a guard says, and answers for one that does not.
 {
 	facts status

@@ -12,12 +12,12 @@ DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2" "$top/contrib/packaging/buil
 cd "$work"
 lintian --allow-root --display-level '>=warning' --fail-on error,warning ./*.changes
 
-dpkg-deb --fsys-tarfile ftd_*_amd64.deb | tar -t | sed -n '/[^/]$/s|^\./||p' | grep -v '^usr/share/\(doc\|lintian\)/' | sed 's/\.gz$//; s|^lib/|usr/lib/|' | sort >have
+for package in ftd_*_amd64.deb cockpit-ftd_*_all.deb; do dpkg-deb --fsys-tarfile "$package" | tar -t; done | sed -n '/[^/]$/s|^\./||p' | grep -v '^usr/share/\(doc\|lintian\)/' | sed 's/\.gz$//; s|^lib/|usr/lib/|' | sort >have
 sed 's/^[0-7]* //; s|^PREFIX|usr|' "$top/tests/installed-files.txt" | sort >want
 diff want have
 
 "$top/contrib/packaging/build-rpm" "$work" --nodeps --define '_smp_mflags -j2'
-rpm -qp --list x86_64/ftd-*.rpm | sed 's|^/||; s/\.gz$//' | grep -v -e '^usr/share/\(doc\|licenses\)/' -e '^etc/ftd$' -e '/\.build-id' | sort >have
+rpm -qp --list x86_64/ftd-*.rpm noarch/cockpit-ftd-*.rpm | sed 's|^/||; s/\.gz$//' | grep -v -e '^usr/share/\(doc\|licenses\)/' -e '^etc/ftd$' -e '^usr/share/\(cockpit/ftd\|ftd\(/monitoring\)\?\)$' -e '/\.build-id' | sort >have
 diff want have
 
 # An override without a reason is none.

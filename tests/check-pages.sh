@@ -53,7 +53,7 @@ echo "ok dark"
 site=$home/site
 mkdir -p "$site/base1" "$site/ftd"
 cp contrib/cockpit/index.html contrib/cockpit/ftd.js contrib/cockpit/ftd.css "$site/ftd"
-jq -e '.tools.index.label and .requires.cockpit' contrib/cockpit/manifest.json >"$out/log" || fails "manifest.json"
+jq -e '.tools.index.label and .requires.cockpit' contrib/cockpit/manifest.json.in >"$out/log" || fails "manifest.json"
 cp tests/cockpit/recorded-status "$home/status"
 cp tests/cockpit/recorded-events "$home/events"
 jq 'map(.host = "b" | .peer = "a")' tests/cockpit/recorded-standby >"$home/after"

@@ -40,13 +40,23 @@ test_peer_messages(void **state)
 	g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_PEER_MEMORY, "too little");
 	struct peer_message m;
 
-	decode(peer_message_bytes(peer_call_new(3, "Hello", NULL)), &m);
+	decode(peer_message_bytes(peer_call_new(3, "Hello", NULL, false)), &m);
 	assert_int_equal(m.id, 3);
 	assert_string_equal(m.method, "Hello");
 	assert_non_null(m.parameters);
+	assert_false(m.more);
+	peer_message_clear(&m);
+	decode(peer_message_bytes(peer_call_new(3, "Operate", NULL, true)), &m);
+	assert_true(m.more && !m.continues);
+	peer_message_clear(&m);
+	decode(peer_message_bytes(peer_progress_new(3, json_put_str(json_object_new_object(), "phase", "disk"))), &m);
+	assert_null(m.method);
+	assert_true(m.continues && !m.more);
+	assert_string_equal(json_get_str(m.parameters, "phase"), "disk");
 	peer_message_clear(&m);
 	decode(peer_message_bytes(peer_answer_new(4, json_put_u64(json_object_new_object(), "port", 9))), &m);
 	assert_null(m.method);
+	assert_false(m.continues);
 	assert_int_equal(json_get_u64(m.parameters, "port"), 9);
 	peer_message_clear(&m);
 	decode(peer_message_bytes(peer_error_new(5, error)), &m);
@@ -59,7 +69,9 @@ static void
 test_peer_nonsense(void **state)
 {
 	static const char *const cases[] = { "", "7", "{}", "{\"id\":1}", "{\"id\":-1,\"parameters\":{}}", "{\"id\":1,\"parameters\":[]}",
-					     "{\"id\":1,\"method\":\"X\",\"error\":\"Failed\"}", "{\"id\":1,\"parameters\":{}} x" };
+					     "{\"id\":1,\"method\":\"X\",\"error\":\"Failed\"}", "{\"id\":1,\"parameters\":{}} x",
+					     "{\"id\":1,\"continues\":true}", "{\"id\":1,\"method\":\"X\",\"continues\":true,\"parameters\":{}}",
+					     "{\"id\":1,\"error\":\"Failed\",\"continues\":true}" };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(GError) error = NULL;
@@ -67,6 +79,30 @@ test_peer_nonsense(void **state)
 
 		assert_false(peer_message_decode(cases[i], strlen(cases[i]), &m, &error));
 		assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_PROTOCOL));
+	}
+}
+
+static void
+test_peer_progress(void **state)
+{
+	static const struct { const char *said, *read; } cases[] = {
+		{ "{\"phase\":\"disk\",\"done\":5,\"total\":9}", "{\"phase\":\"disk\",\"done\":5,\"total\":9}" },
+		{ "{\"phase\":\"drain\",\"domain\":\"vm1\",\"more\":{\"x\":1}}", "{\"phase\":\"drain\",\"done\":0,\"total\":0}" },
+		{ "{\"phase\":\"disk\",\"done\":-1,\"total\":\"x\"}", "{\"phase\":\"disk\",\"done\":0,\"total\":0}" },
+		{ "{}", NULL },
+		{ "{\"phase\":\"\"}", NULL },
+		{ "{\"phase\":7}", NULL },
+		{ "{\"phase\":\"\\u001b[2J\"}", NULL },
+		{ "{\"phase\":\"abcdefghijklmnopqrstuvwxyzabcdefg\"}", NULL },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(json_object_ptr) said = parse(cases[i].said), read = peer_progress_read(said);
+
+		if (!cases[i].read)
+			assert_null(read);
+		else
+			assert_string_equal(json_object_to_json_string_ext(read, JSON_C_TO_STRING_PLAIN), cases[i].read);
 	}
 }
 
@@ -177,6 +213,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_peer_messages),
 		cmocka_unit_test(test_peer_nonsense),
+		cmocka_unit_test(test_peer_progress),
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_event_kinds),
 		cmocka_unit_test(test_table),

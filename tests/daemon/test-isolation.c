@@ -6,9 +6,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
@@ -182,6 +187,26 @@ make_thread(void)
 	return t && g_thread_join(t) == own ? 0 : EAGAIN;
 }
 
+#ifdef __X32_SYSCALL_BIT
+static gpointer
+call_as_x32(gpointer data)
+{
+	syscall(__X32_SYSCALL_BIT | SYS_getpid);
+	return NULL;
+}
+
+/* In a thread: it is the process that must end. */
+static int
+call_other_architecture(void)
+{
+	GThread *t = g_thread_try_new("t", call_as_x32, NULL, NULL);
+
+	if (t)
+		g_thread_join(t);
+	return t ? 0 : EAGAIN;
+}
+#endif
+
 static int
 end_by_assertion(void)
 {
@@ -261,6 +286,9 @@ static const struct { const char *name; attempt attempt; int expected; enum need
 	{ "change a mode", make_setuid, -SIGSYS, NOTHING },
 	{ "become another user", become_other, -SIGSYS, NOTHING },
 	{ "make a thread", make_thread, 0, NOTHING },
+#ifdef __X32_SYSCALL_BIT
+	{ "call as another architecture", call_other_architecture, -SIGSYS, NOTHING },
+#endif
 	{ "end by an assertion", end_by_assertion, -SIGABRT, NOTHING },
 	{ "map writable code", code_page, ENOSYS, NOTHING },
 	{ "turn data into code", page_to_code, ENOSYS, NOTHING },
@@ -365,6 +393,136 @@ test_refused(void **state)
 	assert_int_equal(try(refused_is_told), 0);
 }
 
+/* -- the filter of each architecture, run by hand: what the kernel would answer where this machine is another one */
+
+static GArray *
+program_of(uint32_t architecture)
+{
+	GArray *program = g_array_new(FALSE, FALSE, sizeof(struct sock_filter));
+	int fd = memfd_create("filter", MFD_CLOEXEC);
+	struct sock_filter line;
+	void *filter;
+
+	assert_int_equal(isolation_filter(architecture, &filter), 0);
+	assert_int_equal(seccomp_export_bpf(filter, fd), 0);
+	seccomp_release(filter);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	while (read(fd, &line, sizeof line) == sizeof line)
+		g_array_append_val(program, line);
+	close(fd);
+	assert_true(program->len > 0);
+	return program;
+}
+
+/* Those instructions of classic BPF that libseccomp makes (linux/filter.h, Documentation/networking/filter.rst). */
+static uint32_t
+run(const GArray *program, const struct seccomp_data *data)
+{
+	uint32_t a = 0;
+
+	for (guint pc = 0; pc < program->len; pc++) {
+		const struct sock_filter *i = &g_array_index(program, struct sock_filter, pc);
+
+		if (i->code == (BPF_LD | BPF_W | BPF_ABS))
+			memcpy(&a, (const char *)data + i->k, sizeof a);
+		else if (i->code == (BPF_ALU | BPF_AND | BPF_K))
+			a &= i->k;
+		else if (i->code == (BPF_JMP | BPF_JA))
+			pc += i->k;
+		else if (i->code == (BPF_JMP | BPF_JEQ | BPF_K))
+			pc += a == i->k ? i->jt : i->jf;
+		else if (i->code == (BPF_JMP | BPF_JGT | BPF_K))
+			pc += a > i->k ? i->jt : i->jf;
+		else if (i->code == (BPF_JMP | BPF_JGE | BPF_K))
+			pc += a >= i->k ? i->jt : i->jf;
+		else if (i->code == (BPF_RET | BPF_K))
+			return i->k;
+		else
+			fail_msg("instruction %#x is not known", i->code);
+	}
+	fail_msg("the program has no end");
+	return 0;
+}
+
+#define ENOSYS_ALONE (SECCOMP_RET_ERRNO | ENOSYS)
+
+/* What holds on each: among it the calls that aarch64's C library makes for open(), fork(), chmod() and others that do not exist there. */
+static const struct verdict { const char *call; uint64_t args[3]; uint32_t expected; } verdicts[] = {
+	{ "read", { 0 }, SECCOMP_RET_ALLOW },
+	{ "openat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "newfstatat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "readlinkat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "faccessat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "mkdirat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "linkat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "unlinkat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "renameat", { 0 }, SECCOMP_RET_ALLOW },
+	{ "dup3", { 0 }, SECCOMP_RET_ALLOW },
+	{ "pipe2", { 0 }, SECCOMP_RET_ALLOW },
+	{ "ppoll", { 0 }, SECCOMP_RET_ALLOW },
+	{ "pselect6", { 0 }, SECCOMP_RET_ALLOW },
+	{ "epoll_pwait", { 0 }, SECCOMP_RET_ALLOW },
+	{ "rt_sigreturn", { 0 }, SECCOMP_RET_ALLOW },
+	{ "exit_group", { 0 }, SECCOMP_RET_ALLOW },
+	{ "acct", { 0 }, SECCOMP_RET_TRAP },
+	{ "execve", { 0 }, SECCOMP_RET_KILL_PROCESS },
+	{ "kill", { 0 }, SECCOMP_RET_KILL_PROCESS },
+	{ "fchmodat", { 0 }, SECCOMP_RET_KILL_PROCESS },
+	{ "fchownat", { 0 }, SECCOMP_RET_KILL_PROCESS },
+	{ "mknodat", { 0 }, SECCOMP_RET_KILL_PROCESS },
+	{ "clone", { CLONE_VM | CLONE_SIGHAND | CLONE_THREAD }, SECCOMP_RET_ALLOW },
+	{ "clone", { SIGCHLD }, SECCOMP_RET_KILL_PROCESS },
+	{ "clone", { CLONE_VM | CLONE_VFORK | SIGCHLD }, SECCOMP_RET_KILL_PROCESS },
+	{ "clone3", { 0 }, ENOSYS_ALONE },
+	{ "mmap", { 0, 4096, PROT_READ | PROT_WRITE }, SECCOMP_RET_ALLOW },
+	{ "mmap", { 0, 4096, PROT_READ | PROT_EXEC }, SECCOMP_RET_ALLOW },
+	{ "mmap", { 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC }, SECCOMP_RET_TRAP },
+	{ "mprotect", { 0, 4096, PROT_READ }, SECCOMP_RET_ALLOW },
+	{ "mprotect", { 0, 4096, PROT_READ | PROT_EXEC }, SECCOMP_RET_TRAP },
+	{ "socket", { AF_INET6 }, SECCOMP_RET_ALLOW },
+	{ "socket", { AF_PACKET }, SECCOMP_RET_TRAP },
+	{ "ioctl", { 0, FIONREAD }, SECCOMP_RET_ALLOW },
+	{ "ioctl", { 0, TIOCSTI }, SECCOMP_RET_TRAP },
+};
+
+static guint
+judge(const GArray *program, uint32_t architecture, uint32_t audit)
+{
+	guint wrong = 0;
+
+	for (guint i = 0; i < G_N_ELEMENTS(verdicts); i++) {
+		const struct verdict *v = &verdicts[i];
+		struct seccomp_data data = { .arch = audit, .nr = seccomp_syscall_resolve_name_arch(architecture, v->call) };
+		uint32_t action;
+
+		assert_true(data.nr >= 0);
+		for (guint n = 0; n < G_N_ELEMENTS(v->args); n++)
+			data.args[n] = v->args[n];
+		action = run(program, &data);
+		if (action == v->expected)
+			continue;
+		print_message("%#x: %s, case %u: %#x, expected %#x\n", audit, v->call, i, action, v->expected);
+		wrong++;
+	}
+	return wrong;
+}
+
+static void
+test_filters(void **state)
+{
+	static const struct { uint32_t architecture, audit, second; } all[] = {
+		{ SCMP_ARCH_X86_64, AUDIT_ARCH_X86_64, AUDIT_ARCH_I386 }, { SCMP_ARCH_AARCH64, AUDIT_ARCH_AARCH64, AUDIT_ARCH_ARM },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(all); i++) {
+		g_autoptr(GArray) program = program_of(all[i].architecture);
+		struct seccomp_data second = { .arch = all[i].second, .nr = 3 };	/* read() of i386 and of ARM */
+
+		assert_int_equal(judge(program, all[i].architecture, all[i].audit), 0);
+		assert_int_equal(run(program, &second), SECCOMP_RET_KILL_PROCESS);
+	}
+}
+
 static int
 set_up(void **state)
 {
@@ -405,6 +563,7 @@ main(void)
 		cmocka_unit_test(test_privileges),
 		cmocka_unit_test(test_attempts),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_filters),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -34,8 +34,8 @@ struct end {
 
 struct fixture {
 	char *dir;
-	struct test_ca ca, other_ca;
-	char *a, *b, *foreign, *trusts_foreign, *expired, *early, *revoked, *wary;
+	struct test_ca ca, other_ca, old_ca;
+	char *a, *b, *foreign, *trusts_foreign, *expired, *early, *revoked, *wary, *old_list, *of_old, *trusts_old;
 	struct end client, server;
 	struct peer_listener *listener;
 	struct peer_credentials *server_creds, *client_creds;
@@ -126,8 +126,9 @@ setup(void **state)
 	const long hour = 3600;
 
 	f->dir = g_dir_make_tmp("ftd-peer-link-XXXXXX", NULL);
-	test_ca_init(&f->ca, "test authority");
-	test_ca_init(&f->other_ca, "another authority");
+	test_ca_init(&f->ca, "test authority", 100 * hour);
+	test_ca_init(&f->other_ca, "another authority", 100 * hour);
+	test_ca_init(&f->old_ca, "an old authority", -hour);
 	f->a = test_pki_make(f->dir, "a", "a.test", &f->ca, &f->ca, -hour, hour);
 	f->b = test_pki_make(f->dir, "b", "b.test", &f->ca, &f->ca, -hour, hour);
 	f->foreign = test_pki_make(f->dir, "foreign", "b.test", &f->other_ca, &f->other_ca, -hour, hour);
@@ -136,7 +137,11 @@ setup(void **state)
 	f->early = test_pki_make(f->dir, "early", "b.test", &f->ca, &f->ca, hour, 2 * hour);
 	f->revoked = test_pki_make(f->dir, "revoked", "b.test", &f->ca, &f->ca, -hour, hour);
 	f->wary = test_pki_make(f->dir, "wary", "a.test", &f->ca, &f->ca, -hour, hour);
-	test_pki_revoke(f->wary, f->revoked, &f->ca);
+	test_pki_revoke(f->wary, f->revoked, &f->ca, hour);
+	f->old_list = test_pki_make(f->dir, "old-list", "a.test", &f->ca, &f->ca, -hour, hour);
+	test_pki_revoke(f->old_list, f->revoked, &f->ca, -hour);
+	f->of_old = test_pki_make(f->dir, "of-old", "b.test", &f->old_ca, &f->ca, -hour, hour);
+	f->trusts_old = test_pki_make(f->dir, "trusts-old", "a.test", &f->ca, &f->old_ca, -hour, hour);
 	f->raw = -1;
 	*state = f;
 	return 0;
@@ -150,6 +155,7 @@ teardown(void **state)
 	test_remove_tree(f->dir);
 	test_ca_clear(&f->ca);
 	test_ca_clear(&f->other_ca);
+	test_ca_clear(&f->old_ca);
 	g_free(f->dir);
 	g_free(f->a);
 	g_free(f->b);
@@ -159,6 +165,9 @@ teardown(void **state)
 	g_free(f->early);
 	g_free(f->revoked);
 	g_free(f->wary);
+	g_free(f->old_list);
+	g_free(f->of_old);
+	g_free(f->trusts_old);
 	g_free(f);
 	return 0;
 }
@@ -311,23 +320,39 @@ test_default_name_is_the_host(void **state)
 
 /* ---- certificates ---- */
 
+/* All of it in one text: which fault, the subject, the way out. */
+static void
+assert_told(const GError *error, const char *const *parts)
+{
+	for (; *parts; parts++)
+		assert_error_text(error, FTD_ERROR_PEER_CERTIFICATE, *parts);
+}
+
 static void
 test_client_rejects(void **state)
 {
 	struct fixture *f = *state;
-	const struct { const char *pki, *verify_host, *text; } cases[] = {
-		{ f->b, "c.test", "does not carry the name \"c.test\"" },
-		{ f->foreign, "b.test", "signed by an unknown authority" },
-		{ f->expired, "b.test", "has expired" },
-		{ f->early, "b.test", "not valid yet" },
+	const struct { const char *client, *server, *verify_host, *judge[5], *judged[6]; } cases[] = {
+		{ f->a, f->b, "c.test", { "(CN=b.test)", "does not carry the name \"c.test\"", "dns_name or ip_address", "(b.test)" },
+		  { "did not accept our certificate ", "(CN=b.test)", "does not carry the name \"c.test\"", "dns_name or ip_address", "(b.test)" } },
+		{ f->a, f->b, NULL, { "does not carry the name \"127.0.0.1\"" }, { "(CN=b.test)", "does not carry the address by which" } },
+		{ f->a, f->foreign, "b.test", { "(CN=b.test)", "signed by an unknown authority (CN=another authority)", "/a/CA/cacert.pem", "check CA/cacert.pem" },
+		  { "(CN=b.test)", "signed by an authority unknown there (CN=another authority)", "check CA/cacert.pem" } },
+		{ f->a, f->expired, "b.test", { "(CN=b.test)", "has expired, on 20", "install a new one there" }, { "(CN=b.test)", "has expired, on 20", "install a new one here" } },
+		{ f->a, f->early, "b.test", { "(CN=b.test)", "not valid yet, but from 20", "compare the clocks" },
+		  { "(CN=b.test)", "not valid yet, but from 20", "compare the clocks" } },
+		{ f->wary, f->revoked, "b.test", { "(CN=b.test)", "is revoked, says ", "/wary/CA/cacrl.pem", "install a new one there" },
+		  { "(CN=b.test)", "on the revocation list", "install a new one here" } },
+		{ f->trusts_old, f->of_old, "b.test", { "(CN=b.test)", "an authority whose own certificate has expired", "renew it" },
+		  { "(CN=b.test)", "or its authority's, for expired", "valid from 20", "compare the clocks", "cacert.pem" } },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-		start(f, f->a, cases[i].pki, PEER_CHANNEL_FAST, cases[i].verify_host);
+		start(f, cases[i].client, cases[i].server, PEER_CHANNEL_FAST, cases[i].verify_host);
 		run_until(f->client.closed && f->server.closed);
-		assert_error_text(f->client.error, FTD_ERROR_PEER_CERTIFICATE, cases[i].text);
-		assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "did not accept our certificate");
-		assert_non_null(strstr(f->server.error->message, "servercert.pem"));
+		assert_told(f->client.error, cases[i].judge);
+		assert_told(f->server.error, cases[i].judged);
+		assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "servercert.pem");
 		assert_false(f->server.established);
 		stop(state);
 	}
@@ -338,41 +363,61 @@ static void
 test_server_rejects(void **state)
 {
 	struct fixture *f = *state;
-	const struct { const char *pki, *text; } cases[] = {
-		{ f->trusts_foreign, "signed by an unknown authority" },
-		{ f->expired, "has expired" },
+	const struct { const char *client, *server, *name, *judge[4], *judged[5]; } cases[] = {
+		{ f->trusts_foreign, f->b, "b.test", { "(CN=a.test)", "signed by an unknown authority (CN=another authority)" },
+		  { "(CN=a.test)", "signed by an authority unknown there (CN=another authority)" } },
+		{ f->expired, f->b, "b.test", { "(CN=b.test)", "has expired, on 20" }, { "(CN=b.test)", "has expired, on 20", "servercert.pem", "install a new one here" } },
+		{ f->early, f->b, "b.test", { "not valid yet, but from 20" }, { "not valid yet, but from 20", "compare the clocks" } },
+		{ f->revoked, f->wary, "a.test", { "(CN=b.test)", "is revoked, says ", "/wary/CA/cacrl.pem" }, { "(CN=b.test)", "on the revocation list" } },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
 		g_autoptr(GBytes) body = pattern(1 << 20, 1);
 
-		start(f, cases[i].pki, f->b, PEER_CHANNEL_BULK, "b.test");
+		start(f, cases[i].client, cases[i].server, PEER_CHANNEL_BULK, cases[i].name);
 		for (unsigned k = 0; k < 8; k++)
 			peer_link_send(f->client.link, PEER_STREAM, NULL, 0, body);
 		run_until(f->client.closed && f->server.closed);
-		assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, cases[i].text);
+		assert_told(f->server.error, cases[i].judge);
+		assert_told(f->client.error, cases[i].judged);
 		assert_error_text(f->client.error, FTD_ERROR_PEER_CERTIFICATE, "did not accept our certificate");
 		assert_int_equal(f->server.frames, 0);
 		stop(state);
 	}
 }
 
+/* A list is about its certificates alone, and one that nobody renewed is no reason to be without a peer; what it says still holds. */
 static void
-test_revoked(void **state)
+test_lists(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f, f->wary, f->revoked, PEER_CHANNEL_FAST, "b.test");
-	run_until(f->client.closed && f->server.closed);
-	assert_error_text(f->client.error, FTD_ERROR_PEER_CERTIFICATE, "is revoked");
-	assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "did not accept our certificate");
-	stop(state);
-	start(f, f->revoked, f->wary, PEER_CHANNEL_FAST, "a.test");
-	run_until(f->client.closed && f->server.closed);
-	assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "is revoked");
-	stop(state);
-	start(f, f->wary, f->b, PEER_CHANNEL_FAST, "b.test");	/* the list is about one certificate */
+	start(f, f->wary, f->b, PEER_CHANNEL_FAST, "b.test");
 	run_until(f->client.established && f->server.established);
+	stop(state);
+	start(f, f->old_list, f->b, PEER_CHANNEL_FAST, "b.test");
+	run_until(f->client.established && f->server.established);
+	stop(state);
+	start(f, f->old_list, f->revoked, PEER_CHANNEL_FAST, "b.test");
+	run_until(f->client.closed && f->server.closed);
+	assert_error_text(f->client.error, FTD_ERROR_PEER_CERTIFICATE, "is revoked, says ");
+}
+
+/* What a stranger put into a certificate reaches a log and a terminal. */
+static void
+test_ugly_subject(void **state)
+{
+	struct fixture *f = *state;
+	g_autofree char *name = g_strdup_printf("x\033[2J\n%0300d", 1), *pki = test_pki_make_named(f->dir, "ugly", name, NULL, &f->other_ca, &f->ca, -1, 3600);
+	char *text;
+
+	start(f, pki, f->b, PEER_CHANNEL_FAST, "b.test");
+	run_until(f->client.closed && f->server.closed);
+	assert_error_text(f->server.error, FTD_ERROR_PEER_CERTIFICATE, "(CN=x");
+	text = f->server.error->message;
+	for (; *text; text++)
+		assert_true(g_ascii_isprint(*text));
+	assert_true(strlen(f->server.error->message) < 600);
 }
 
 static void
@@ -804,7 +849,8 @@ main(void)
 		LINK_TEST(test_default_name_is_the_host),
 		LINK_TEST(test_client_rejects),
 		LINK_TEST(test_server_rejects),
-		LINK_TEST(test_revoked),
+		LINK_TEST(test_lists),
+		LINK_TEST(test_ugly_subject),
 		LINK_TEST(test_end),
 		LINK_TEST(test_credentials_name_the_file),
 		LINK_TEST(test_refused),

@@ -44,10 +44,10 @@ new_crt(gnutls_x509_privkey_t key, const char *cn, long from, long to)
 }
 
 void
-test_ca_init(struct test_ca *ca, const char *name)
+test_ca_init(struct test_ca *ca, const char *name, long to)
 {
 	ca->key = new_key();
-	ca->crt = new_crt(ca->key, name, -100 * HOUR, 100 * HOUR);
+	ca->crt = new_crt(ca->key, name, -100 * HOUR, to);
 	ok(gnutls_x509_crt_set_basic_constraints(ca->crt, 1, 0));
 	ok(gnutls_x509_crt_set_key_usage(ca->crt, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN));
 	ok(gnutls_x509_crt_sign2(ca->crt, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0));
@@ -80,17 +80,18 @@ write_crt(const char *base, const char *path, gnutls_x509_crt_t crt)
 }
 
 char *
-test_pki_make(const char *dir, const char *name, const char *host, const struct test_ca *signer, const struct test_ca *trusted, long from, long to)
+test_pki_make_named(const char *dir, const char *name, const char *cn, const char *dns_name, const struct test_ca *signer, const struct test_ca *trusted, long from, long to)
 {
 	char *base = g_build_filename(dir, name, NULL);
 	g_autofree char *ca_dir = g_build_filename(base, "CA", NULL), *private_dir = g_build_filename(base, "ftd", "private", NULL);
 	gnutls_x509_privkey_t key = new_key();
-	gnutls_x509_crt_t crt = new_crt(key, host, from, to);
+	gnutls_x509_crt_t crt = new_crt(key, cn, from, to);
 	gnutls_datum_t pem;
 
 	g_mkdir_with_parents(ca_dir, 0700);
 	g_mkdir_with_parents(private_dir, 0700);
-	ok(gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, host, (unsigned)strlen(host), GNUTLS_FSAN_SET));
+	if (dns_name)
+		ok(gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, dns_name, (unsigned)strlen(dns_name), GNUTLS_FSAN_SET));
 	ok(gnutls_x509_crt_sign2(crt, signer->crt, signer->key, GNUTLS_DIG_SHA256, 0));
 	write_crt(base, "CA/cacert.pem", trusted->crt);
 	write_crt(base, "ftd/servercert.pem", crt);
@@ -101,8 +102,14 @@ test_pki_make(const char *dir, const char *name, const char *host, const struct 
 	return base;
 }
 
+char *
+test_pki_make(const char *dir, const char *name, const char *host, const struct test_ca *signer, const struct test_ca *trusted, long from, long to)
+{
+	return test_pki_make_named(dir, name, host, host, signer, trusted, from, to);
+}
+
 void
-test_pki_revoke(const char *base, const char *revoked, const struct test_ca *ca)
+test_pki_revoke(const char *base, const char *revoked, const struct test_ca *ca, long to)
 {
 	g_autofree char *file = g_build_filename(revoked, "ftd", "servercert.pem", NULL), *text = NULL;
 	gnutls_datum_t pem;
@@ -116,8 +123,8 @@ test_pki_revoke(const char *base, const char *revoked, const struct test_ca *ca)
 	ok(gnutls_x509_crl_init(&crl));
 	ok(gnutls_x509_crl_set_version(crl, 2));
 	ok(gnutls_x509_crl_set_crt(crl, crt, time(NULL) - HOUR));
-	ok(gnutls_x509_crl_set_this_update(crl, time(NULL) - HOUR));
-	ok(gnutls_x509_crl_set_next_update(crl, time(NULL) + HOUR));
+	ok(gnutls_x509_crl_set_this_update(crl, time(NULL) - 2 * HOUR));
+	ok(gnutls_x509_crl_set_next_update(crl, time(NULL) + to));
 	ok(gnutls_x509_crl_sign2(crl, ca->crt, ca->key, GNUTLS_DIG_SHA256, 0));
 	ok(gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &pem));
 	write_datum(base, "CA/cacrl.pem", &pem);
