@@ -561,7 +561,7 @@ on_live(struct guard *g, uint64_t now)
 	g->p.live_at = g->p.epoch_since = now;
 	g->p.epoch_events = 0;
 	g->p.arm_deadline = now + GUARD_ARM_TIMEOUT_NS;
-	g->p.arm_after = 1;
+	g->p.arm_after = GUARD_ARM_EPOCH;
 	guard_set_phase(g, GUARD_PHASE_ARM);
 	guard_send(g, PEER_LIVE, NULL, 0, NULL);
 	disk_answer(g);
@@ -755,6 +755,8 @@ static void
 on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 {
 	g->p.loaded = v[0];
+	if (g->failover.state == FAILOVER_FORMING && v[0] < g->p.arm_after)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	switchover_loaded(g, now, v[0]);
 	g->p.last_load_ns = v[1];
 	g->p.cost.stop_ns = v[2];

@@ -299,6 +299,14 @@ mended(struct guard *g, uint64_t now)
 	g->s.told_unfit = false;
 }
 
+/* QEMU starts the copy after every load, and before the first one (migration/colo.c, colo_process_incoming_thread()). */
+static void
+pause_copy(struct guard *g)
+{
+	g->s.pausing = true;
+	g->env.op_start(g->ctx, GUARD_OP_STANDBY_PAUSE);
+}
+
 static void
 on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 {
@@ -307,10 +315,8 @@ on_loaded(struct guard *g, uint64_t now, const struct standby_action *a)
 	proxy_pump(g);
 	g->s.loads++;
 	g->s.loaded_at = now;
-	if (g->s.passive && g->failover.state == FAILOVER_PROTECTED) {
-		g->s.pausing = true;
-		g->env.op_start(g->ctx, GUARD_OP_STANDBY_PAUSE);
-	}
+	if (g->failover.state == FAILOVER_FORMING || (g->s.passive && g->failover.state == FAILOVER_PROTECTED))
+		pause_copy(g);
 	/* The monitor's events and the stream come through two sockets: whether this load mended the reset cannot be told. The next one does. */
 	if (!g->s.spoiled && !g->s.reset_in_load)
 		mended(g, now);
@@ -341,6 +347,7 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		guard_send(g, PEER_RETURN_PATH, NULL, 0, a->bytes);
 		break;
 	case STANDBY_READY:
+		pause_copy(g);
 		guard_set_phase(g, GUARD_PHASE_ARM);
 		guard_send(g, PEER_READY, NULL, 0, NULL);
 		break;

@@ -24,9 +24,8 @@ committed(struct fixture *f, uint64_t epoch)
 	peer_says_u64(f, PEER_COMMITTED, 1, &epoch);
 }
 
-/* QEMU has sent REQUEST and runs epoch 2. */
 static void
-protect(struct fixture *f)
+go_live(struct fixture *f)
 {
 	g_autoptr(GByteArray) b = initial_stream();
 
@@ -41,6 +40,14 @@ protect(struct fixture *f)
 	peer_says(f, PEER_READY, NULL, 0);
 	expect(f, "op connect; op attach; op disks; op migrate; send STREAM; qemu checkpoint-ready; send LIVE; ");
 	qemu_says_message(f, COLO_REQUEST);
+}
+
+/* QEMU has sent REQUEST and runs epoch 2. */
+static void
+protect(struct fixture *f)
+{
+	go_live(f);
+	f->g->p.arm_after = 1;	/* that it is another one is shown below */
 	pass(f, 5);
 	expect(f, "qemu checkpoint-reply; ");
 	one_checkpoint(f);
@@ -100,6 +107,29 @@ copy_unfit(struct fixture *f, uint64_t loaded)
 #define CHECKPOINT(n) "send DISK_MARK " n "; send CHECKPOINT_BEGIN " n "; send CHECKPOINT_DATA " n "; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; "
 
 /* -- silence ----------------------------------------------------------------------------------------------------------------- */
+
+/* The second checkpoint is wanted when the first is loaded, and arms the pair. */
+static void
+a_pair_counts_from_the_second_checkpoint_on(void **state)
+{
+	g_auto(fixture) f;
+
+	go_live(&f);
+	pass(&f, 5);
+	one_checkpoint(&f);
+	committed(&f, 1);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 50);
+	assert_null(strstr(f.did->str, "claim"));
+	g_string_truncate(f.did, 0);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	pass(&f, 5);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	g_string_truncate(f.did, 0);
+	committed(&f, 2);
+	assert_non_null(strstr(f.did->str, "claim 1 pair; "));
+}
 
 static void
 an_idle_guest_is_left_alone(void **state)
@@ -623,6 +653,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_pair_counts_from_the_second_checkpoint_on),
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
 		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),

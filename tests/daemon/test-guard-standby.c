@@ -43,13 +43,30 @@ protect(struct fixture *f)
 	put(back, COLO_READY, 4);
 	qemu_says(f, back);
 	peer_says(f, PEER_LIVE, NULL, 0);
-	expect(f, "op standby-attach; qemu bytes; send RETURN_PATH; send READY; ");
+	expect(f, "op standby-attach; qemu bytes; send RETURN_PATH; op standby-pause; send READY; ");
 	receive(f, 1);
-	expect(f, "send COMMITTED 1; qemu checkpoint-request; ");
+	expect(f, "send COMMITTED 1; ");
+	guard_op_done(f->g, f->now, GUARD_OP_STANDBY_PAUSE, NULL);
+	expect(f, "qemu checkpoint-request; ");
 	load(f);
+	assert_true(f->g->s.pausing);
+	guard_op_done(f->g, f->now, GUARD_OP_STANDBY_PAUSE, NULL);
+	expect(f, "");
 	peer_says(f, PEER_ARM, NULL, 0);
 	expect(f, "send ARMED; ");
 	assert_int_equal(guard_state(f->g), FAILOVER_PROTECTED);
+}
+
+/* QEMU starts the copy on its own, before the first load and after each. Until the pair counts it stands. */
+static void
+it_stands_until_the_pair_counts(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	receive(&f, 2);
+	load(&f);
+	assert_false(f.g->s.pausing);
 }
 
 static void
@@ -287,7 +304,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(it_asks_for_a_checkpoint_at_once),
+		cmocka_unit_test(it_stands_until_the_pair_counts), cmocka_unit_test(it_asks_for_a_checkpoint_at_once),
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
