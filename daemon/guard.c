@@ -15,7 +15,7 @@
  *
  * Who speaks. The comparator lets nothing out that the other side could not account for; whether this side may go on without the other is failover.c's
  * to say, by the arbiter's word. A primary that was asleep (a stopped process, a stalled host) must not wake up and send what it held while the other side
- * has taken over: it sends only while it knows, from heartbeats that came back, that the standby cannot have given it up yet. On the way from "forming" to "protected" the order is: gate closed - first checkpoint committed - record written at the
+ * has taken over: it sends only while it knows, from heartbeats that came back, that the standby cannot have given it up yet. On the way from "forming" to "protected" the order is: gate closed - checkpoint GUARD_ARM_EPOCH committed - record written at the
  * arbiter - own state durable - ARM sent. A standby that was not armed never goes live, so at no time can two copies speak.
  */
 #include "daemon/guard-internal.h"
