@@ -14,13 +14,17 @@
 #define TCP_FLAGS 13
 
 struct handshake {
-	struct flow_key key;
+	struct flow_key key;	/* of what the client sends */
 	unsigned nic;
 	GBytes *syn;
+	bool answered;		/* by the SVM, since it last stood for a load */
+	bool split;		/* by the last load, and not answered since */
+	GList link;
 };
 
 struct half_open {
 	GHashTable *by_key;	/* of struct handshake */
+	GQueue by_age;		/* of the same */
 };
 
 /* Few, forgotten within a round trip, and bounded: who makes them collide makes HALF_OPEN_MAX of them a list. */
@@ -33,10 +37,10 @@ hash(gconstpointer key)
 }
 
 static void
-handshake_free(gpointer data)
+forget(struct half_open *h, struct handshake *s)
 {
-	struct handshake *s = data;
-
+	g_hash_table_remove(h->by_key, &s->key);
+	g_queue_unlink(&h->by_age, &s->link);
 	g_bytes_unref(s->syn);
 	g_free(s);
 }
@@ -46,36 +50,24 @@ half_open_new(void)
 {
 	struct half_open *h = g_new0(struct half_open, 1);
 
-	h->by_key = g_hash_table_new_full(hash, flow_key_equal, NULL, handshake_free);
+	h->by_key = g_hash_table_new(hash, flow_key_equal);
 	return h;
 }
 
+/* A SYN that comes again is of the same handshake: what the load has done to it stays done. */
 static void
 remember(struct half_open *h, const struct flow_key *key, unsigned nic, GBytes *syn)
 {
 	struct handshake *s = g_hash_table_lookup(h->by_key, key);
 
-	if (!s && g_hash_table_size(h->by_key) == HALF_OPEN_MAX)
+	if (s)
 		return;
+	if (h->by_age.length == HALF_OPEN_MAX)
+		forget(h, h->by_age.head->data);
 	s = g_new(struct handshake, 1);
-	*s = (struct handshake){ *key, nic, g_bytes_ref(syn) };
-	g_hash_table_replace(h->by_key, &s->key, s);
-}
-
-void
-half_open_inbound(struct half_open *h, unsigned nic, GBytes *frame)
-{
-	struct flow_key key;
-	struct packet p;
-
-	packet_parse(&p, frame);
-	if (p.class != PACKET_TCP || !packet_is_rewritten(&p))
-		return;
-	flow_key_make(&key, nic, &p);
-	if ((p.flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN)
-		remember(h, &key, nic, frame);
-	else if (p.flags & PACKET_TCP_ACK)
-		g_hash_table_remove(h->by_key, &key);
+	*s = (struct handshake){ .key = *key, .nic = nic, .syn = g_bytes_ref(syn), .link = { .data = s } };
+	g_hash_table_insert(h->by_key, &s->key, s);
+	g_queue_push_tail_link(&h->by_age, &s->link);
 }
 
 /* The SYN made an ACK of 1. Its vnet header says nothing, or a checksum that is not there yet would be taken for granted. */
@@ -99,24 +91,99 @@ decoy(GBytes *syn)
 }
 
 GBytes *
+half_open_inbound(struct half_open *h, unsigned nic, GBytes *frame)
+{
+	struct handshake *s;
+	struct flow_key key;
+	struct packet p;
+	GBytes *first;
+
+	packet_parse(&p, frame);
+	if (p.class != PACKET_TCP || !packet_is_rewritten(&p))
+		return NULL;
+	flow_key_make(&key, nic, &p);
+	if ((p.flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN) {
+		remember(h, &key, nic, frame);
+		return NULL;
+	}
+	s = g_hash_table_lookup(h->by_key, &key);
+	if (!s || !(p.flags & (PACKET_TCP_ACK | PACKET_TCP_RST)))
+		return NULL;
+	first = s->split ? decoy(s->syn) : NULL;
+	forget(h, s);
+	return first;
+}
+
+static void
+swap_ends(struct packet *p)
+{
+	const uint8_t *source = p->source;
+	uint16_t port = p->source_port;
+
+	p->source = p->destination;
+	p->destination = source;
+	p->source_port = p->destination_port;
+	p->destination_port = port;
+}
+
+void
+half_open_output(struct half_open *h, unsigned nic, GBytes *frame)
+{
+	struct handshake *s;
+	struct flow_key key;
+	struct packet p;
+
+	if (!h->by_age.length)
+		return;
+	packet_parse(&p, frame);
+	if (p.class != PACKET_TCP || (p.flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) != (PACKET_TCP_SYN | PACKET_TCP_ACK))
+		return;
+	swap_ends(&p);
+	flow_key_make(&key, nic, &p);
+	s = g_hash_table_lookup(h->by_key, &key);
+	if (!s)
+		return;
+	s->answered = true;
+	s->split = false;
+}
+
+void
+half_open_stopped(struct half_open *h)
+{
+	for (GList *l = h->by_age.head; l; l = l->next)
+		((struct handshake *)l->data)->answered = false;
+}
+
+void
+half_open_loaded(struct half_open *h)
+{
+	for (GList *l = h->by_age.head; l; l = l->next) {
+		struct handshake *s = l->data;
+
+		s->split = !s->answered;
+	}
+}
+
+GBytes *
 half_open_next(struct half_open *h, unsigned *nic)
 {
-	GHashTableIter i;
-	gpointer value;
-	GBytes *frame;
+	while (h->by_age.head) {
+		struct handshake *s = h->by_age.head->data;
+		GBytes *frame = s->split ? decoy(s->syn) : NULL;
 
-	g_hash_table_iter_init(&i, h->by_key);
-	if (!g_hash_table_iter_next(&i, NULL, &value))
-		return NULL;
-	*nic = ((struct handshake *)value)->nic;
-	frame = decoy(((struct handshake *)value)->syn);
-	g_hash_table_iter_remove(&i);
-	return frame;
+		*nic = s->nic;
+		forget(h, s);
+		if (frame)
+			return frame;
+	}
+	return NULL;
 }
 
 void
 half_open_free(struct half_open *h)
 {
+	while (h->by_age.head)
+		forget(h, h->by_age.head->data);
 	g_hash_table_unref(h->by_key);
 	g_free(h);
 }

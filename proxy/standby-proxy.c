@@ -7,7 +7,7 @@
  *   of a later epoch:                     waits for the load after which the SVM runs that epoch
  *   a stray (its PVM died before):        waits for the take-over, is injected at once after it, unless this host has heard it too
  *
- * A handshake that a load splits is settled first (half-open.h).
+ * A handshake that a load has split is settled before its acknowledgement (half-open.h).
  *
  * Output. Every SVM frame gets a number and the epoch the SVM runs, goes to the primary to be compared, and is kept until its twin has left or the
  * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for: it goes out first.
@@ -96,10 +96,23 @@ act(struct standby_proxy *p, enum standby_proxy_action_type type, const struct e
 	g_queue_push_tail_link(&p->actions, &q->link);
 }
 
+/* For filter-rewriter only. */
+static void
+inject_decoy(struct standby_proxy *p, unsigned nic, GBytes *frame)
+{
+	const struct entry e = { .nic = nic, .epoch = p->epoch, .frame = frame };
+
+	act(p, STANDBY_PROXY_INJECT, &e);
+	g_bytes_unref(frame);
+}
+
 static void
 inject(struct standby_proxy *p, const struct entry *e)
 {
-	half_open_inbound(p->half_open, e->nic, e->frame);
+	GBytes *first = half_open_inbound(p->half_open, e->nic, e->frame);
+
+	if (first)
+		inject_decoy(p, e->nic, first);
 	act(p, STANDBY_PROXY_INJECT, e);
 }
 
@@ -224,6 +237,7 @@ standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame)
 		entry_free(e);
 		return;
 	}
+	half_open_output(p->half_open, nic, frame);
 	if (p->running && !p->passive)
 		act(p, STANDBY_PROXY_TO_PEER, e);
 	keep(p, e);
@@ -233,21 +247,7 @@ void
 standby_proxy_stopped(struct standby_proxy *p)
 {
 	p->running = false;
-}
-
-/* Before any of the frames that are due: the first of them may be the acknowledgement that is waited for. */
-static void
-settle_handshakes(struct standby_proxy *p)
-{
-	unsigned nic;
-	GBytes *frame;
-
-	while ((frame = half_open_next(p->half_open, &nic))) {
-		const struct entry e = { .nic = nic, .epoch = p->epoch, .frame = frame };
-
-		act(p, STANDBY_PROXY_INJECT, &e);
-		g_bytes_unref(frame);
-	}
+	half_open_stopped(p->half_open);
 }
 
 /* Frames up to the loaded epoch are in the state; those of the epoch that begins are due; of later ones nothing yet. */
@@ -292,7 +292,7 @@ standby_proxy_loaded(struct standby_proxy *p, uint64_t epoch)
 	p->running = true;
 	p->passive = p->passive_wanted;
 	renew_kept(p);
-	settle_handshakes(p);
+	half_open_loaded(p->half_open);
 	inject_due(p);
 }
 
@@ -324,10 +324,15 @@ standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n)
 	}
 }
 
-/* In the order in which the guest sent it; and output first: it was sent before anything that the waiting frames will make the guest say. */
+/*
+ * In the order in which the guest sent it; and output first: it was sent before anything that the waiting frames will make the guest say. The waiting frames may settle
+ * handshakes themselves; for the rest filter-rewriter gets its answer before the LAN's frames do.
+ */
 void
 standby_proxy_take_over(struct standby_proxy *p)
 {
+	unsigned nic;
+	GBytes *frame;
 	GList *link;
 
 	p->taken_over = true;
@@ -341,6 +346,8 @@ standby_proxy_take_over(struct standby_proxy *p)
 		inject(p, head(&p->waiting));
 		unwait(p, head(&p->waiting));
 	}
+	while ((frame = half_open_next(p->half_open, &nic)))
+		inject_decoy(p, nic, frame);
 }
 
 bool

@@ -6,14 +6,35 @@
 #include "proxy/wire-frame.h"
 #include "tests/proxy/frame-builder.h"
 
-static void
-give(struct half_open *h, unsigned nic, GBytes *frame)
+/* To the SVM; and whether filter-rewriter is to be shown something first. */
+static bool
+settles(struct half_open *h, unsigned nic, GBytes *frame)
 {
-	half_open_inbound(h, nic, frame);
+	g_autoptr(GBytes) first = half_open_inbound(h, nic, frame);
+
+	g_bytes_unref(frame);
+	return first;
+}
+
+/* The frame builder's guest is the client here, because it is the one that opens. */
+#define ANSWER(FLAGS, CLIENT_PORT) TCP(.flags = FLAGS, .port = CLIENT_PORT, .client = 80, .ip = { .source = CLIENT, .destination = GUEST })
+#define GIVE(...) assert_false(settles(h, 0, TCP(__VA_ARGS__)))
+
+static void
+says(struct half_open *h, unsigned nic, GBytes *frame)
+{
+	half_open_output(h, nic, frame);
 	g_bytes_unref(frame);
 }
 
-/* How many handshakes a load would find. */
+static void
+load(struct half_open *h)
+{
+	half_open_stopped(h);
+	half_open_loaded(h);
+}
+
+/* How many handshakes a take-over settles. */
 static unsigned
 settled(struct half_open *h)
 {
@@ -40,7 +61,8 @@ test_decoy(void **state)
 	size_t length;
 	unsigned nic;
 
-	half_open_inbound(h, 3, syn);
+	assert_null(half_open_inbound(h, 3, syn));
+	load(h);
 	g_autoptr(GBytes) frame = half_open_next(h, &nic);
 	assert_non_null(frame);
 	assert_int_equal(nic, 3);
@@ -71,25 +93,73 @@ test_which_are_half_open(void **state)
 {
 	struct half_open *h = half_open_new();
 
-	give(h, 0, TCP(.flags = SYN));
-	give(h, 0, TCP(.flags = SYN));				/* sent again */
-	give(h, 0, TCP(.flags = SYN, .client = 4001));
-	give(h, 1, TCP(.flags = SYN));				/* another NIC */
-	give(h, 0, TCP(.flags = SYN | ACK, .client = 4002));	/* the guest has opened that one */
-	give(h, 0, TCP(.flags = SYN, .ip = { .tags = "\x81\0\0\7", .tags_length = 4 }));	/* nothing that the rewriter knows */
-	give(h, 0, udp_frame(80, "x"));
+	GIVE(.flags = SYN);
+	GIVE(.flags = SYN);				/* sent again */
+	GIVE(.flags = SYN, .client = 4001);
+	assert_false(settles(h, 1, TCP(.flags = SYN)));	/* another NIC */
+	GIVE(.flags = SYN | ACK, .client = 4002);	/* the guest has opened that one */
+	GIVE(.flags = SYN, .ip = { .tags = "\x81\0\0\7", .tags_length = 4 });	/* nothing that the rewriter knows */
+	assert_false(settles(h, 0, udp_frame(80, "x")));
+	load(h);
 	assert_int_equal(settled(h), 3);
-	assert_int_equal(settled(h), 0);			/* once is enough */
+	assert_int_equal(settled(h), 0);		/* once is enough */
 
-	give(h, 0, TCP(.flags = SYN));
-	give(h, 0, TCP(.flags = ACK, .client = 4001));
-	give(h, 1, TCP(.flags = ACK));
-	assert_int_equal(settled(h), 1);
-	give(h, 0, TCP(.flags = SYN));
-	give(h, 0, TCP(.flags = ACK, .text = "GET"));		/* acknowledged: the rewriter knows all it needs */
-	give(h, 0, TCP(.flags = SYN, .client = 4003));
-	give(h, 0, TCP(.flags = RST | ACK, .client = 4003));
+	GIVE(.flags = SYN);
+	GIVE(.flags = ACK, .text = "GET");		/* acknowledged before a load: the rewriter knows all it needs */
+	GIVE(.flags = SYN, .client = 4003);
+	GIVE(.flags = RST, .client = 4003);
+	GIVE(.flags = SYN, .client = 4004);		/* no load came */
 	assert_int_equal(settled(h), 0);
+	half_open_free(h);
+}
+
+/* The SYN-ACK was sent before the load: the client's acknowledgement is what tells us. */
+static void
+test_answered_before_the_load(void **state)
+{
+	struct half_open *h = half_open_new();
+
+	GIVE(.flags = SYN);
+	says(h, 0, ANSWER(SYN | ACK, 4000));
+	load(h);
+	load(h);
+	GIVE(.flags = SYN);				/* sent again: the same handshake */
+	assert_true(settles(h, 0, TCP(.flags = ACK)));
+	GIVE(.flags = ACK);
+	assert_int_equal(settled(h), 0);
+	half_open_free(h);
+}
+
+/* The SVM's SYN-ACK is what the rewriter makes its offset of. */
+static void
+test_answered_after_the_load(void **state)
+{
+	struct half_open *h = half_open_new();
+
+	GIVE(.flags = SYN);
+	load(h);
+	says(h, 0, ANSWER(ACK, 4000));
+	says(h, 0, ANSWER(SYN | ACK, 4001));
+	says(h, 1, ANSWER(SYN | ACK, 4000));
+	says(h, 0, ANSWER(SYN | ACK, 4000));
+	GIVE(.flags = ACK);
+
+	GIVE(.flags = SYN);
+	half_open_stopped(h);
+	says(h, 0, ANSWER(SYN | ACK, 4000));	/* before we hear of the load, but after it */
+	half_open_loaded(h);
+	GIVE(.flags = ACK);
+
+	GIVE(.flags = SYN);
+	says(h, 0, ANSWER(SYN | ACK, 4000));
+	half_open_stopped(h);				/* a load that never comes */
+	assert_int_equal(settled(h), 0);
+
+	GIVE(.flags = SYN);
+	load(h);
+	says(h, 0, ANSWER(SYN | ACK, 4000));
+	load(h);					/* of this one it is said anew */
+	assert_true(settles(h, 0, TCP(.flags = ACK)));
 	half_open_free(h);
 }
 
@@ -99,9 +169,12 @@ test_flood(void **state)
 	struct half_open *h = half_open_new();
 
 	for (unsigned i = 1; i <= HALF_OPEN_MAX + 100; i++)
-		give(h, 0, TCP(.flags = SYN, .client = (uint16_t)i));
-	give(h, 0, TCP(.flags = SYN, .client = 1));		/* known already */
-	assert_int_equal(settled(h), HALF_OPEN_MAX);
+		GIVE(.flags = SYN, .client = (uint16_t)i);
+	GIVE(.flags = SYN, .client = 101);		/* known already */
+	load(h);
+	GIVE(.flags = ACK, .client = 100);		/* forgotten */
+	assert_true(settles(h, 0, TCP(.flags = ACK, .client = 101)));
+	assert_int_equal(settled(h), HALF_OPEN_MAX - 1);
 	half_open_free(h);
 }
 
@@ -111,6 +184,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_decoy),
 		cmocka_unit_test(test_which_are_half_open),
+		cmocka_unit_test(test_answered_before_the_load),
+		cmocka_unit_test(test_answered_after_the_load),
 		cmocka_unit_test(test_flood),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
