@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The lab's clients: lab-client echo|ledger|http|udp|wait [OPTION...]
+ * The lab's clients: lab-client echo|ledger|http|open|udp|wait [OPTION...]
  *
  * One TCP connection, one request at a time, the next one at the next tick after the answer. What counts is what a user of the
  * guest would notice: connections that break, answers that are wrong, acknowledged data that is gone, and the longest silence.
  * A connection counts as reset on RST, EOF and 30 s without an answer; the client then connects anew and goes on with the next request.
+ * "open" has a connection of its own for each request, and several at once: handshakes and ends of connections are what it is about.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -38,6 +40,7 @@ struct options {
 	const char *path;	/* http */
 	double duration;
 	long interval_ms;	/* -1: the kind's own */
+	int connections;	/* open: at once */
 	bool json;
 	bool progress;
 	bool any_answer;	/* wait: a refusal will do */
@@ -309,6 +312,7 @@ static const struct kind kinds[] = {
 	{ "echo", PORT_ECHO, 10, echo_request, echo_answer },
 	{ "ledger", PORT_LEDGER, 5, ledger_request, ledger_answer },
 	{ "http", PORT_HTTP, 10, http_request, http_answer },
+	{ "open", PORT_ECHO, 10, echo_request, echo_answer },
 };
 
 /* -- the common loop -- */
@@ -579,6 +583,77 @@ run_kind(const struct options *opt, const struct kind *kind)
 	return c.resets || c.wrong || v.lost || v.doubled || v.out_of_order || v.foreign;
 }
 
+/* -- open: each of the threads is a client that connects for each request -- */
+
+static void *
+open_thread(void *data)
+{
+	struct client *c = data;
+	long interval = c->opt->interval_ms >= 0 ? c->opt->interval_ms : c->kind->interval_ms;
+	int64_t end = now_ns() + (int64_t)(c->opt->duration * SECOND);
+
+	c->start = c->last_answer = now_ns();
+	while (!stopped && now_ns() < end) {
+		int64_t tick = now_ns();
+
+		c->requests++;
+		c->fd = dial(c->opt->guest, c->kind->port, ANSWER_TIMEOUT);
+		if ((c->fd < 0 || !client_exchange(c)) && !stopped)
+			c->resets++;
+		client_disconnect(c);
+		sleep_until(tick + interval * MS);
+	}
+	return NULL;
+}
+
+static void
+client_merge(struct client *to, const struct client *from)
+{
+	to->requests += from->requests;
+	to->resets += from->resets;
+	to->wrong += from->wrong;
+	to->gap = from->gap > to->gap ? from->gap : to->gap;
+	to->latency_us = grow(to->latency_us, &to->latency_size, to->answered + from->answered, sizeof(*to->latency_us));
+	if (from->answered)
+		memcpy(to->latency_us + to->answered, from->latency_us, from->answered * sizeof(*to->latency_us));
+	to->answered += from->answered;
+}
+
+static void
+open_progress(const struct client *clients, int n)
+{
+	uint64_t answered = 0;
+
+	for (int i = 0; i < n; i++)
+		answered += clients[i].answered;	/* a number that is being counted: good enough for a line of progress */
+	fprintf(stderr, "open: %" PRIu64 " answered\n", answered);
+}
+
+static int
+run_open(const struct options *opt, const struct kind *kind)
+{
+	struct client *clients = calloc(opt->connections, sizeof(*clients)), all = { .opt = opt, .kind = kind, .fd = -1 };
+	pthread_t *threads = calloc(opt->connections, sizeof(*threads));
+	int64_t end = now_ns() + (int64_t)(opt->duration * SECOND);
+	struct verdict v = { 0 };
+
+	for (int i = 0; i < opt->connections; i++) {
+		clients[i] = (struct client){ .opt = opt, .kind = kind, .fd = -1 };
+		if (pthread_create(&threads[i], NULL, open_thread, &clients[i]))
+			die("cannot make a thread");
+	}
+	while (opt->progress && !stopped && now_ns() < end) {
+		sleep_until(now_ns() + SECOND);
+		open_progress(clients, opt->connections);
+	}
+	for (int i = 0; i < opt->connections; i++) {
+		pthread_join(threads[i], NULL);
+		client_merge(&all, &clients[i]);
+	}
+	report(&all, &v);
+	return all.resets || all.wrong;
+}
+
 /* -- udp: datagrams may be lost, and then the next one is sent; those that are answered must come once, in order, and whole -- */
 
 #define UDP_PATIENCE (300 * MS)	/* one at a time: what comes later than that is lost for whoever asked */
@@ -678,9 +753,11 @@ run_wait(const struct options *opt)
 static void __attribute__((noreturn))
 usage(int status)
 {
-	fputs("Usage: lab client echo|ledger|http|udp|wait [OPTION...]\n\n"
+	fputs("Usage: lab client echo|ledger|http|open|udp|wait [OPTION...]\n\n"
 	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report; SIGUSR1 starts the count of gap_ms anew\n"
-	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10)\n"
+	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10,\n"
+	      "                       open 10, in each of its connections)\n"
+	      "  --connections N      open: at once (default 4)\n"
 	      "  --guest ADDRESS      default 10.99.0.10; IPv6 works too\n"
 	      "  --path /|/100k|/1m   http: what to get (default /100k)\n"
 	      "  --append             ledger: do not empty it first, go on after its last number\n"
@@ -699,6 +776,7 @@ parse_options(int argc, char **argv, struct options *o)
 		{ "duration", required_argument, NULL, 'd' }, { "interval-ms", required_argument, NULL, 'i' },
 		{ "guest", required_argument, NULL, 'g' },    { "path", required_argument, NULL, 'P' },
 		{ "append", no_argument, NULL, 'a' },	      { "any-answer", no_argument, NULL, 'r' },
+		{ "connections", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },	      { "progress", no_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },	      { 0 },
 	};
@@ -711,6 +789,7 @@ parse_options(int argc, char **argv, struct options *o)
 		case 'g': o->guest = optarg; break;
 		case 'P': o->path = optarg; break;
 		case 'a': o->append = true; break;
+		case 'c': o->connections = atoi(optarg); break;
 		case 'r': o->any_answer = true; break;
 		case 'j': o->json = true; break;
 		case 'p': o->progress = true; break;
@@ -718,14 +797,14 @@ parse_options(int argc, char **argv, struct options *o)
 		default: usage(2);
 		}
 	}
-	if (optind != argc - 1 || o->duration <= 0)
+	if (optind != argc - 1 || o->duration <= 0 || o->connections < 1 || o->connections > 1000)
 		usage(2);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct options opt = { .guest = "10.99.0.10", .path = "/100k", .duration = 10, .interval_ms = -1 };
+	struct options opt = { .guest = "10.99.0.10", .path = "/100k", .duration = 10, .interval_ms = -1, .connections = 4 };
 	struct sigaction action = { .sa_handler = on_signal };
 
 	parse_options(argc, argv, &opt);
@@ -740,7 +819,7 @@ main(int argc, char **argv)
 		return run_wait(&opt);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (!strcmp(argv[optind], kinds[i].name))
-			return run_kind(&opt, &kinds[i]);
+			return !strcmp(kinds[i].name, "open") ? run_open(&opt, &kinds[i]) : run_kind(&opt, &kinds[i]);
 	}
 	usage(2);
 }

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The primary's host dies, the pair is made again towards the repaired host, and its host dies again: one TCP connection through all of it.
+# The primary's host dies, the pair is made again towards the repaired host, and its host dies again: TCP connections through all of it, and many that begin and end all the time.
 . "$(dirname "$0")/lib.sh"
 
 fresh
 "$LAB" guest vm1 || die "guest"
 client l ledger
 client e echo
+client o open --connections 8
 client_moves l 30
 enable a vm1 b
 client_moves l 100
@@ -31,5 +32,7 @@ check "protected once more, towards a third host" state_is a vm1 protected
 client_moves l 50
 client_end l
 client_end e
+client_end o
 check "ledger: no number lost, no connection reset" nothing_lost l
 check "echo: no connection reset" eval '[ "$(result e .connections_reset)" = 0 ]'
+check "none was reset of those that were being opened" eval '[ "$(result o .connections_reset)" = 0 ] && [ "$(result o .answered)" -gt 500 ]'
