@@ -6,8 +6,8 @@
  * generation from the arbiter, the standby on the peer, the guard here, which does the rest and reports its progress. The connection to the peer stays
  * open all the time: when it breaks before "Armed" was called, the peer undoes its part by itself.
  *
- * Undo: the guard here undoes what it did to its QEMU and exits when forming fails; the peer is told AbortStandby; the pair's end is judged like that
- * of any pair whose guard is gone, by the arbiter's register: if it was armed after all, the register says so.
+ * Undo: the guard here undoes what it did to its QEMU and exits when forming fails; the pair's end is judged like that
+ * of any pair whose guard is gone, by the arbiter's register: if it was armed after all, the register says so. Then the peer is told AbortStandby.
  */
 #include "daemon/enable-io.h"
 
@@ -559,10 +559,11 @@ enable_pair(struct attempt *a, struct pair_record *record, GError **error)
 		return true;
 	}
 	host_event(a->host, record->domain, "enable-failed", "%s is not protected: %s", record->domain, error && *error ? (*error)->message : "failed");
+	/* First here: a guard that died has left the guest cut off from its network. The peer takes its time, because it ends a QEMU. */
+	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
 	if (asked)
 		tell_peer(a, "AbortStandby");
 	keep_settings(a, &a->before, NULL);
-	pairs_end(a->host->pairs, record->uuid, NULL, "setup-failed");
 	pairs_await_end(a->host->pairs, record->uuid, END_TIMEOUT_MS);
 	return false;
 }
