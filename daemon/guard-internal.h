@@ -40,6 +40,7 @@
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (300 * 1000000ull)
+#define GUARD_DETACH_CHECKPOINT_NS (1 * 1000000000ull)	/* going solo: for as long QEMU may take to end the checkpoint that it is in */
 #define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
@@ -99,6 +100,7 @@ struct guard_primary {
 	uint64_t arm_after;		/* epoch whose commit arms the pair */
 	uint64_t arm_deadline;
 	bool closing_epoch;		/* from the boundary until the guest goes on: QEMU reads for the next epoch */
+	uint64_t detach_by;		/* GUARD_OP_DETACH waits for the end of a checkpoint, until then; 0: it does not wait */
 	uint64_t boundary_held;		/* epoch whose boundary waits for its commit (held output at its limit); 0: none */
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */

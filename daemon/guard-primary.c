@@ -512,7 +512,7 @@ take_mode(struct guard *g, uint64_t now, uint64_t epoch)
 	uint8_t payload[2];
 	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
 
-	if (passive == g->p.passive || g->failover.state == FAILOVER_SWITCHING)
+	if (passive == g->p.passive || g->failover.state == FAILOVER_SWITCHING || g->detaching)
 		return;
 	g->p.passive = passive;
 	comparator_set_passive(g->p.comparator, passive);
@@ -619,6 +619,19 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 	}
 }
 
+/*
+ * In a checkpoint the guest stands, and QEMU whose migration socket is closed then leaves it so until a monitor says "cont": libvirt's, which may not answer. The
+ * checkpoint's end needs nobody but QEMU and us.
+ */
+static void
+detach_if_due(struct guard *g, uint64_t now)
+{
+	if (!g->p.detach_by || (relay_stopping(g->p.relay) && now < g->p.detach_by))
+		return;
+	g->p.detach_by = 0;
+	g->env.op_start(g->ctx, GUARD_OP_DETACH);
+}
+
 /* Moves what the cores have to say until they are quiet. */
 void
 primary_pump(struct guard *g, uint64_t now)
@@ -637,6 +650,7 @@ primary_pump(struct guard *g, uint64_t now)
 	if (disk_is_awaited(g))
 		disk_answer(g);
 	suspend_pump(g);
+	detach_if_due(g, now);
 }
 
 void
@@ -886,10 +900,12 @@ static void
 detach(struct guard *g, uint64_t now)
 {
 	g->detaching = true;
+	g->p.detach_by = now + GUARD_DETACH_CHECKPOINT_NS;
 	relay_suspend(g->p.relay, true);
 	comparator_unprotect(g->p.comparator, now);
-	pump_releases(g, now);
-	g->env.op_start(g->ctx, GUARD_OP_DETACH);
+	if (g->p.boundary_held)
+		primary_boundary_finish(g, now, g->p.boundary_held);
+	primary_pump(g, now);
 }
 
 /* The arbiter has spoken: what is held may go, and the domain becomes an ordinary one again. */
@@ -1083,6 +1099,8 @@ primary_deadline(const struct guard *g)
 	t = MIN(t, MIN(forming_deadline(g), MIN(switchover_deadline(g), g->p.left_due)));
 	if (g->p.repair_wanted)
 		t = MIN(t, g->p.repair_after);
+	if (g->p.detach_by)
+		t = MIN(t, g->p.detach_by);
 	if (g->failover.state == FAILOVER_PROTECTED)
 		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)

@@ -649,6 +649,75 @@ half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
 	expect(&f, "send DISK_WRITE; qemu checkpoint-reply; ");
 }
 
+/* -- going on alone ------------------------------------------------------------------------------------------------------------ */
+
+/* The other side gives up while the guest stands for a checkpoint, and the arbiter says that this side goes on. */
+static void
+alone_in_a_checkpoint(struct fixture *f)
+{
+	uint8_t reason[2];
+
+	protect(f);
+	copy_unfit(f, 1);
+	pass(f, 5);
+	qemu_says_message(f, COLO_VMSTATE_SEND);
+	put_be16(reason, FAILOVER_REASON_QEMU_DIED);
+	peer_says(f, PEER_ABDICATE, reason, sizeof reason);
+	guard_claimed(f->g, f->now, ARBITER_GRANTED, NULL, NULL);
+	assert_int_equal(guard_state(f->g), FAILOVER_SETTLING);
+	assert_null(strstr(f->did->str, "op detach"));
+	g_string_truncate(f->did, 0);
+}
+
+static void
+a_guest_that_stands_goes_on_before_we_leave(void **state)
+{
+	g_autoptr(GByteArray) b = small_checkpoint();
+	g_auto(fixture) f;
+
+	alone_in_a_checkpoint(&f);
+	qemu_says(&f, b);
+	assert_non_null(strstr(f.did->str, "qemu vmstate-received vmstate-loaded; op detach; "));
+	g_string_truncate(f.did, 0);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 3000);
+	expect(&f, "");
+}
+
+static void
+a_qemu_that_does_not_end_its_checkpoint_is_left(void **state)
+{
+	g_auto(fixture) f;
+
+	alone_in_a_checkpoint(&f);
+	pass(&f, (unsigned)(GUARD_DETACH_CHECKPOINT_NS / MS) - 10);
+	expect(&f, "");
+	pass(&f, 20);
+	expect(&f, "op detach; ");
+}
+
+/* Held output had reached its limit: the guest would stand until the commit that nobody will send. */
+static void
+a_guest_that_stood_for_its_output_goes_on(void **state)
+{
+	g_autoptr(GByteArray) b = small_checkpoint();
+	uint8_t reason[2];
+	g_auto(fixture) f;
+
+	protect(&f);
+	copy_unfit(&f, 1);
+	pass(&f, 5);
+	while (!comparator_full(f.g->p.comparator))
+		guest_frame(&f, GUARD_PORT_OUT);
+	qemu_says_message(&f, COLO_VMSTATE_SEND);
+	qemu_says(&f, b);
+	assert_null(strstr(f.did->str, "vmstate-loaded"));
+	put_be16(reason, FAILOVER_REASON_QEMU_DIED);
+	peer_says(&f, PEER_ABDICATE, reason, sizeof reason);
+	guard_claimed(f.g, f.now, ARBITER_GRANTED, NULL, NULL);
+	assert_non_null(strstr(f.did->str, "qemu vmstate-received vmstate-loaded; op detach; "));
+}
+
 int
 main(void)
 {
@@ -679,6 +748,9 @@ main(void)
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
+		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),
+		cmocka_unit_test(a_qemu_that_does_not_end_its_checkpoint_is_left),
+		cmocka_unit_test(a_guest_that_stood_for_its_output_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
