@@ -82,6 +82,14 @@ disks_resume_reading(struct guard_io *io)
 			fd_stream_pause(io->disks[i].stream, !reading);
 }
 
+void
+disks_drain(struct guard_io *io)
+{
+	for (unsigned i = 0; i < io->config->n_disks; i++)
+		if (io->disks[i].stream)
+			fd_stream_drain(io->disks[i].stream);
+}
+
 /* QEMU's one connection; the path is gone after it. */
 static gboolean
 on_nbd_accept(int fd, GIOCondition condition, gpointer user_data)

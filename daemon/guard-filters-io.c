@@ -38,6 +38,7 @@ on_dead(gpointer user_data)
 
 	io->gone_timer = 0;
 	filters_env_drain(io);	/* its last words, and what it has heard */
+	disks_drain(io);	/* whether it took its leave */
 	guard_qemu_gone(io->guard, guard_io_now());
 	guard_io_schedule(io);
 	return G_SOURCE_REMOVE;

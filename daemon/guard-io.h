@@ -151,6 +151,7 @@ void qemu_look_end(struct guard_io *io);
 /* guard-disks-io.c */
 bool disks_listen(struct guard_io *io, GError **error);
 void disks_close(struct guard_io *io);
+void disks_drain(struct guard_io *io);	/* takes in what QEMU has written */
 void disks_env_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 void disks_env_submit(void *ctx, const struct disk_write *w, uint64_t cookie);
 void disks_connect_targets(struct guard_io *io, const char *nbd_path);	/* guard_ops_targets_ready() when all are there */

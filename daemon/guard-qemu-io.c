@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * QEMU's process, as the kernel sees it: which one it is, and whether it is stopped.
+ * QEMU's process, as the kernel sees it: which one it is, whether it is stopped, and whether it ends.
  *
- * A process that SIGSTOP has stopped runs no instruction until SIGCONT, so unlike silence this needs no patience with a busy host. The state that counts is "T" of
- * proc(5); "t", a tracer's stop, comes and goes with each system call under strace(1). The descriptor belongs to the process and not to its number: after its end
- * nothing is read from it, whoever has that number then.
+ * A process that SIGSTOP has stopped runs no instruction until SIGCONT, so unlike silence this needs no patience with a busy host. One that was killed, or has crashed,
+ * keeps its sockets until the kernel has freed its memory (do_exit(): exit_mm() comes before exit_files()), some 0.1 ms for each MiB of small pages, and seconds if it
+ * writes a core; that it ends is known at once. The main thread is looked at: it is the one that sends and hears. The descriptor belongs to the process and not to
+ * its number: after its end nothing is read from it, whoever has that number then.
  */
 #include "daemon/base/log-io.h"
 #include "daemon/guard-io.h"
+#include "daemon/process-stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,7 @@
 #include <unistd.h>
 
 #define PID_FILE "/run/libvirt/qemu/%s.pid"	/* libvirt's, of its system instance */
-#define LOOK_MS 30
+#define LOOK_MS 10
 
 int
 qemu_pid(const struct guard_io *io)
@@ -26,28 +28,27 @@ qemu_pid(const struct guard_io *io)
 	return g_file_get_contents(path, &text, NULL, NULL) ? atoi(text) : -1;
 }
 
-/* "1234 (qemu-system-x86) S 1 ...": the name may have parentheses in it, too. 0: there is no such process any more. */
-static char
-process_state(int fd)
+static enum process_look
+look(int fd)
 {
 	char text[256];
 	ssize_t n = pread(fd, text, sizeof text - 1, 0);
-	const char *end;
 
 	text[MAX(n, 0)] = '\0';
-	end = strrchr(text, ')');
-	return end && end[1] == ' ' ? end[2] : 0;
+	return process_look(text);
 }
 
 static gboolean
 on_look(gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	char state = process_state(io->qemu_stat_fd);
+	enum process_look seen = look(io->qemu_stat_fd);
 
-	guard_qemu_looked(io->guard, guard_io_now(), state == 'T');
+	if (seen == PROCESS_ENDS && !io->leaving)
+		qemu_closed(io, true, "its process");
+	guard_qemu_looked(io->guard, guard_io_now(), seen == PROCESS_STOPPED);
 	guard_io_schedule(io);
-	if (state != 0)
+	if (seen != PROCESS_ENDS && seen != PROCESS_GONE)
 		return G_SOURCE_CONTINUE;
 	io->qemu_look_timer = 0;
 	return G_SOURCE_REMOVE;
@@ -56,7 +57,8 @@ on_look(gpointer user_data)
 void
 qemu_look_open(struct guard_io *io)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/stat", qemu_pid(io));
+	int pid = qemu_pid(io);
+	g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/stat", pid, pid);
 
 	io->qemu_stat_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (io->qemu_stat_fd < 0)
