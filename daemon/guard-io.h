@@ -153,6 +153,8 @@ bool disks_listen(struct guard_io *io, GError **error);
 void disks_close(struct guard_io *io);
 void disks_env_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 void disks_env_submit(void *ctx, const struct disk_write *w, uint64_t cookie);
+void disks_env_read(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie);
+void disks_env_digest(const void *data, size_t length, uint8_t out[DISK_DIGEST]);
 void disks_connect_targets(struct guard_io *io, const char *nbd_path);	/* guard_ops_targets_ready() when all are there */
 void disks_resume_reading(struct guard_io *io);
 
