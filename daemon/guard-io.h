@@ -176,7 +176,7 @@ void ops_clear(struct guard_io *io);
 /* guard-control-io.c */
 bool control_init(struct guard_io *io, GError **error);
 void control_clear(struct guard_io *io);
-void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total);
+void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total, const uint64_t *same);	/* same: of what was compared; NULL: nothing was */
 void control_env_event(void *ctx, struct json_object *event);
 void control_env_started(void *ctx, const GError *error);
 void control_env_switchover_off(void *ctx, const char *why);
