@@ -12,9 +12,9 @@
  *       +---timeout, refused, wrong size----^
  *
  * Order: an NBD server may carry out requests in any order (proto.md "Ordering of messages and writes"), QEMU's does. A write
- * that overlaps one at QEMU must wait for it. `waiting` is first in, first out: the head waits, all behind it wait with it.
- * So nothing is ever compared but the head with at most DISK_TARGET_MAX_IN_FLIGHT others, and the order of any two
- * overlapping writes is that of their submission.
+ * that overlaps one at QEMU must wait for it, and so must a write that overlaps a read, or a read a write. `waiting` is first
+ * in, first out: the head waits, all behind it wait with it. So nothing is ever compared but the head with at most
+ * DISK_TARGET_MAX_IN_FLIGHT others, and the order of any two that overlap is that of their submission.
  */
 #include "checkpoint/disk-target-io.h"
 
@@ -28,6 +28,8 @@ enum target_state { TARGET_CONNECTING, TARGET_READY, TARGET_CLOSED };
 struct job {
 	struct disk_target *target;
 	struct disk_write write;	/* holds the reference on the data */
+	bool is_read;			/* of the range of `write` */
+	uint8_t *buffer;		/* of a read at QEMU, or back from there */
 	guint64 cookie;
 	int error;
 };
@@ -58,6 +60,7 @@ job_free(gpointer data)
 	struct job *job = data;
 
 	disk_write_clear(&job->write);
+	g_free(job->buffer);
 	g_free(job);
 }
 
@@ -76,10 +79,13 @@ fail_libnbd(struct disk_target *t)
 
 /* Starting what waits */
 
+/* Two reads never do. */
 static bool
-overlaps(const struct disk_write *a, const struct disk_write *b)
+collide(const struct job *x, const struct job *y)
 {
-	return a->offset < b->offset + b->length && b->offset < a->offset + a->length;
+	const struct disk_write *a = &x->write, *b = &y->write;
+
+	return !(x->is_read && y->is_read) && a->offset < b->offset + b->length && b->offset < a->offset + a->length;
 }
 
 static bool
@@ -88,7 +94,7 @@ may_start(const struct disk_target *t, const struct job *job)
 	if (t->running.length >= DISK_TARGET_MAX_IN_FLIGHT)
 		return false;
 	for (const GList *l = t->running.head; l; l = l->next)
-		if (overlaps(&job->write, &((const struct job *)l->data)->write))
+		if (collide(job, l->data))
 			return false;
 	return true;
 }
@@ -119,6 +125,10 @@ issue(struct disk_target *t, struct job *job)
 	const struct disk_write *w = &job->write;
 	nbd_completion_callback callback = { .callback = completed, .user_data = job };
 
+	if (job->is_read) {
+		job->buffer = g_malloc(w->length);
+		return nbd_aio_pread(t->nbd, job->buffer, w->length, w->offset, callback, 0);
+	}
 	switch (w->op) {
 	case DISK_OP_WRITE:
 		return nbd_aio_pwrite(t->nbd, g_bytes_get_data(w->data, NULL), w->length, w->offset, callback, 0);
@@ -208,6 +218,17 @@ run_libnbd(struct disk_target *t)
 /* Reporting. Every callback may free the target. */
 
 static void
+report_read(struct disk_target *t, struct job *job)
+{
+	g_autoptr(GBytes) data = job->error ? NULL : g_bytes_new_take(g_steal_pointer(&job->buffer), job->write.length);
+	guint64 cookie = job->cookie;
+	int error = job->error;
+
+	job_free(job);
+	t->callbacks->read(cookie, error, data, t->user_data);
+}
+
+static void
 report_done(struct disk_target *t)
 {
 	struct job *job;
@@ -216,6 +237,10 @@ report_done(struct disk_target *t)
 		guint64 cookie = job->cookie;
 		int error = job->error;
 
+		if (job->is_read) {
+			report_read(t, job);
+			return;		/* the rest in the next turn: wants_dispatch() */
+		}
 		job_free(job);
 		t->callbacks->done(cookie, error, t->user_data);
 	}
@@ -305,7 +330,7 @@ source_dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
 	if (!t->freed)
 		look_at_connection(t);
 	report_done(t);
-	if (!t->freed && t->failure)
+	if (!t->freed && t->failure && t->finished.length == 0)
 		report_closed(t);
 	t->dispatching = false;
 	if (t->freed)
@@ -366,21 +391,38 @@ disk_target_free(struct disk_target *t)
 		destroy(t);
 }
 
+static void
+submit(struct disk_target *t, struct job *job)
+{
+	job->target = t;
+	if (fits(t, &job->write)) {
+		g_queue_push_tail(&t->waiting, job);
+	} else {
+		finish(t, job, EINVAL);
+	}
+}
+
 void
 disk_target_submit(struct disk_target *t, const struct disk_write *w, guint64 cookie)
 {
 	struct job *job = g_new0(struct job, 1);
 
-	job->target = t;
 	job->write = *w;
 	job->cookie = cookie;
 	if (w->data)
 		g_bytes_ref(w->data);
-	if (fits(t, w)) {
-		g_queue_push_tail(&t->waiting, job);
-	} else {
-		finish(t, job, EINVAL);
-	}
+	submit(t, job);
+}
+
+void
+disk_target_read(struct disk_target *t, guint64 offset, guint64 length, guint64 cookie)
+{
+	struct job *job = g_new0(struct job, 1);
+
+	job->is_read = true;
+	job->write = (struct disk_write){ .offset = offset, .length = length };
+	job->cookie = cookie;
+	submit(t, job);
 }
 
 unsigned

@@ -24,6 +24,11 @@ struct disk_target_callbacks {
 	/* A write is finished; error is 0 or an errno. */
 	void (*done)(guint64 cookie, int error, void *user_data);
 	/*
+	 * So is a read; data is NULL after an error. One in each turn of the main loop, since it takes time to look at the data, and other sources have work, too.
+	 * NULL: nothing is ever read.
+	 */
+	void (*read)(guint64 cookie, int error, GBytes *data, void *user_data);
+	/*
 	 * No connection, not the right export, or the connection is lost. Once, and nothing comes after it: a write that was
 	 * not reported done is lost, or half applied. FTD_ERROR_TIMEOUT, _IMAGE_SIZE, _DISK_KIND (the export is not usable) or _FAILED.
 	 */
@@ -46,5 +51,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(disk_target, disk_target_free)
  * write outside of the export is done with EINVAL. May be called before ready().
  */
 void disk_target_submit(struct disk_target *t, const struct disk_write *w, guint64 cookie);
-/* Writes that were submitted and are not done: those that wait here and those at QEMU. */
+/*
+ * Reads, in the same order: what was submitted before and overlaps is in the data, what is submitted later is not. Cookies of reads and of writes are apart. The
+ * memory for the data is taken when the read goes to QEMU.
+ */
+void disk_target_read(struct disk_target *t, guint64 offset, guint64 length, guint64 cookie);
+/* Writes and reads that were submitted and are not done: those that wait here and those at QEMU. */
 unsigned disk_target_in_flight(const struct disk_target *t);

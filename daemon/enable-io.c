@@ -395,15 +395,21 @@ prepare_request(struct attempt *a, const char *token, GError **error)
 	return json_put_value(json_put_u64(json_put_str(r, "token", token), "generation", a->generation), "settings", settings_of(a->host->config, a->return_path));
 }
 
+/* prepared: the peer's answer; found: see ftd-protocol(7). */
 static void
-fill_disks(struct guard_config *c, const struct attempt *a)
+fill_disks(struct guard_config *c, const struct attempt *a, struct json_object *prepared)
 {
+	struct json_object *found = json_get(prepared, "found");
+
 	for (guint i = 0; i < a->domain->disks->len; i++) {
 		const struct domain_disk *d = g_ptr_array_index(a->domain->disks, i);
 		const struct qemu_disk *q = g_ptr_array_index(a->qemu->disks, i);
 
-		if (d->path && q)
-			c->disks[c->n_disks++] = (struct guard_disk){ .device = g_strdup(q->qom), .qdev = g_strdup(d->alias), .node = g_strdup(q->node), .size = q->virtual_size };
+		if (!d->path || !q)
+			continue;
+		c->disks[c->n_disks] = (struct guard_disk){ .device = g_strdup(q->qom), .qdev = g_strdup(d->alias), .node = g_strdup(q->node), .size = q->virtual_size };
+		c->disks[c->n_disks].compare = json_object_get_boolean(json_at(found, c->n_disks));
+		c->n_disks++;
 	}
 }
 
@@ -438,7 +444,7 @@ fill_settings(struct guard_config *c, const struct ftd_config *config)
 }
 
 static struct guard_config *
-make_guard_config(const struct attempt *a, const char *token, const char *address, guint port)
+make_guard_config(const struct attempt *a, const char *token, struct json_object *prepared)
 {
 	struct guard_config *c = guard_config_new();
 
@@ -451,14 +457,14 @@ make_guard_config(const struct attempt *a, const char *token, const char *addres
 	c->state_file = host_state_file(a->host, a->domain->uuid, ".json");
 	c->generation = a->generation;
 	c->token = g_strdup(token);
-	c->peer_address = g_strdup(address);
-	c->peer_port = port;
+	c->peer_address = g_strdup(json_get_str(prepared, "address"));
+	c->peer_port = (guint)json_get_u64(prepared, "port");
 	fill_settings(c, a->host->config);
 	mode_from_name(a->settings.mode ? a->settings.mode : a->host->config->mode, &c->mode);
 	c->bypass = g_strdup(a->settings.bypass);
 	c->never_compare = g_strdup(a->settings.never_compare);
 	c->return_path = a->return_path;
-	fill_disks(c, a);
+	fill_disks(c, a, prepared);
 	fill_nics(c, a);
 	return c;
 }
@@ -478,7 +484,7 @@ on_progress(struct json_object *parameters, gpointer user_data)
 static bool
 run_guard(struct attempt *a, const char *token, struct json_object *prepared, GError **error)
 {
-	g_autoptr(guard_config) config = make_guard_config(a, token, json_get_str(prepared, "address"), (guint)json_get_u64(prepared, "port"));
+	g_autoptr(guard_config) config = make_guard_config(a, token, prepared);
 	g_autoptr(json_object_ptr) reply = NULL;
 	struct qemu_user user;
 

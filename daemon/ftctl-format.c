@@ -257,10 +257,12 @@ phase_text(const char *phase)
 char *
 format_progress(struct json_object *progress, unsigned columns)
 {
-	const char *phase = phase_text(text_or(progress, "phase", "working"));
+	bool compared = json_get(progress, "same") != NULL;
+	const char *phase = compared ? "comparing disks" : phase_text(text_or(progress, "phase", "working"));
 	guint64 done = json_get_u64(progress, "done"), total = json_get_u64(progress, "total");
-	g_autofree char *done_text = format_bytes(done), *total_text = format_bytes(total), *bar = NULL;
-	unsigned percent, width = columns > 80 ? 30 : columns > 60 ? 15 : 0, filled;
+	g_autofree char *done_text = format_bytes(done), *total_text = format_bytes(total), *same_text = format_bytes(json_get_u64(progress, "same")), *bar = NULL;
+	g_autofree char *same = compared ? g_strdup_printf(", %s the same", same_text) : g_strdup("");
+	unsigned room = columns - MIN(columns, (unsigned)strlen(same)), percent, width = room > 80 ? 30 : room > 60 ? 15 : 0, filled;
 
 	if (!total)
 		return g_strdup(phase);
@@ -269,6 +271,6 @@ format_progress(struct json_object *progress, unsigned columns)
 	bar = g_strnfill(width, '-');
 	memset(bar, '#', filled);
 	if (width)
-		return g_strdup_printf("%-21s  [%s]  %3u%%  %s of %s", phase, bar, percent, done_text, total_text);
-	return g_strdup_printf("%s: %u%%, %s of %s", phase, percent, done_text, total_text);
+		return g_strdup_printf("%-21s  [%s]  %3u%%  %s of %s%s", phase, bar, percent, done_text, total_text, same);
+	return g_strdup_printf("%s: %u%%, %s of %s%s", phase, percent, done_text, total_text, same);
 }

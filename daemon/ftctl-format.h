@@ -14,7 +14,7 @@ char *format_flows(struct json_object *flows);				/* one line per flow, with a h
 char *format_hosts(struct json_object *hosts);
 char *format_event(struct json_object *event);				/* "2026-11-22 20:01:02.345 vm1 failover: text" (local time) */
 char *format_bytes(guint64 bytes);					/* "1.5 GiB" */
-/* "copying disks  [#####-----]  50%  512.0 MiB of 1.0 GiB"; columns 0: without the bar. */
+/* "copying disks  [#####-----]  50%  512.0 MiB of 1.0 GiB"; columns 0: without the bar. With `same` they are compared, and it tells how much was the same. */
 char *format_progress(struct json_object *progress, unsigned columns);
 
 /* One look of `ftctl status --watch`: no line longer than columns (at least 80), no more lines than rows. */

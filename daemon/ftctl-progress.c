@@ -6,6 +6,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+static guint64
+tenths(guint64 done, guint64 total)
+{
+	return done / (total / 10) * (total / 10);
+}
+
 /* On a terminal one line is redrawn; elsewhere a line is printed for each phase and each tenth of it. */
 static char *
 line_of(const struct ftctl_progress *d, struct json_object *progress)
@@ -18,7 +24,9 @@ line_of(const struct ftctl_progress *d, struct json_object *progress)
 		return format_progress(progress, ftctl_columns(STDERR_FILENO));
 	json_object_deep_copy(progress, &coarse, NULL);
 	if (total >= 10)
-		json_put_u64(coarse, "done", done / (total / 10) * (total / 10));
+		json_put_u64(coarse, "done", tenths(done, total));
+	if (total >= 10 && json_get(progress, "same"))
+		json_put_u64(coarse, "same", tenths(json_get_u64(progress, "same"), total));
 	line = format_progress(coarse, 0);
 	json_object_put(coarse);
 	return line;

@@ -14,10 +14,11 @@
 "# May the domain (name or UUID) be protected, by that host? Nothing is changed. Yes, if no row is refused.\n" \
 "method Check(domain: string, peer: ?string) -> (rows: []CheckRow)\n" \
 "\n" \
-"# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total} until it is protected.\n" \
+"# Protect a running domain. With more: {phase: check|prepare|connect|attach|disk|memory|arm, done, total, same} until it is protected. same: there are\n" \
+"# images from an earlier time, which are compared; so many bytes are not sent.\n" \
 "# mode: auto, colo or passive; bypass, never_compare: flow patterns, comma separated, see ftctl(1), PATTERNS. They are kept in the domain's\n" \
 "# metadata. What is left out is as it was the last time; a mode that was never set is that of ftd.conf.\n" \
-"method Enable(domain: string, peer: string, mode: ?string, bypass: ?string, never_compare: ?string) -> (phase: ?string, done: ?int, total: ?int)\n" \
+"method Enable(domain: string, peer: string, mode: ?string, bypass: ?string, never_compare: ?string) -> (phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
 "\n" \
 "# The same of a domain that is protected, from now on. An empty string takes a setting away.\n" \
 "method Set(domain: string, mode: ?string, bypass: ?string, never_compare: ?string) -> ()\n" \
@@ -32,17 +33,17 @@
 "method Failover(domain: string, force: ?bool) -> ()\n" \
 "\n" \
 "# Steps of a pair that end with it protected again; asked on either of its hosts. They answer with the host that is its primary now, and, of one that has\n" \
-"# changed, with how long the domain stood. With more: {phase, done, total}, from the host that leads only.\n" \
+"# changed, with how long the domain stood. With more: {phase, done, total, same}, from the host that leads only.\n" \
 "# Switchover: the standby takes over, nothing is lost. TestFailover: as after a loss. TestRestartSecondary: the standby gives up and another is made.\n" \
 "# MigrateSecondary: the standby moves to that host.\n" \
-"method Switchover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
-"method TestFailover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int)\n" \
-"method TestRestartSecondary(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
-"method MigrateSecondary(domain: string, peer: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method Switchover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
+"method TestFailover(domain: string) -> (host: ?string, gap_ms: ?int, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
+"method TestRestartSecondary(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
+"method MigrateSecondary(domain: string, peer: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
 "\n" \
 "# End the protection for a while, and begin it again, with the same host and mode. Asked on either host; they answer with the domain's.\n" \
-"method Suspend(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
-"method Resume(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int)\n" \
+"method Suspend(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
+"method Resume(domain: string) -> (host: ?string, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
 "\n" \
 "# The hosts of the pool, see ftctl(1) for the members.\n" \
 "method Hosts() -> (hosts: []object)\n" \

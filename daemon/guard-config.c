@@ -76,6 +76,7 @@ static const struct field disk_fields[] = {
 	FIELD(guard_disk, size, KIND_U64, NEEDED, 1, G_MAXINT64),
 	FIELD(guard_disk, active, KIND_TEXT, NEEDED_STANDBY),
 	FIELD(guard_disk, hidden, KIND_TEXT, NEEDED_STANDBY),
+	FIELD(guard_disk, compare, KIND_BOOL, OPTIONAL),
 };
 
 /* One struct's table, and how it is called in errors: "", "nics[0]." */

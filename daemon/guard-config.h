@@ -27,6 +27,7 @@ struct guard_disk {
 	char *node;		/* root node of the disk in this host's QEMU */
 	guint64 size;
 	char *active, *hidden;	/* standby: overlay files, made by ftd */
+	bool compare;		/* primary: the peer's image was there before, and may be the same in many places */
 };
 
 struct guard_config {

@@ -295,7 +295,7 @@ call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gp
 /* -- answers ------------------------------------------------------------------------------------------------------------------------- */
 
 void
-control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total)
+control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total, const uint64_t *same)
 {
 	struct json_object *o;
 
@@ -304,6 +304,8 @@ control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t
 	o = wrap("phase", json_object_new_string(phase));
 	json_object_object_add(o, "done", json_object_new_int64((int64_t)done));
 	json_object_object_add(o, "total", json_object_new_int64((int64_t)total));
+	if (same)
+		json_object_object_add(o, "same", json_object_new_int64((int64_t)*same));
 	varlink_request_notify(io->start_request, o);
 }
 

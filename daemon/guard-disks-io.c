@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <gnutls/crypto.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -172,6 +173,15 @@ on_target_done(guint64 cookie, int error, void *user_data)
 }
 
 static void
+on_target_read(guint64 cookie, int error, GBytes *data, void *user_data)
+{
+	struct disk_io *d = user_data;
+
+	guard_disk_read_done(d->io->guard, guard_io_now(), cookie, error, data);
+	guard_io_schedule(d->io);
+}
+
+static void
 on_target_closed(const GError *error, void *user_data)
 {
 	struct disk_io *d = user_data;
@@ -182,7 +192,7 @@ on_target_closed(const GError *error, void *user_data)
 void
 disks_connect_targets(struct guard_io *io, const char *nbd_path)
 {
-	static const struct disk_target_callbacks callbacks = { .ready = on_target_ready, .done = on_target_done, .closed = on_target_closed };
+	static const struct disk_target_callbacks callbacks = { .ready = on_target_ready, .done = on_target_done, .read = on_target_read, .closed = on_target_closed };
 
 	for (unsigned i = 0; i < io->config->n_disks; i++) {
 		struct disk_io *d = &io->disks[i];
@@ -201,6 +211,26 @@ disks_env_submit(void *ctx, const struct disk_write *w, uint64_t cookie)
 
 	if (io->disks[w->disk].target)
 		disk_target_submit(io->disks[w->disk].target, w, cookie);
+}
+
+void
+disks_env_read(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie)
+{
+	struct guard_io *io = ctx;
+
+	if (io->disks[disk].target)
+		disk_target_read(io->disks[disk].target, offset, length, cookie);
+}
+
+/* -- both ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Without it there is no TLS either. */
+void
+disks_env_digest(const void *data, size_t length, uint8_t out[DISK_DIGEST])
+{
+	int failed = gnutls_hash_fast(GNUTLS_DIG_SHA256, data, length, out);
+
+	g_assert(failed == 0);
 }
 
 void

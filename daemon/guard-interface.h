@@ -19,9 +19,9 @@
 "method History() -> (history: object)\n" \
 "\n" \
 "# Primary: attach to QEMU, copy disks and memory, arm the pair. With more: progress replies\n" \
-"# {phase: connect|attach|disk|memory|arm, done: int, total: int}; the last reply comes when the pair is protected.\n" \
+"# {phase: connect|attach|disk|memory|arm, done: int, total: int, same: ?int}; the last reply comes when the pair is protected.\n" \
 "# Standby: prepares QEMU and answers {port} when its link listener is ready for the primary.\n" \
-"method Start() -> (port: ?int, phase: ?string, done: ?int, total: ?int)\n" \
+"method Start() -> (port: ?int, phase: ?string, done: ?int, total: ?int, same: ?int)\n" \
 "\n" \
 "# Primary: end protection, this side goes on alone. Replies when the domain is as it was before.\n" \
 "method Disable() -> ()\n" \

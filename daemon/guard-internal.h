@@ -105,8 +105,10 @@ struct guard_primary {
 	uint64_t disk_sent, disk_applied;	/* sequence numbers */
 	uint64_t disk_outstanding;	/* bytes */
 	uint64_t disk_epoch_bytes;	/* of writes of this epoch */
-	uint64_t disk_moved_at;		/* since the first of disk_pending came, or the last credit */
+	uint64_t disk_moved_at;		/* since the first write came that the standby has to do something for, or its last sign that it has */
 	GQueue disk_pending;		/* of struct disk_pending */
+	struct disk_compare *compare;
+	uint64_t disk_compared_bytes, disk_same_bytes;
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
 	struct epoch_length epoch_length;
@@ -149,6 +151,8 @@ struct guard_standby {
 	uint64_t disk_told;		/* ... and of those up to here the primary knows */
 	uint64_t untold_bytes, credit_due;	/* applied since; when it is told at the latest, UINT64_MAX: there is nothing to tell */
 	GHashTable *disk_done;		/* sequence numbers applied beyond the prefix */
+	GHashTable *comparing;		/* number -> struct comparison: its range is being read */
+	uint64_t comparisons, comparing_bytes;	/* requests that came; of those in `comparing` */
 	bool live;			/* the peer passed READY to its QEMU */
 	bool passive;			/* from the next load on: it stands, and loads are put off */
 	bool pausing;			/* GUARD_OP_STANDBY_PAUSE is under way: no REQUEST, or it would stop what the load has started */

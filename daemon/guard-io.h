@@ -154,6 +154,8 @@ void disks_close(struct guard_io *io);
 void disks_drain(struct guard_io *io);	/* takes in what QEMU has written */
 void disks_env_reply(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 void disks_env_submit(void *ctx, const struct disk_write *w, uint64_t cookie);
+void disks_env_read(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie);
+void disks_env_digest(const void *data, size_t length, uint8_t out[DISK_DIGEST]);
 void disks_connect_targets(struct guard_io *io, const char *nbd_path);	/* guard_ops_targets_ready() when all are there */
 void disks_resume_reading(struct guard_io *io);
 
@@ -175,7 +177,7 @@ void ops_clear(struct guard_io *io);
 /* guard-control-io.c */
 bool control_init(struct guard_io *io, GError **error);
 void control_clear(struct guard_io *io);
-void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total);
+void control_progress(struct guard_io *io, const char *phase, uint64_t done, uint64_t total, const uint64_t *same);	/* same: of what was compared; NULL: nothing was */
 void control_env_event(void *ctx, struct json_object *event);
 void control_env_started(void *ctx, const GError *error);
 void control_env_switchover_off(void *ctx, const char *why);

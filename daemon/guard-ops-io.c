@@ -154,7 +154,7 @@ on_jobs(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct guard_io *io = user_data;
 	g_autoptr(GError) local = NULL;
-	uint64_t done = 0, total = 0;
+	uint64_t done = 0, total = 0, same;
 	bool ready = true;
 
 	if (!forming_in(io, GUARD_PHASE_DISK))
@@ -174,7 +174,7 @@ on_jobs(struct json_object *reply, const GError *error, gpointer user_data)
 		op_done(io, GUARD_OP_DISKS, error);
 		return;
 	}
-	control_progress(io, "disk", done, total);
+	control_progress(io, "disk", done, total, guard_disk_compared(io->guard, &same) ? &same : NULL);
 	poll_later(io, poll_jobs);
 }
 
@@ -238,7 +238,7 @@ on_migration(struct json_object *reply, const GError *error, gpointer user_data)
 		guard_io_schedule(io);
 		return;
 	}
-	control_progress(io, "memory", m.total - m.remaining, m.total);
+	control_progress(io, "memory", m.total - m.remaining, m.total, NULL);
 	if (strcmp(m.status, "active") == 0 && ++io->memory_polls % DOWNTIME_RAISE_POLLS == 0 && io->downtime_ms < DOWNTIME_MAX_MS) {
 		io->downtime_ms *= 2;
 		log_info("memory", "the guest dirties its memory fast: allowing it to stand for %u ms once", io->downtime_ms);

@@ -5,7 +5,8 @@
  *   connect   three links to the standby's guard
  *   attach    filters into QEMU; frames pass through the comparator, which still lets everything out
  *   disk      mirror jobs, until every disk is in step. A write is answered only when the standby has applied it, so that the stop at the end of the
- *             initial migration (which drains all writes) finds both disks equal
+ *             initial migration (which drains all writes) finds both disks equal. Towards an image that was there before, what the mirror copies is compared
+ *             first (checkpoint/disk-compare.c); so is what the guest writes meanwhile, which looks the same
  *   memory    the initial migration stream, passed through untouched
  *   arm       READY: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
  *
@@ -74,6 +75,7 @@ primary_init(struct guard *g, uint64_t now)
 	keep_patterns(g, c->bypass, c->never_compare);
 	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
+	g->p.compare = disk_compare_new(DISK_COMPARE_BLOCK);
 	g->p.left_due = UINT64_MAX;
 }
 
@@ -85,6 +87,7 @@ primary_clear(struct guard *g)
 	g_free(g->p.bypass);
 	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
+	disk_compare_free(g->p.compare);
 	switchover_clear(&g->p.switchover);
 	g_clear_pointer(&g->p.left, g_array_unref);
 }
@@ -254,8 +257,17 @@ disk_credit(struct guard *g, uint64_t now, uint64_t applied)
 	disk_answer(g);
 }
 
+/* The standby has something to do for the first time, or again. */
 static void
-disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request *r)
+disk_expects(struct guard *g, uint64_t now)
+{
+	if (g_queue_is_empty(&g->p.disk_pending) && disk_compare_pending(g->p.compare) == 0)
+		g->p.disk_moved_at = now;
+}
+
+/* last: QEMU's request is answered with this one. */
+static void
+disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request *r, bool last)
 {
 	uint8_t head[32];
 	size_t n = 24;
@@ -273,13 +285,93 @@ disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request
 	w->seq = ++g->p.disk_sent;
 	w->disk = disk;
 	w->cookie = r->cookie;
+	w->answered = !last;
 	w->bytes = (type == PEER_DISK_WRITE ? r->length : 0) + DISK_WRITE_COST;	/* as the standby counts: its limit is a multiple of ours */
 	g->p.disk_outstanding += w->bytes;
 	g->p.disk_epoch_bytes += w->bytes;
-	if (g_queue_is_empty(&g->p.disk_pending))
-		g->p.disk_moved_at = now;
+	disk_expects(g, now);
 	g_queue_push_tail(&g->p.disk_pending, w);
 	guard_send(g, type, head, n, r->data);
+}
+
+static uint64_t
+kept_cost(uint64_t length)
+{
+	return length + DISK_WRITE_COST;
+}
+
+static bool
+disk_to_compare(const struct guard *g, unsigned disk, const struct nbd_request *r)
+{
+	return r->op == NBD_OP_WRITE && g->phase == GUARD_PHASE_DISK && g->config->disks[disk].compare && disk_compare_takes(g->p.compare, r->length);
+}
+
+static void
+disk_ask(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request *r)
+{
+	g_autoptr(GBytes) request = NULL;
+
+	G_STATIC_ASSERT(PEER_MAX_COMPARE == DISK_COMPARE_MAX_PAYLOAD);
+	disk_expects(g, now);
+	g->p.disk_outstanding += kept_cost(r->length);
+	request = disk_compare_ask(g->p.compare, disk, r->cookie, r->offset, r->data, g->env.digest);
+	guard_send(g, PEER_DISK_COMPARE, NULL, 0, request);
+}
+
+/* What is wanted of a write that was kept. QEMU's request is answered with the last piece of it, or at once: then all of it is on the standby's disk. */
+static void
+disk_ship_kept(struct guard *g, uint64_t now, struct disk_compared *w)
+{
+	struct nbd_request piece = { .op = NBD_OP_WRITE, .cookie = w->cookie };
+
+	g->p.disk_outstanding -= kept_cost(g_bytes_get_size(w->data));
+	if (!w->wanted)
+		g->env.nbd_reply(g->ctx, w->disk, w->cookie, 0);
+	while (disk_compared_next(w, &piece.offset, &piece.data)) {
+		piece.length = (uint32_t)g_bytes_get_size(piece.data);
+		disk_ship(g, now, w->disk, &piece, !w->wanted);
+		nbd_request_clear(&piece);
+	}
+	disk_compared_clear(w);
+}
+
+/* Nothing passes a write that is kept. */
+static void
+disk_overtake(struct guard *g, uint64_t now, unsigned disk, uint64_t offset, uint64_t length)
+{
+	struct disk_compared w;
+
+	while (disk_compare_overtaken(g->p.compare, disk, offset, length, &w))
+		disk_ship_kept(g, now, &w);
+}
+
+static void
+on_disk_wanted(struct guard *g, uint64_t now, uint64_t number, uint64_t wanted)
+{
+	struct disk_compared w;
+	uint64_t length;
+
+	switch (disk_compare_answer(g->p.compare, number, wanted, &w)) {
+	case DISK_ANSWER_BAD:
+		guard_data_failed(g, now, "the standby answered comparison %" G_GUINT64_FORMAT " with blocks %" G_GINT64_MODIFIER "x: it was not asked for that", number, wanted);
+		return;
+	case DISK_ANSWER_TAKEN:
+		length = g_bytes_get_size(w.data);
+		g->p.disk_compared_bytes += length;
+		g->p.disk_same_bytes += length - disk_compared_wanted_bytes(&w);
+		disk_ship_kept(g, now, &w);
+		break;
+	case DISK_ANSWER_OVERTAKEN:
+		break;
+	}
+	g->p.disk_moved_at = now;
+}
+
+uint64_t
+guard_disk_compared(const struct guard *g, uint64_t *same)
+{
+	*same = g->p.disk_same_bytes;
+	return g->p.disk_compared_bytes;
 }
 
 void
@@ -290,7 +382,11 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 	case NBD_OP_TRIM:
 	case NBD_OP_WRITE_ZEROES:
 		heard_guest(g, now);
-		disk_ship(g, now, disk, r);
+		disk_overtake(g, now, disk, r->offset, r->length);
+		if (disk_to_compare(g, disk, r))
+			disk_ask(g, now, disk, r);
+		else
+			disk_ship(g, now, disk, r, true);
 		disk_answer(g);
 		if (g->p.live && g->p.disk_epoch_bytes > g->config->max_disk_bytes / 2) {
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
@@ -315,8 +411,10 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 bool
 guard_disk_reading(const struct guard *g)
 {
-	/* Past twice the limit nothing more is read. */
-	return g->p.disk_outstanding <= 2 * g->config->max_disk_bytes || disk_is_awaited(g);
+	if (!guard_is_primary(g))
+		return true;
+	/* Past twice the limit nothing more is read, nor while no more can be compared. */
+	return (g->p.disk_outstanding <= 2 * g->config->max_disk_bytes && !disk_compare_full(g->p.compare)) || disk_is_awaited(g);
 }
 
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
@@ -816,6 +914,9 @@ on_standby_ready(struct guard *g, uint64_t now)
 		return;
 	/* The guest stands since the end of the initial stream: what it sent before leaves as unprotected, what it sends from READY on is epoch 1. */
 	g->env.filters_drain(g->ctx);
+	/* QEMU has drained its writes, so none is kept. Should one be, it is of epoch 0. */
+	for (unsigned i = 0; i < g->config->n_disks; i++)
+		disk_overtake(g, now, i, 0, UINT64_MAX);
 	comparator_protect(g->p.comparator, now, 1);
 	relay_peer_ready(g->p.relay, now);
 	primary_pump(g, now);
@@ -858,6 +959,10 @@ primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame
 	case PEER_DISK_CREDIT:
 		if (read_u64(g, now, frame, 1, v))
 			disk_credit(g, now, v[0]);
+		break;
+	case PEER_DISK_WANTED:
+		if (read_u64(g, now, frame, 2, v))
+			on_disk_wanted(g, now, v[0], v[1]);
 		break;
 	case PEER_COPY_UNFIT:
 		if (read_u64(g, now, frame, 1, v))
@@ -935,6 +1040,9 @@ primary_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		g->env.op_start(g->ctx, GUARD_OP_DISKS);
 		break;
 	case GUARD_OP_DISKS:
+		if (g->p.disk_compared_bytes)
+			guard_event(g, "disks-compared", "of %" G_GUINT64_FORMAT " MiB that were compared with the images on %s %" G_GUINT64_FORMAT " MiB were the same",
+				    g->p.disk_compared_bytes >> 20, g->config->peer, g->p.disk_same_bytes >> 20);
 		guard_set_phase(g, GUARD_PHASE_MEMORY);
 		g->env.op_start(g->ctx, GUARD_OP_MIGRATE);
 		break;
@@ -998,7 +1106,7 @@ forming_deadline(const struct guard *g)
 		return UINT64_MAX;
 	if (ready != UINT64_MAX)
 		t = MAX(ready, g->awake_since) + GUARD_READY_TIMEOUT_NS;
-	if (!g->p.live && g->p.disk_pending.length > 0)
+	if (!g->p.live && (g->p.disk_pending.length > 0 || disk_compare_pending(g->p.compare) > 0))
 		t = MIN(t, MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS);
 	return t;
 }
@@ -1011,7 +1119,7 @@ check_forming(struct guard *g, uint64_t now)
 	if (relay_peer_due_since(g->p.relay) != UINT64_MAX)
 		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
 	else
-		guard_data_failed(g, now, "the disk of the copy on %s took no write for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
+		guard_data_failed(g, now, "the disk of the copy on %s took no write, and answered no comparison, for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
 }
 
 void

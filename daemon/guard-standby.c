@@ -7,6 +7,9 @@
  * LOADED. Between the two nothing is written (QEMU empties the overlays then and aborts on a racing write). Writes of epoch 0 (the initial copy) are applied
  * as they come.
  *
+ * A comparison (checkpoint/disk-compare.c) is of epoch 0 too. It finds every write that came before it with the disk, which reads and writes in the order of
+ * submission where they overlap.
+ *
  * Stale translations. Without KVM a load does not make QEMU drop what it has translated of the code that the load replaces (migration/colo.c,
  * colo_flush_ram_cache()), and a copy that runs old code resets itself sooner or later. While code rarely moves that hardly happens and the take-over drops them
  * all; while the guest boots it happens with every load. So for a while after a reset, or always with tcg-flush=load, the copy is refreshed before REQUEST:
@@ -23,6 +26,18 @@ static void
 free_write(gpointer p)
 {
 	disk_write_clear(p);
+	g_free(p);
+}
+
+struct comparison {
+	struct disk_compare_request request;
+	GBytes *payload;	/* holds the digests */
+};
+
+static void
+free_comparison(gpointer p)
+{
+	g_bytes_unref(((struct comparison *)p)->payload);
 	g_free(p);
 }
 
@@ -46,6 +61,7 @@ standby_side_init(struct guard *g)
 	g->s.disks = disk_queue_new(4 * c->max_disk_bytes);
 	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
 	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	g->s.comparing = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_comparison);
 	g->s.credit_due = UINT64_MAX;
 	disk_queue_permit(g->s.disks, 0);
 }
@@ -59,6 +75,7 @@ standby_side_clear(struct guard *g)
 	disk_queue_free(g->s.disks);
 	g_hash_table_unref(g->s.in_flight);
 	g_hash_table_unref(g->s.disk_done);
+	g_hash_table_unref(g->s.comparing);
 }
 
 void
@@ -184,6 +201,46 @@ disk_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes
 		disk_write_clear(&w);
 		guard_data_failed(g, now, "%s", error->message);
 	}
+}
+
+static bool
+comparison_is_sound(const struct guard *g, const struct disk_compare_request *r)
+{
+	return r->disk < g->config->n_disks && r->length <= g->config->disks[r->disk].size && r->offset <= g->config->disks[r->disk].size - r->length;
+}
+
+static void
+comparison_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload)
+{
+	struct comparison c = { 0 };
+
+	if (!disk_compare_parse(frame->payload, frame->length, &c.request) || !comparison_is_sound(g, &c.request) || g->s.live) {
+		guard_data_failed(g, now, "DISK_COMPARE of %u bytes %s", frame->length, g->s.live ? "after LIVE" : "is not one of a disk of this pair");
+		return;
+	}
+	if (g_hash_table_size(g->s.comparing) >= DISK_COMPARE_MAX_REQUESTS || c.request.length > DISK_COMPARE_MAX_BYTES - g->s.comparing_bytes) {
+		guard_data_failed(g, now, "more than %u comparisons, or of more than %u bytes, before the first was answered", DISK_COMPARE_MAX_REQUESTS, DISK_COMPARE_MAX_BYTES);
+		return;
+	}
+	disks_pump(g);		/* what is permitted is with the disk before the read is */
+	c.payload = g_bytes_ref(payload);
+	g->s.comparing_bytes += c.request.length;
+	g_hash_table_insert(g->s.comparing, key_new(++g->s.comparisons), g_memdup2(&c, sizeof c));
+	g->env.disk_read(g->ctx, c.request.disk, c.request.offset, c.request.length, g->s.comparisons);
+}
+
+/* What cannot be read is wanted: the write mends it, or fails as any write may. */
+void
+guard_disk_read_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno, GBytes *data)
+{
+	const struct comparison *c = g_hash_table_lookup(g->s.comparing, &cookie);
+	uint64_t wanted;
+
+	g_assert(c && (nbd_errno || g_bytes_get_size(data) == c->request.length));
+	wanted = disk_compare_wanted(&c->request, nbd_errno ? NULL : g_bytes_get_data(data, NULL), g->env.digest);
+	g->s.comparing_bytes -= c->request.length;
+	g_hash_table_remove(g->s.comparing, &cookie);
+	guard_send_u64(g, PEER_DISK_WANTED, 2, (uint64_t[]){ cookie, wanted });
 }
 
 /* -- packets -------------------------------------------------------------------------------------------------------------------- */
@@ -705,6 +762,9 @@ standby_side_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *
 		break;
 	case PEER_DISK_MARK:
 		disk_mark(g, now, frame);
+		break;
+	case PEER_DISK_COMPARE:
+		comparison_frame(g, now, frame, payload);
 		break;
 	default:
 		guard_data_failed(g, now, "the primary sent %s", peer_type_name(frame->type));

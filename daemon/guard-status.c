@@ -47,6 +47,8 @@ primary_status(const struct guard *g, struct json_object *o)
 	add_u64(o, "checkpoint_bytes", p->checkpoint_bytes);
 	add_u64(o, "bytes_sent", p->bytes_total);
 	add_u64(o, "disk_bytes_waiting", p->disk_outstanding);
+	add_u64(o, "disk_compared_bytes", p->disk_compared_bytes);
+	add_u64(o, "disk_same_bytes", p->disk_same_bytes);
 	add_u64(o, "released_same", s.released_frames[RELEASE_SAME]);
 	add_u64(o, "released_committed", s.released_frames[RELEASE_COMMITTED]);
 	add_u64(o, "released_same_bytes", s.released_bytes[RELEASE_SAME]);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "checkpoint/disk-compare.h"
 #include "checkpoint/disk-queue.h"
 #include "checkpoint/nbd-server.h"
 #include "daemon/guard-config.h"
@@ -55,6 +56,8 @@ struct guard_env {
 	void (*migration_write)(void *ctx, GBytes *bytes);
 	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 	void (*disk_submit)(void *ctx, const struct disk_write *w, uint64_t cookie);
+	void (*disk_read)(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie);	/* behind all that was submitted before and overlaps */
+	disk_digest_func digest;	/* SHA-256 */
 	void (*op_start)(void *ctx, enum guard_op op);
 	void (*claim)(void *ctx, const struct arbiter_record *record);	/* answered by guard_claimed() */
 	bool (*persist)(void *ctx, const struct durable_state *state, GError **error);
@@ -89,6 +92,7 @@ void guard_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned n
 void guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes);
 void guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_request *request);	/* takes what is in it */
 void guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno);
+void guard_disk_read_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno, GBytes *data);	/* data NULL after an error */
 void guard_peer_linked(struct guard *g, uint64_t now);				/* all three connections are up */
 void guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why);
@@ -105,6 +109,7 @@ uint64_t guard_deadline(const struct guard *g);	/* when guard_tick() is due; UIN
 bool guard_checkpoint_arriving(const struct guard *g);	/* primary: QEMU sends one, and the guest stands */
 bool guard_migration_reading(const struct guard *g);	/* false: leave the bytes in the socket (back-pressure) */
 bool guard_disk_reading(const struct guard *g);
+uint64_t guard_disk_compared(const struct guard *g, uint64_t *same);	/* primary: bytes that were compared, and were the same, so far */
 bool guard_is_suspended(const struct guard *g);		/* by an administrator: the guest is to stand */
 enum failover_state guard_state(const struct guard *g);
 enum guard_phase guard_current_phase(const struct guard *g);

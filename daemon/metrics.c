@@ -47,6 +47,8 @@ static const struct family families[] = {
 	{ "ftd_checkpoint_bytes", GAUGE, "bytes", 1, NULL, { { "checkpoint_bytes" } }, "Size of the last checkpoint." },
 	{ "ftd_sent_bytes", COUNTER, "bytes", 1, NULL, { { "bytes_sent" } }, "Memory and checkpoints sent to the peer." },
 	{ "ftd_disk_waiting_bytes", GAUGE, "bytes", 1, NULL, { { "disk_bytes_waiting" } }, "Disk writes that are not applied on the standby's host yet." },
+	{ "ftd_disk_compared_bytes", COUNTER, "bytes", 1, NULL, { { "disk_compared_bytes" } }, "What was compared with images that were there before, instead of copied." },
+	{ "ftd_disk_same_bytes", COUNTER, "bytes", 1, NULL, { { "disk_same_bytes" } }, "Of this, what was the same and was not sent." },
 	{ "ftd_released_packets", COUNTER, NULL, 1, "by", { { "released_same", "comparison" }, { "released_committed", "commit" } },
 	  "Packets that left, because both copies sent them or because their checkpoint was committed." },
 	{ "ftd_released_bytes", COUNTER, "bytes", 1, "by", { { "released_same_bytes", "comparison" }, { "released_committed_bytes", "commit" } }, "The same in bytes." },

@@ -101,8 +101,10 @@ struct json_object *
 peer_progress_read(struct json_object *progress)
 {
 	const char *phase = json_get_str(progress, "phase");
+	struct json_object *o;
 
 	if (!is_phase(phase))
 		return NULL;
-	return json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", json_get_u64(progress, "done")), "total", json_get_u64(progress, "total"));
+	o = json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", phase), "done", json_get_u64(progress, "done")), "total", json_get_u64(progress, "total"));
+	return json_get(progress, "same") ? json_put_u64(o, "same", json_get_u64(progress, "same")) : o;
 }

@@ -11,12 +11,13 @@
 #include <stdint.h>
 
 #define PEER_MAGIC 0x46544431u
-#define PEER_VERSION 2
+#define PEER_VERSION 3
 #define PEER_HEADER 24
 #define PEER_MAX_CONTROL (80 * 1024)		/* payload of anything but bulk, disk and JSON frames; INBOUND and OUTPUT carry up to QEMU's NET_BUFSIZE (68 KiB) */
 #define PEER_MAX_BULK (1024 * 1024 + 64)	/* CHECKPOINT_DATA, STREAM, RETURN_PATH: 1 MiB of data behind the fixed fields */
 #define PEER_MAX_PACKED (66 * 1024)		/* CHECKPOINT_PACKED: 64 KiB of the stream, what is known of its pages, its head */
 #define PEER_MAX_DISK ((32u << 20) + 64)	/* DISK_WRITE: NBD's largest request + header */
+#define PEER_MAX_COMPARE 2072			/* DISK_COMPARE: 64 digests of 32 bytes behind the fixed fields */
 #define PEER_MAX_JSON (4u << 20)
 
 enum peer_channel { PEER_CHANNEL_CONTROL, PEER_CHANNEL_FAST, PEER_CHANNEL_BULK, PEER_CHANNEL_DISK, PEER_CHANNEL_LAST };
@@ -39,13 +40,14 @@ enum peer_type {
 	PEER_INBOUND,		/* be64 epoch, be16 nic, wire frame */
 	PEER_OUTPUT,		/* be64 id, be64 epoch, be16 nic, wire frame: SVM output */
 	PEER_TWIN_LEFT,		/* be64 id, repeated */
-	PEER_DISK_CREDIT,	/* be64 number of the last disk frame (all but MARK, counted from 1) up to which all are applied */
+	PEER_DISK_CREDIT,	/* be64 number of the last disk frame (all but MARK and COMPARE, counted from 1) up to which all are applied */
 	PEER_FAIL,		/* utf-8 text: why this side calls the pair off; any channel (also the answer to a HELLO that is not accepted) */
 	PEER_UNSENT,		/* be64 epoch, be16 nic, wire frame: output of a finished epoch that the primary, which gives up, has not sent */
 	PEER_STRAY,		/* be16 nic, wire frame: for the guest, and the primary's QEMU died without having read it */
 	PEER_MODE,		/* be16: 1 output leaves by commit only from the next epoch on, the copy need not run; 0 it is compared again */
 	PEER_COPY_UNFIT,	/* be64 epoch last loaded: the copy is not fit to take over, and the next checkpoint makes it so */
 	PEER_SWITCHOVER,	/* be16 enum peer_switchover, be64 ns that the guest has stood for (TAKE_OVER); from the standby: OFF, it cannot */
+	PEER_DISK_WANTED,	/* be64 number of a DISK_COMPARE (counted from 1), be64 one bit for each of its blocks, the first in bit 0: 1 it is not the same */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */
 	PEER_RETURN_PATH,	/* standby to primary */
@@ -58,6 +60,7 @@ enum peer_type {
 	PEER_DISK_ZERO,		/* be64 epoch, be32 disk, be32 flags (1: may unmap), be64 offset, be64 length */
 	PEER_DISK_TRIM,		/* as ZERO */
 	PEER_DISK_MARK,		/* be64 epoch: every write of epochs <= epoch was sent before this frame */
+	PEER_DISK_COMPARE,	/* be64 offset, be64 length, be32 disk, be32 block, digests (checkpoint/disk-compare.h) */
 };
 
 enum peer_switchover { PEER_SWITCHOVER_OFF, PEER_SWITCHOVER_PREPARE, PEER_SWITCHOVER_TAKE_OVER };

@@ -3,7 +3,7 @@
  * Theory of operation
  *
  * Order matters, since the host may die at any point: the record on disk says what will be made before it is made, so that whoever finds it can
- * undo it. Image files that were here before are used (their content is overwritten by the primary's) and never deleted.
+ * undo it. Image files that were here before are used (their content becomes the primary's, which is told of them and sends only what differs) and never deleted.
  *
  * libvirt only takes an incoming domain that it can tell from the persistent one: the clean XML is defined first, then the standby's XML is started
  * from its own text (virDomainCreateXML), and the definition stays without a trace of ftd. The guard reaches the copy's QEMU through the monitor in
@@ -40,6 +40,7 @@ struct preparation {
 	struct domain_facts *domain;
 	struct pair_record *record;
 	struct qemu_user user;
+	struct json_object *found;	/* array of bool: was there an image before, for each disk of `parameters` */
 };
 
 static char *
@@ -116,9 +117,11 @@ check_not_running(virConnectPtr conn, const struct domain_facts *domain, bool *d
 static bool
 make_image(struct preparation *p, const char *path, const char *format, guint64 size, GError **error)
 {
+	bool there = access(path, F_OK) == 0;
 	guint64 found;
 
-	if (access(path, F_OK) == 0) {
+	json_object_array_add(p->found, json_object_new_boolean(there));
+	if (there) {
 		if (!image_size(path, format, &found, error))
 			return false;
 		if (found == size)
@@ -293,6 +296,7 @@ start_guard(struct preparation *p, virDomainPtr dom, GError **error)
 {
 	g_autoptr(guard_config) config = make_guard_config(p, dom, error);
 	g_autoptr(json_object_ptr) reply = NULL;
+	struct json_object *answer;
 	guint64 port;
 
 	if (!config || !guard_start(p->host, config, error))
@@ -303,7 +307,8 @@ start_guard(struct preparation *p, virDomainPtr dom, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the standby's guard named no port");
 	if (port == 0 || port > 65535)
 		return NULL;
-	return json_put_str(json_put_u64(json_object_new_object(), "port", port), "address", p->caller->local_address);
+	answer = json_put_str(json_put_u64(json_object_new_object(), "port", port), "address", p->caller->local_address);
+	return json_put_value(answer, "found", json_object_get(p->found));
 }
 
 /* A definition that was here before has the settings of an earlier pair. */
@@ -357,7 +362,8 @@ standby_prepare(struct host *h, const struct peer_caller *caller, struct json_ob
 	g_autoptr(domain_facts) domain = NULL;
 	g_autoptr(pair_record) record = NULL;
 	g_autoptr(virConnect) conn = NULL;
-	struct preparation p = { .host = h, .caller = caller, .parameters = parameters };
+	g_autoptr(json_object_ptr) found = json_object_new_array();
+	struct preparation p = { .host = h, .caller = caller, .parameters = parameters, .found = found };
 	struct json_object *answer;
 	bool ok = check_parameters(&p, error), defined = false;
 

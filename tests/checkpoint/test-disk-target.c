@@ -31,9 +31,10 @@ struct fixture {
 	struct disk_target *target;
 	unsigned ready, closed;
 	GArray *done;			/* cookies */
+	GPtrArray *read;		/* GBytes of reads that succeeded; their cookies are 100 and more, and in `done` too */
 	int last_error;
 	GError *failure;
-	bool free_when_ready, free_when_done, free_when_closed;
+	bool free_when_ready, free_when_done, free_when_read, free_when_closed;
 };
 
 /* The server's side */
@@ -80,13 +81,14 @@ static void
 answer(struct fixture *f, unsigned i, uint32_t nbd_errno)
 {
 	struct nbd_request r = f->request[i];
+	g_autoptr(GBytes) data = r.op == NBD_OP_READ && !nbd_errno ? g_bytes_new(f->image + r.offset, r.length) : NULL;
 
 	memmove(&f->request[i], &f->request[i + 1], (--f->requests - i) * sizeof(r));
 	if (r.op == NBD_OP_WRITE)
 		memcpy(f->image + r.offset, g_bytes_get_data(r.data, NULL), r.length);
-	else
+	else if (r.op != NBD_OP_READ)
 		memset(f->image + r.offset, 0, r.length);
-	nbd_server_reply(f->server, r.cookie, nbd_errno, NULL);
+	nbd_server_reply(f->server, r.cookie, nbd_errno, data);
 	nbd_request_clear(&r);
 	send_output(f);
 }
@@ -120,6 +122,19 @@ on_done(guint64 cookie, int error, void *user_data)
 }
 
 static void
+on_read(guint64 cookie, int error, GBytes *data, void *user_data)
+{
+	struct fixture *f = user_data;
+
+	assert_int_equal(data == NULL, error != 0);
+	g_array_append_val(f->done, cookie);
+	f->last_error = error;
+	if (data)
+		g_ptr_array_add(f->read, g_bytes_ref(data));
+	free_target(f, f->free_when_read);
+}
+
+static void
 on_closed(const GError *error, void *user_data)
 {
 	struct fixture *f = user_data;
@@ -129,7 +144,7 @@ on_closed(const GError *error, void *user_data)
 	free_target(f, f->free_when_closed);
 }
 
-static const struct disk_target_callbacks callbacks = { .ready = on_ready, .done = on_done, .closed = on_closed };
+static const struct disk_target_callbacks callbacks = { .ready = on_ready, .done = on_done, .read = on_read, .closed = on_closed };
 
 /* Let everything happen that can happen now. Both ends are in this loop and a unix socket delivers at once: idle means quiet. */
 static void
@@ -157,6 +172,7 @@ setup(void **state)
 	f->folder = g_dir_make_tmp("ftd-disk-XXXXXX", NULL);
 	f->path = g_build_filename(f->folder, "nbd", NULL);
 	f->done = g_array_new(FALSE, FALSE, sizeof(guint64));
+	f->read = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
 	f->server = nbd_server_new("v0", SIZE);
 	memset(f->image, 0xff, sizeof(f->image));
 	*state = f;
@@ -178,6 +194,7 @@ teardown(void **state)
 	g_clear_object(&f->listener);
 	nbd_server_free(f->server);
 	g_array_unref(f->done);
+	g_ptr_array_unref(f->read);
 	g_clear_error(&f->failure);
 	g_unlink(f->path);
 	g_rmdir(f->folder);
@@ -467,6 +484,124 @@ test_free_in_closed(void **state)
 	assert_int_equal(f->closed, 1);
 }
 
+static void
+assert_read(struct fixture *f, unsigned i, gsize length, uint8_t first, uint8_t last)
+{
+	gsize n;
+	const uint8_t *data;
+
+	assert_true(i < f->read->len);
+	data = g_bytes_get_data(g_ptr_array_index(f->read, i), &n);
+	assert_int_equal(n, length);
+	assert_int_equal(data[0], first);
+	assert_int_equal(data[n - 1], last);
+}
+
+/* What was submitted before is read, what comes later is not; reads need not wait for each other. */
+static void
+test_reads_keep_the_order(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_target(f);
+	submit(f, DISK_OP_WRITE, 0, 1000, 1, 1);
+	disk_target_read(f->target, 999, 2, 100);	/* behind 1 */
+	disk_target_read(f->target, 0, 50000, 101);	/* what a socket holds: the server's side sends it in one go */
+	submit(f, DISK_OP_WRITE, 1000, 1, 3, 2);	/* behind both reads */
+	settle();
+	assert_int_equal(f->requests, 1);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->requests, 2);
+	assert_true(f->request[0].op == NBD_OP_READ && f->request[1].op == NBD_OP_READ);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->requests, 1);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->requests, 1);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->done->len, 4);
+	assert_int_equal(disk_target_in_flight(f->target), 0);
+	assert_read(f, 0, 2, 1, 0xff);
+	assert_read(f, 1, 50000, 1, 0xff);
+	assert_int_equal(f->image[1000], 3);
+}
+
+static void
+test_reads_that_fail(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_target(f);
+	disk_target_read(f->target, SIZE - 1, 2, 100);
+	disk_target_read(f->target, 0, 0, 101);
+	disk_target_read(f->target, 0, 100, 102);
+	settle();
+	assert_int_equal(f->done->len, 2);
+	assert_int_equal(f->last_error, EINVAL);
+	answer(f, 0, 5);
+	settle();
+	assert_int_equal(f->done->len, 3);
+	assert_int_equal(f->last_error, EIO);
+	assert_int_equal(f->read->len, 0);
+	assert_int_equal(f->closed, 0);
+}
+
+/* Whoever looks at the data may take its time: in between the rest of the main loop has a turn. */
+static void
+test_one_read_in_a_turn(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_target(f);
+	for (unsigned i = 0; i < 5; i++)
+		disk_target_read(f->target, SIZE, 1, 100 + i);
+	for (unsigned i = 0, turns = 0; i < 5; turns++) {
+		unsigned before = f->done->len;
+		assert_true(turns < 50);
+		g_main_context_iteration(NULL, FALSE);
+		assert_true(f->done->len - before <= 1);
+		i = f->done->len;
+	}
+}
+
+/* What is known is told before the end is, and what was under way is not. */
+static void
+test_reads_and_a_lost_connection(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_target(f);
+	disk_target_read(f->target, 0, SIZE, 100);
+	settle();
+	disk_target_read(f->target, SIZE, 1, 101);
+	disk_target_read(f->target, SIZE, 1, 102);
+	g_io_stream_close(G_IO_STREAM(f->connection), NULL, NULL);
+	settle();
+	assert_int_equal(f->closed, 1);
+	assert_int_equal(f->done->len, 2);
+	assert_int_equal(f->read->len, 0);
+}
+
+static void
+test_free_in_read(void **state)
+{
+	struct fixture *f = *state;
+
+	connect_target(f);
+	f->free_when_read = true;
+	disk_target_read(f->target, 0, 10, 100);
+	disk_target_read(f->target, 0, 10, 101);
+	settle();
+	answer(f, 0, 0);
+	answer(f, 0, 0);
+	settle();
+	assert_null(f->target);
+	assert_int_equal(f->done->len, 1);
+}
+
 #define test_on_fixture(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int
@@ -477,7 +612,9 @@ main(void)
 		test_on_fixture(test_large_writes), test_on_fixture(test_out_of_range), test_on_fixture(test_submitted_before_ready),
 		test_on_fixture(test_nobody_listens), test_on_fixture(test_wrong_size), test_on_fixture(test_wrong_export),
 		test_on_fixture(test_silent_server), test_on_fixture(test_lost_connection), test_on_fixture(test_free_in_callbacks),
-		test_on_fixture(test_free_in_done), test_on_fixture(test_free_in_closed),
+		test_on_fixture(test_free_in_done), test_on_fixture(test_free_in_closed), test_on_fixture(test_reads_keep_the_order),
+		test_on_fixture(test_reads_that_fail), test_on_fixture(test_one_read_in_a_turn), test_on_fixture(test_reads_and_a_lost_connection),
+		test_on_fixture(test_free_in_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,22 @@ fixture_disk_submit(void *ctx, const struct disk_write *w, uint64_t cookie)
 }
 
 static void
+fixture_disk_read(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie)
+{
+	g_string_append_printf(((struct fixture *)ctx)->did, "read %d+%d; ", (int)offset, (int)length);
+}
+
+static void
+fixture_digest(const void *data, size_t length, uint8_t out[DISK_DIGEST])
+{
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+	gsize n = DISK_DIGEST;
+
+	g_checksum_update(sum, data, (gssize)length);
+	g_checksum_get_digest(sum, out, &n);
+}
+
+static void
 fixture_op_start(void *ctx, enum guard_op op)
 {
 	g_string_append_printf(((struct fixture *)ctx)->did, "op %s; ", guard_op_name(op));
@@ -120,6 +136,8 @@ static const struct guard_env fixture_env = {
 	.migration_write = fixture_migration_write,
 	.nbd_reply = fixture_nbd_reply,
 	.disk_submit = fixture_disk_submit,
+	.disk_read = fixture_disk_read,
+	.digest = fixture_digest,
 	.op_start = fixture_op_start,
 	.claim = fixture_claim,
 	.persist = fixture_persist,

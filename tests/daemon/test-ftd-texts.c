@@ -87,6 +87,8 @@ test_peer_progress(void **state)
 {
 	static const struct { const char *said, *read; } cases[] = {
 		{ "{\"phase\":\"disk\",\"done\":5,\"total\":9}", "{\"phase\":\"disk\",\"done\":5,\"total\":9}" },
+		{ "{\"phase\":\"disk\",\"done\":5,\"total\":9,\"same\":4}", "{\"phase\":\"disk\",\"done\":5,\"total\":9,\"same\":4}" },
+		{ "{\"phase\":\"disk\",\"done\":5,\"total\":9,\"same\":\"<b>\"}", "{\"phase\":\"disk\",\"done\":5,\"total\":9,\"same\":0}" },
 		{ "{\"phase\":\"drain\",\"domain\":\"vm1\",\"more\":{\"x\":1}}", "{\"phase\":\"drain\",\"done\":0,\"total\":0}" },
 		{ "{\"phase\":\"disk\",\"done\":-1,\"total\":\"x\"}", "{\"phase\":\"disk\",\"done\":0,\"total\":0}" },
 		{ "{}", NULL },
@@ -176,6 +178,11 @@ test_progress(void **state)
 	static const struct { const char *progress; unsigned columns; const char *text; } cases[] = {
 		{ "{\"phase\":\"arm\",\"done\":0,\"total\":0}", 100, "arming" },
 		{ "{\"phase\":\"disk\",\"done\":536870912,\"total\":1073741824}", 0, "copying disks: 50%, 512.0 MiB of 1.0 GiB" },
+		{ "{\"phase\":\"disk\",\"done\":536870912,\"total\":1073741824,\"same\":0}", 0, "comparing disks: 50%, 512.0 MiB of 1.0 GiB, 0 B the same" },
+		{ "{\"phase\":\"disk\",\"done\":536870912,\"total\":1073741824,\"same\":528482304}", 80,
+		  "comparing disks: 50%, 512.0 MiB of 1.0 GiB, 504.0 MiB the same" },
+		{ "{\"phase\":\"disk\",\"done\":536870912,\"total\":1073741824,\"same\":528482304}", 90,
+		  "comparing disks        [#######--------]   50%  512.0 MiB of 1.0 GiB, 504.0 MiB the same" },
 		{ "{\"phase\":\"memory\",\"done\":1024,\"total\":2048}", 70, "copying memory         [#######--------]   50%  1.0 KiB of 2.0 KiB" },
 		{ "{\"phase\":\"new\",\"done\":9,\"total\":3}", 0, "new: 100%, 9 B of 3 B" },
 		{ "{}", 0, "working" },

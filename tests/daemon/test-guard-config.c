@@ -40,7 +40,7 @@ sample(enum failover_role role)
 		c->nics[i] = (struct guard_nic){ g_strdup_printf("hostnet%u", i), i == 1 };
 	c->n_disks = 1;
 	c->disks[0] = (struct guard_disk){ g_strdup("/machine/peripheral/virtio-disk0"), g_strdup("virtio-disk0"), g_strdup("libvirt-1-format"), G_GUINT64_CONSTANT(1) << 40,
-					   standby ? g_strdup("/a") : NULL, standby ? g_strdup("/h") : NULL };
+					   standby ? g_strdup("/a") : NULL, standby ? g_strdup("/h") : NULL, !standby };
 	return c;
 }
 
@@ -63,6 +63,7 @@ test_round_trip(void **state)
 		assert_true(back->nics[1].has_rewriter && !back->nics[0].has_rewriter);
 		assert_string_equal(back->disks[0].qdev, "virtio-disk0");
 		assert_int_equal(back->disks[0].size, G_GUINT64_CONSTANT(1) << 40);
+		assert_int_equal(back->disks[0].compare, role == FAILOVER_PRIMARY);
 		assert_int_equal(back->tcg_flush_load, role == FAILOVER_STANDBY);
 		assert_int_equal(back->return_path, role == FAILOVER_PRIMARY);
 		assert_true(!back->qmp_path == (role == FAILOVER_PRIMARY));

@@ -104,6 +104,25 @@ copy_unfit(struct fixture *f, uint64_t loaded)
 	peer_says_u64(f, PEER_COPY_UNFIT, 1, &loaded);
 }
 
+/* The first copy of the disk is under way, towards an image that was there before. */
+static void
+copy_disks(struct fixture *f)
+{
+	fixture_init(f, FAILOVER_PRIMARY);
+	f->config->disks[0].compare = true;
+	guard_start(f->g, f->now);
+	guard_peer_linked(f->g, f->now);
+	op_done(f, GUARD_OP_CONNECT);
+	op_done(f, GUARD_OP_ATTACH);
+	expect(f, "op connect; op attach; op disks; ");
+}
+
+static void
+wanted(struct fixture *f, uint64_t number, uint64_t blocks)
+{
+	peer_says_u64(f, PEER_DISK_WANTED, 2, (uint64_t[]){ number, blocks });
+}
+
 #define CHECKPOINT(n) "send DISK_MARK " n "; send CHECKPOINT_BEGIN " n "; send CHECKPOINT_DATA " n "; send CHECKPOINT_SEAL; qemu vmstate-received vmstate-loaded; "
 
 /* -- silence ----------------------------------------------------------------------------------------------------------------- */
@@ -718,6 +737,167 @@ a_guest_that_stood_for_its_output_goes_on(void **state)
 	assert_non_null(strstr(f.did->str, "qemu vmstate-received vmstate-loaded; op detach; "));
 }
 
+/* -- comparing disks ------------------------------------------------------------------------------------------------------------ */
+
+static void
+the_first_copy_is_compared(void **state)
+{
+	g_auto(fixture) f;
+	uint64_t same;
+
+	copy_disks(&f);
+	guest_writes(&f, DISK_COMPARE_BLOCK - 1);
+	expect(&f, "send DISK_WRITE; ");
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_COMPARE; ");
+	wanted(&f, 1, 0);
+	expect(&f, "");
+	guest_writes(&f, 2 * DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_COMPARE; ");
+	wanted(&f, 2, 2);
+	expect(&f, "send DISK_WRITE; ");
+	assert_int_equal(guard_disk_compared(f.g, &same), 3 * DISK_COMPARE_BLOCK);
+	assert_int_equal(same, 2 * DISK_COMPARE_BLOCK);
+}
+
+static void
+what_is_kept_is_sent_before_a_later_write(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_disks(&f);
+	guest_writes(&f, 2 * DISK_COMPARE_BLOCK);
+	guest_writes(&f, 1);
+	expect(&f, "send DISK_COMPARE; send DISK_WRITE; send DISK_WRITE; ");
+	guest_writes(&f, DISK_COMPARE_BLOCK);		/* all are at the same place */
+	expect(&f, "send DISK_COMPARE; ");
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_WRITE; send DISK_COMPARE; ");
+	wanted(&f, 1, 3);
+	wanted(&f, 2, 1);
+	expect(&f, "");
+	wanted(&f, 3, 1);
+	expect(&f, "send DISK_WRITE; ");
+}
+
+static void
+an_image_that_was_made_anew_is_not_compared(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_disks(&f);
+	f.config->disks[0].compare = false;
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_WRITE; ");
+}
+
+static void
+nothing_is_compared_once_the_copy_is_in_step(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_disks(&f);
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	op_done(&f, GUARD_OP_DISKS);
+	expect(&f, "send DISK_COMPARE; op migrate; ");
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_WRITE; send DISK_WRITE; ");
+	wanted(&f, 1, 1);
+	expect(&f, "");
+	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
+}
+
+/* QEMU has none under way when it is ready; if it had, they are of epoch 0. */
+static void
+what_is_kept_is_sent_before_the_first_epoch(void **state)
+{
+	g_auto(fixture) f;
+	g_autoptr(GByteArray) b = initial_stream();
+
+	copy_disks(&f);
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	op_done(&f, GUARD_OP_DISKS);
+	op_done(&f, GUARD_OP_MIGRATE);
+	qemu_says(&f, b);
+	peer_says(&f, PEER_READY, NULL, 0);
+	expect(&f, "send DISK_COMPARE; op migrate; send STREAM; send DISK_WRITE; qemu checkpoint-ready; send LIVE; ");
+}
+
+static void
+no_more_is_read_than_can_be_compared(void **state)
+{
+	g_auto(fixture) f;
+	struct nbd_request r = { .op = NBD_OP_WRITE, .length = DISK_COMPARE_BLOCK };
+
+	copy_disks(&f);
+	f.config->disks[0].size = UINT64_C(1) << 40;
+	for (unsigned i = 0; i < DISK_COMPARE_MAX_REQUESTS; i++) {
+		assert_true(guard_disk_reading(f.g));
+		r.data = g_bytes_new_take(g_malloc0(r.length), r.length);
+		r.offset = (uint64_t)i * r.length;
+		guard_disk_request(f.g, f.now, 0, &r);
+	}
+	assert_false(guard_disk_reading(f.g));
+	g_string_truncate(f.did, 0);
+	r.data = g_bytes_new_take(g_malloc0(r.length), r.length);	/* was read already */
+	r.offset = UINT64_C(1) << 30;
+	guard_disk_request(f.g, f.now, 0, &r);
+	expect(&f, "send DISK_WRITE; ");
+	wanted(&f, 7, 0);
+	assert_true(guard_disk_reading(f.g));
+}
+
+static void
+an_answer_is_not_waited_for_for_ever(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_disks(&f);
+	pass(&f, 60000);
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	pass(&f, 4000);
+	wanted(&f, 1, 0);
+	pass(&f, 60000);
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	expect(&f, "send DISK_COMPARE; send DISK_COMPARE; ");
+	pass(&f, 4999);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "event error; send GOODBYE 12; op detach; ");
+}
+
+static void
+a_wrong_answer_ends_it(void **state)
+{
+	static const uint64_t answers[][2] = { { 0, 0 }, { 2, 0 }, { 1, 2 }, { UINT64_MAX, UINT64_MAX } };
+
+	for (unsigned i = 0; i <= G_N_ELEMENTS(answers); i++) {
+		g_auto(fixture) f;
+
+		copy_disks(&f);
+		guest_writes(&f, DISK_COMPARE_BLOCK);
+		if (i < G_N_ELEMENTS(answers))
+			wanted(&f, answers[i][0], answers[i][1]);
+		else
+			peer_says_u64(&f, PEER_DISK_WANTED, 3, (uint64_t[]){ 1, 0, 0 });
+		expect(&f, "send DISK_COMPARE; event error; send GOODBYE 12; op detach; ");
+	}
+}
+
+static void
+a_link_that_is_lost_meanwhile_ends_it(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_disks(&f);
+	guest_writes(&f, DISK_COMPARE_BLOCK);
+	g_string_truncate(f.did, 0);
+	guard_peer_closed(f.g, f.now, PEER_CHANNEL_DISK, "reset");
+	expect(&f, "op detach; ");
+	wanted(&f, 1, 1);	/* whatever still comes */
+	pass(&f, 60000);
+}
+
 int
 main(void)
 {
@@ -751,6 +931,15 @@ main(void)
 		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),
 		cmocka_unit_test(a_qemu_that_does_not_end_its_checkpoint_is_left),
 		cmocka_unit_test(a_guest_that_stood_for_its_output_goes_on),
+		cmocka_unit_test(the_first_copy_is_compared),
+		cmocka_unit_test(what_is_kept_is_sent_before_a_later_write),
+		cmocka_unit_test(an_image_that_was_made_anew_is_not_compared),
+		cmocka_unit_test(nothing_is_compared_once_the_copy_is_in_step),
+		cmocka_unit_test(what_is_kept_is_sent_before_the_first_epoch),
+		cmocka_unit_test(no_more_is_read_than_can_be_compared),
+		cmocka_unit_test(an_answer_is_not_waited_for_for_ever),
+		cmocka_unit_test(a_wrong_answer_ends_it),
+		cmocka_unit_test(a_link_that_is_lost_meanwhile_ends_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -300,6 +300,150 @@ a_single_write_is_credited_soon_and_many_at_once(void **state)
 	expect(&f, "");
 }
 
+/* -- comparing disks ------------------------------------------------------------------------------------------------------------ */
+
+#define LENGTH 1000u
+#define BLOCK 300u
+
+/* The digests of a disk that has zeroes all over. */
+static void
+primary_compares(struct fixture *f, uint64_t offset, uint32_t disk, size_t cut)
+{
+	static const uint8_t zeroes[BLOCK];
+	uint8_t data[DISK_COMPARE_HEAD + 4 * DISK_DIGEST];
+
+	put_be64(data, offset);
+	put_be64(data + 8, LENGTH);
+	put_be32(data + 16, disk);
+	put_be32(data + 20, BLOCK);
+	for (unsigned i = 0; i < 4; i++)
+		fixture_digest(zeroes, i < 3 ? BLOCK : 100, data + DISK_COMPARE_HEAD + i * DISK_DIGEST);
+	peer_says(f, PEER_DISK_COMPARE, data, sizeof data - cut);
+}
+
+static uint64_t last_wanted[2];
+
+static void
+note_wanted(void *ctx, enum peer_type type, const void *head, size_t length, GBytes *body)
+{
+	struct byte_reader r = byte_reader_init(head, length);
+
+	fixture_peer_send(ctx, type, head, length, body);
+	if (type != PEER_DISK_WANTED)
+		return;
+	last_wanted[0] = byte_reader_be64(&r);
+	last_wanted[1] = byte_reader_be64(&r);
+	assert_true(byte_reader_done(&r));
+}
+
+static void
+disk_has_read(struct fixture *f, uint64_t number, unsigned other)
+{
+	g_autofree uint8_t *data = g_malloc0(LENGTH);
+	g_autoptr(GBytes) bytes = NULL;
+
+	if (other < LENGTH)
+		data[other] = 1;
+	bytes = g_bytes_new(data, LENGTH);
+	guard_disk_read_done(f->g, f->now, number, 0, bytes);
+	assert_int_equal(last_wanted[0], number);
+}
+
+/* The first copy of the disk is under way. */
+static void
+form(struct fixture *f)
+{
+	fixture_init(f, FAILOVER_STANDBY);
+	f->g->env.peer_send = note_wanted;
+	guard_start(f->g, f->now);
+	guard_op_done(f->g, f->now, GUARD_OP_STANDBY_ATTACH, NULL);
+	guard_peer_linked(f->g, f->now);
+	expect(f, "op standby-attach; ");
+}
+
+static void
+it_wants_what_is_not_the_same(void **state)
+{
+	g_auto(fixture) f;
+
+	form(&f);
+	primary_compares(&f, 5000, 0, 0);
+	primary_compares(&f, 7000, 0, 0);
+	expect(&f, "read 5000+1000; read 7000+1000; ");
+	disk_has_read(&f, 2, 999);
+	assert_int_equal(last_wanted[1], 8);
+	disk_has_read(&f, 1, UINT_MAX);
+	assert_int_equal(last_wanted[1], 0);
+	expect(&f, "send DISK_WANTED; send DISK_WANTED; ");
+}
+
+static void
+it_wants_what_it_cannot_read(void **state)
+{
+	g_auto(fixture) f;
+
+	form(&f);
+	primary_compares(&f, 0, 0, 0);
+	guard_disk_read_done(f.g, f.now, 1, 5, NULL);
+	assert_int_equal(last_wanted[1], 0xf);
+	expect(&f, "read 0+1000; send DISK_WANTED; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
+}
+
+/* A comparison has no number among the writes. */
+static void
+it_credits_writes_only(void **state)
+{
+	g_auto(fixture) f;
+
+	form(&f);
+	primary_compares(&f, 0, 0, 0);
+	primary_writes(&f, 0);
+	expect(&f, "read 0+1000; ");
+	guard_disk_done(f.g, f.now, 1, 0);
+	expect(&f, "send DISK_CREDIT 1; ");
+}
+
+static void
+it_compares_no_other_disk(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		g_auto(fixture) f;
+
+		form(&f);
+		primary_compares(&f, i == 0 ? (1 << 20) - LENGTH + 1 : i == 1 ? UINT64_MAX - LENGTH : 0, i == 2, i == 3);
+		expect(&f, "event error; send ABDICATE 12; op stop-copy; ");
+	}
+}
+
+static void
+it_compares_no_more_than_agreed(void **state)
+{
+	g_auto(fixture) f;
+
+	form(&f);
+	assert_true(guard_disk_reading(f.g));	/* its shell asks too, and QEMU writes nothing to it */
+	for (unsigned i = 0; i < DISK_COMPARE_MAX_REQUESTS; i++)
+		primary_compares(&f, 0, 0, 0);
+	disk_has_read(&f, 9, 0);
+	primary_compares(&f, 0, 0, 0);
+	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
+	g_string_truncate(f.did, 0);
+	primary_compares(&f, 0, 0, 0);
+	expect(&f, "event error; send ABDICATE 12; op stop-copy; ");
+}
+
+static void
+it_compares_nothing_once_epochs_count(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	primary_compares(&f, 0, 0, 0);
+	assert_null(strstr(f.did->str, "read"));
+	assert_int_not_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
 int
 main(void)
 {
@@ -314,6 +458,12 @@ main(void)
 		cmocka_unit_test(it_loads_no_damaged_checkpoint),
 		cmocka_unit_test(it_loads_nothing_that_builds_on_another_page),
 		cmocka_unit_test(a_single_write_is_credited_soon_and_many_at_once),
+		cmocka_unit_test(it_wants_what_is_not_the_same),
+		cmocka_unit_test(it_wants_what_it_cannot_read),
+		cmocka_unit_test(it_credits_writes_only),
+		cmocka_unit_test(it_compares_no_other_disk),
+		cmocka_unit_test(it_compares_no_more_than_agreed),
+		cmocka_unit_test(it_compares_nothing_once_epochs_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

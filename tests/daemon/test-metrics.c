@@ -17,7 +17,7 @@ static const char three_pairs[] =
 	"[{\"domain\":\"vm1\",\"uuid\":\"u1\",\"state\":\"protected\",\"reason\":\"none\",\"role\":\"primary\",\"peer\":\"b\",\"mode\":\"colo\",\"generation\":3,"
 	"\"state_seconds\":12.5,\"suspended\":false,\"epoch\":18,\"committed_epoch\":17,\"loaded_epoch\":16,\"epoch_ms\":250.5,\"epoch_limit_ms\":1000,\"epochs\":17,"
 	"\"checkpoints_by_reason\":{\"epoch-limit\":11,\"difference\":6},\"pause_p50_ms\":3.25,\"pause_p99_ms\":8,\"pause_max_ms\":9.5,\"commit_p50_ms\":6,\"load_p50_ms\":20,"
-	"\"standby_stop_p50_ms\":22,\"round_trip_p50_ms\":0.4,\"dirty_pages\":600,\"checkpoint_bytes\":2500000,\"bytes_sent\":12345678901,\"disk_bytes_waiting\":4096,"
+	"\"standby_stop_p50_ms\":22,\"round_trip_p50_ms\":0.4,\"dirty_pages\":600,\"checkpoint_bytes\":2500000,\"bytes_sent\":12345678901,\"disk_bytes_waiting\":4096,\"disk_compared_bytes\":1048576,\"disk_same_bytes\":983040,"
 	"\"released_same\":100,\"released_committed\":7,\"released_same_bytes\":64000,\"released_committed_bytes\":9000,\"held_frames\":2,\"differences\":6,\"timeouts\":1,"
 	"\"queue_full\":0,\"lease_waits\":0,\"flows\":4,\"frames_skipped\":0},"
 	"{\"domain\":\"a \\\"b\\\\c\\nd\",\"uuid\":\"u2\",\"state\":\"protected\",\"role\":\"standby\",\"peer\":\"b\",\"mode\":\"passive\",\"fit\":true,\"loads\":44,\"load_p50_ms\":20,"
@@ -60,6 +60,8 @@ test_samples(void **state)
 	has(text, "ftd_pause_seconds{domain=\"vm1\",role=\"primary\",quantile=\"0.99\"} 0.008");
 	has(text, "ftd_epoch_duration_seconds{domain=\"vm1\",role=\"primary\"} 0.2505");
 	has(text, "ftd_sent_bytes_total{domain=\"vm1\",role=\"primary\"} 12345678901");
+	has(text, "ftd_disk_compared_bytes_total{domain=\"vm1\",role=\"primary\"} 1048576");
+	has(text, "ftd_disk_same_bytes_total{domain=\"vm1\",role=\"primary\"} 983040");
 	has(text, "ftd_released_packets_total{domain=\"vm1\",role=\"primary\",by=\"commit\"} 7");
 	has(text, "ftd_guest_suspended{domain=\"vm1\",role=\"primary\"} 0");
 	has(text, "ftd_standby_fit{domain=\"a \\\"b\\\\c\\nd\",role=\"standby\"} 1");

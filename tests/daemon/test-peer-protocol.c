@@ -37,6 +37,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 33, "MODE", F, 81920 },
 	{ 34, "COPY_UNFIT", F, 81920 },
 	{ 35, "SWITCHOVER", F, 81920 },
+	{ 36, "DISK_WANTED", F, 81920 },
 	{ 48, "STREAM", B, 1048640 },
 	{ 49, "RETURN_PATH", B, 1048640 },
 	{ 50, "CHECKPOINT_BEGIN", B, 81920 },
@@ -47,6 +48,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 81, "DISK_ZERO", D, 81920 },
 	{ 82, "DISK_TRIM", D, 81920 },
 	{ 83, "DISK_MARK", D, 81920 },
+	{ 84, "DISK_COMPARE", D, 2072 },
 };
 
 static bool
@@ -140,7 +142,7 @@ test_hello(void **state)
 	assert_false(peer_hello_decode(bytes, PEER_HELLO_LENGTH, &back, NULL));
 	bytes[1] = PEER_VERSION + 1;
 	assert_false(peer_hello_decode(bytes, 2, &back, &error));	/* of whatever length: the version is the news */
-	assert_non_null(strstr(error->message, "version 3"));
+	assert_non_null(strstr(error->message, "version 4"));
 }
 
 int

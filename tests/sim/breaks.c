@@ -72,6 +72,8 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_SWITCHOVER] = { "switchover", "the standby goes live when it is asked to, before the arbiter has granted it" },
 	[BREAK_SWITCHED] = { "switched", "a primary that has handed over goes on speaking" },
 	[BREAK_HANDED] = { "handed", "a primary that hands over forgets what it has not let go" },
+	[BREAK_OVERTAKEN] = { "overtaken", "what is compared is sent after a later write of the same place" },
+	[BREAK_SAME] = { "same", "of disks that are compared nothing differs" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 
@@ -193,6 +195,16 @@ SEAM(unsigned, disk_queue_discard_after, struct disk_queue *q, uint64_t epoch)
 		return __real_disk_queue_discard_after(q, epoch);
 	__real_disk_queue_permit(q, UINT64_MAX);
 	return 0;
+}
+
+SEAM(bool, disk_compare_overtaken, struct disk_compare *c, uint32_t disk, uint64_t offset, uint64_t length, struct disk_compared *out)
+{
+	return broken != BREAK_OVERTAKEN && __real_disk_compare_overtaken(c, disk, offset, length, out);
+}
+
+SEAM(uint64_t, disk_compare_wanted, const struct disk_compare_request *r, const uint8_t *data, disk_digest_func digest)
+{
+	return broken == BREAK_SAME ? 0 : __real_disk_compare_wanted(r, data, digest);
 }
 
 SEAM(XXH64_hash_t, XXH3_64bits_digest, const XXH3_state_t *state)

@@ -239,6 +239,7 @@ happen(struct world *w, enum fault f, unsigned host)
 	say(w, of_pair ? -1 : (int)host, "*** %s", faults[f].text);
 	if (of_arbiter)
 		w->ended_due = 0;
+	w->image_found = !w->story && chance(w, 50);
 	switch (f) {
 	case FAULT_RESET_LINK: link_break(w, (enum peer_channel)between(w, PEER_CHANNEL_FAST, PEER_CHANNEL_DISK)); break;
 	case FAULT_RESET_LINKS:

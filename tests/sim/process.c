@@ -172,6 +172,9 @@ dispatch_item(struct proc *p, enum source s)
 		p->known_unfit |= i->b != 0;
 		guard_disk_done(p->g, now, i->a, (int)i->b);
 		break;
+	case SRC_READ:
+		guard_disk_read_done(p->g, now, i->a, 0, i->bytes);
+		break;
 	case SRC_QMP:
 		word_item(p, i);
 		break;
@@ -490,6 +493,39 @@ env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
 	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_written, .of_qemu = true, .host = p->host, .life = q->life, .bytes = g_bytes_ref(write->data), .a = cookie, .b = write->offset });
 }
 
+/* e->a: cookie, e->b: offset */
+static void
+on_copy_read(struct world *w, struct event *e)
+{
+	struct host *h = &w->host[e->host];
+
+	if (e->life == h->q.life && h->power)
+		proc_push(&h->p, SRC_READ, ITEM_DATA, g_bytes_new(h->q.disk + e->b, g_bytes_get_size(e->bytes)), e->a, 0);
+}
+
+static void
+env_disk_read(void *ctx, unsigned disk, uint64_t offset, uint64_t length, uint64_t cookie)
+{
+	struct proc *p = ctx;
+	struct qemu *q = qemu_of(p);
+
+	if (!calls(p) || !p->disks_open || !q->alive)
+		return;
+	p->disk_last = MAX(p->w->now + between(p->w, 20 * US, p->w->host[p->host].disk_ns), p->disk_last + 1);
+	later(p->w, p->disk_last - p->w->now, &(struct event){ .fn = on_copy_read, .of_qemu = true, .host = p->host, .life = q->life,
+		.bytes = g_bytes_new_take(g_malloc0(length), length), .a = cookie, .b = offset });
+}
+
+static void
+env_digest(const void *data, size_t length, uint8_t out[DISK_DIGEST])
+{
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+	gsize n = DISK_DIGEST;
+
+	g_checksum_update(sum, data, (gssize)length);
+	g_checksum_get_digest(sum, out, &n);
+}
+
 static void
 env_claim(void *ctx, const struct arbiter_record *record)
 {
@@ -648,6 +684,7 @@ close_ends(struct proc *p)
 	drop(p, SRC_NBD);
 	drop(p, SRC_MIG);
 	drop(p, SRC_DONE);
+	drop(p, SRC_READ);
 }
 
 static void
@@ -793,6 +830,7 @@ env_op_start(void *ctx, enum guard_op op)
 		if (broken != BREAK_DISK_DISCARD)
 			p->disks_open = false;
 		drop(p, SRC_DONE);
+		drop(p, SRC_READ);
 		goes_live(p);
 	}
 	if (op == GUARD_OP_STOP_COPY)
@@ -834,6 +872,8 @@ static const struct guard_env env = {
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,
+	.disk_read = env_disk_read,
+	.digest = env_digest,
 	.op_start = env_op_start,
 	.claim = env_claim,
 	.persist = env_persist,
@@ -868,6 +908,7 @@ config_new(struct world *w, unsigned host, enum failover_role role, uint64_t gen
 	c->max_held_bytes = w->max_held;
 	c->max_disk_bytes = w->max_disk;
 	c->disks[0].size = DISK_BYTES;
+	c->disks[0].compare = w->image_found && role == FAILOVER_PRIMARY;
 	return c;
 }
 
@@ -880,6 +921,10 @@ proc_start(struct proc *p, struct world *w, unsigned host, enum failover_role ro
 	*p = (struct proc){ .w = w, .host = host, .life = life, .alive = true, .armed_for = UINT64_MAX, .generation = generation };
 	p->config = config_new(w, host, role, generation);
 	p->g = guard_new(p->config, w->now, &env, p);
+	if (role == FAILOVER_PRIMARY) {
+		disk_compare_free(p->g->p.compare);
+		p->g->p.compare = disk_compare_new(COMPARE_BLOCK);
+	}
 	for (enum source s = 0; s < SRC_LAST; s++)
 		g_queue_init(&p->src[s]);
 }

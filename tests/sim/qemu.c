@@ -794,7 +794,7 @@ qemu_prepare_standby(struct qemu *q)
 	memset(q->in_overlay, 0, sizeof q->in_overlay);
 	memset(&q->guest, 0, sizeof q->guest);
 	memset(&q->shadow, 0, sizeof q->shadow);
-	for (unsigned i = 0; i < DISK_BYTES; i++)
+	for (unsigned i = 0; i < DISK_BYTES && !q->w->image_found; i++)
 		q->disk[i] = (uint8_t)(noise >> i % 32);
 	rx_clear(q);
 	g_byte_array_set_size(q->in, 0);

@@ -28,6 +28,7 @@
 #define SECTOR 16
 #define SECTORS 64
 #define DISK_BYTES (SECTOR * SECTORS)
+#define COMPARE_BLOCK (4 * SECTOR)	/* a guard's is larger than this disk */
 #define CLIENT_ISN 1000u
 #define GUEST_ISN 5000u
 
@@ -93,6 +94,8 @@ enum sim_break {
 	BREAK_SWITCHOVER,
 	BREAK_SWITCHED,
 	BREAK_HANDED,
+	BREAK_OVERTAKEN,
+	BREAK_SAME,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -190,7 +193,7 @@ struct qemu {
 
 /* -- guard process -------------------------------------------------------------------------------------------------------------------- */
 
-enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_LAST };
+enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_READ, SRC_LAST };
 enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_SWITCHOVER, ITEM_GUEST_ENDED, ITEM_START,
 	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
 
@@ -305,6 +308,7 @@ struct world {
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended, flush_load;
 	enum mode mode;			/* as configured; an operator may set another */
+	bool image_found;		/* this round's standby has the image that the host had before */
 	uint64_t ended_due;		/* by then the primary's claim for a VM that was shut down is written; 0: it need not be */
 	bool arm_sent;			/* in this round */
 	bool calm;			/* the faults of this round have stopped */
