@@ -637,24 +637,37 @@ leave_colo(struct guard_io *io)
 	run(io, plan, on_left);
 }
 
-static void
-on_fresh(struct qmp_plan *plan, const GError *error, gpointer user_data)
-{
-	leave_colo(user_data);
-}
-
-/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait.
- * x-colo-lost-heartbeat stops the guest for a moment too (migration/colo.c, colo_do_failover()). */
+/* x-colo-lost-heartbeat stops the guest for a moment (migration/colo.c, colo_do_failover()). */
 static void
 op_standby_live(struct guard_io *io)
 {
+	filters_hold_injection(io, true);
+	leave_colo(io);
+}
+
+static void
+on_awake(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	filters_hold_injection(user_data, false);
+	op_done(user_data, GUARD_OP_STANDBY_WAKE, error);
+}
+
+/* Nothing is loaded any more, so translations that are dropped now stay right; and before the overlays' commit begins, for which the stop that this is would wait. */
+static void
+op_standby_wake(struct guard_io *io)
+{
+	struct qmp_plan *plan;
+
 	guard_io_speaks(io);
 	disks_close(io);
 	filters_hold_injection(io, true);
-	if (io->tcg)
-		run(io, qmp_recipe_drop_translations(), on_fresh);
-	else
-		leave_colo(io);
+	if (io->tcg) {
+		plan = qmp_recipe_drop_translations();
+	} else {
+		plan = qmp_plan_new("wake");
+		qmp_plan_add(plan, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
+	}
+	run(io, plan, on_awake);
 }
 
 static void
@@ -772,6 +785,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_STANDBY_ATTACH] = op_standby_attach,
 		[GUARD_OP_STANDBY_PAUSE] = op_standby_pause,
 		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,
+		[GUARD_OP_STANDBY_WAKE] = op_standby_wake,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,
 		[GUARD_OP_STOP_COPY] = op_stop_copy,

@@ -37,6 +37,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_STANDBY_ATTACH] = "standby-attach",
 		[GUARD_OP_STANDBY_PAUSE] = "standby-pause",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
+		[GUARD_OP_STANDBY_WAKE] = "standby-wake",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
 		[GUARD_OP_STANDBY_FINISH] = "standby-finish",
@@ -520,6 +521,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		g->p.nudging = false;
 		return;
 	case GUARD_OP_DETACH:
+	case GUARD_OP_STANDBY_WAKE:
 	case GUARD_OP_STANDBY_LIVE:
 	case GUARD_OP_STANDBY_OPEN:
 	case GUARD_OP_STANDBY_FINISH:

@@ -36,7 +36,8 @@ enum guard_op {
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
 	GUARD_OP_STANDBY_PAUSE,		/* passive mode, after a load: the copy stands */
 	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
-	GUARD_OP_STANDBY_LIVE,		/* drop stale translations, leave COLO, remove the isolating filters: the SVM is the VM */
+	GUARD_OP_STANDBY_WAKE,		/* after the take-over: the copy runs (in passive mode it stood), without stale translations */
+	GUARD_OP_STANDBY_LIVE,		/* leave COLO, remove the isolating filters: the SVM is the VM */
 	GUARD_OP_STANDBY_OPEN,		/* announce, again and again for a while */
 	GUARD_OP_STANDBY_FINISH,	/* wait for the overlays to be committed, remove them and the rest */
 	/* both */

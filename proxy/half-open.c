@@ -25,6 +25,7 @@ struct handshake {
 struct half_open {
 	GHashTable *by_key;	/* of struct handshake */
 	GQueue by_age;		/* of the same */
+	GPtrArray *seen;	/* by NIC: the last TCP frame with data, or NULL; its connection is one that filter-rewriter knows, most likely */
 };
 
 /* Few, forgotten within a round trip, and bounded: who makes them collide makes HALF_OPEN_MAX of them a list. */
@@ -51,6 +52,7 @@ half_open_new(void)
 	struct half_open *h = g_new0(struct half_open, 1);
 
 	h->by_key = g_hash_table_new(hash, flow_key_equal);
+	h->seen = g_ptr_array_new();
 	return h;
 }
 
@@ -70,12 +72,12 @@ remember(struct half_open *h, const struct flow_key *key, unsigned nic, GBytes *
 	g_queue_push_tail_link(&h->by_age, &s->link);
 }
 
-/* The SYN made an ACK of 1. Its vnet header says nothing, or a checksum that is not there yet would be taken for granted. */
+/* For filter-rewriter, not for the guest. The vnet header says nothing, or a checksum that is not there yet would be taken for granted. */
 static GBytes *
-decoy(GBytes *syn)
+decoy(GBytes *like, uint8_t flags, uint32_t ack)
 {
-	size_t size = g_bytes_get_size(syn), vnet;
-	uint8_t *wire = g_memdup2(g_bytes_get_data(syn, NULL), size), *ethernet, *tcp;
+	size_t size = g_bytes_get_size(like), vnet;
+	uint8_t *wire = g_memdup2(g_bytes_get_data(like, NULL), size), *ethernet, *tcp;
 	GBytes *frame = g_bytes_new_take(wire, size);
 	struct packet p;
 
@@ -85,9 +87,31 @@ decoy(GBytes *syn)
 	ethernet = wire + (p.ethernet - wire);
 	tcp = wire + (p.l4 - wire);
 	ethernet[PACKET_ETHERNET_HEADER + IP_CHECKSUM] ^= 1;
-	put_be32(tcp + TCP_ACK_NUMBER, 1);
-	tcp[TCP_FLAGS] = PACKET_TCP_ACK;
+	put_be32(tcp + TCP_ACK_NUMBER, ack);
+	tcp[TCP_FLAGS] = flags;
 	return frame;
+}
+
+static GBytes *
+settling(const struct handshake *s)
+{
+	return s->split ? decoy(s->syn, PACKET_TCP_ACK, 1) : NULL;
+}
+
+static void
+note_seen(struct half_open *h, unsigned nic, GBytes *frame)
+{
+	if (nic >= h->seen->len)
+		g_ptr_array_set_size(h->seen, (int)nic + 1);
+	if (h->seen->pdata[nic])
+		g_bytes_unref(h->seen->pdata[nic]);
+	h->seen->pdata[nic] = g_bytes_ref(frame);
+}
+
+GBytes *
+half_open_push(const struct half_open *h, unsigned nic)
+{
+	return nic < h->seen->len && h->seen->pdata[nic] ? decoy(h->seen->pdata[nic], 0, 0) : NULL;
 }
 
 GBytes *
@@ -101,6 +125,8 @@ half_open_inbound(struct half_open *h, unsigned nic, GBytes *frame)
 	packet_parse(&p, frame);
 	if (p.class != PACKET_TCP || !packet_is_rewritten(&p))
 		return NULL;
+	if (p.payload_length > 0 && !(p.flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))
+		note_seen(h, nic, frame);
 	flow_key_make(&key, nic, &p);
 	if ((p.flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) == PACKET_TCP_SYN) {
 		remember(h, &key, nic, frame);
@@ -109,7 +135,7 @@ half_open_inbound(struct half_open *h, unsigned nic, GBytes *frame)
 	s = g_hash_table_lookup(h->by_key, &key);
 	if (!s || !(p.flags & (PACKET_TCP_ACK | PACKET_TCP_RST)))
 		return NULL;
-	first = s->split ? decoy(s->syn) : NULL;
+	first = settling(s);
 	forget(h, s);
 	return first;
 }
@@ -169,7 +195,7 @@ half_open_next(struct half_open *h, unsigned *nic)
 {
 	while (h->by_age.head) {
 		struct handshake *s = h->by_age.head->data;
-		GBytes *frame = s->split ? decoy(s->syn) : NULL;
+		GBytes *frame = settling(s);
 
 		*nic = s->nic;
 		forget(h, s);
@@ -184,6 +210,10 @@ half_open_free(struct half_open *h)
 {
 	while (h->by_age.head)
 		forget(h, h->by_age.head->data);
+	for (guint i = 0; i < h->seen->len; i++)
+		if (h->seen->pdata[i])
+			g_bytes_unref(h->seen->pdata[i]);
+	g_ptr_array_unref(h->seen);
 	g_hash_table_unref(h->by_key);
 	g_free(h);
 }

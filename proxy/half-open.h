@@ -43,3 +43,9 @@ void half_open_stopped(struct half_open *h);
 void half_open_loaded(struct half_open *h);
 /* The SVM has taken over. The next frame that it is to be given before what the LAN sends it, and its NIC; NULL: that was all. */
 GBytes *half_open_next(struct half_open *h, unsigned *nic);
+/*
+ * What TCP filter-rewriter gets for a guest that stands it keeps, and lets go behind the next one that comes (its incoming_queue). Returns one that it takes for TCP, that
+ * changes none of its connections, and that the guest discards; NULL when no data was seen on that NIC. After a failover the rewriter keeps only packets of connections
+ * that it knows, and only such a one pushes: so it is like the last data that the SVM was given.
+ */
+GBytes *half_open_push(const struct half_open *h, unsigned nic);

@@ -350,6 +350,15 @@ standby_proxy_take_over(struct standby_proxy *p)
 		inject_decoy(p, nic, frame);
 }
 
+void
+standby_proxy_push(struct standby_proxy *p, unsigned nic)
+{
+	GBytes *frame = half_open_push(p->half_open, nic);
+
+	if (frame)
+		inject_decoy(p, nic, frame);
+}
+
 bool
 standby_proxy_next(struct standby_proxy *p, struct standby_proxy_action *out)
 {

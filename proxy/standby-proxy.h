@@ -50,6 +50,8 @@ void standby_proxy_committed(struct standby_proxy *p, uint64_t epoch);	/* inboun
 void standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n);
 /* The SVM is the VM now: all kept output goes to the LAN in order, waiting inbound frames are injected, later output goes to the LAN at once. */
 void standby_proxy_take_over(struct standby_proxy *p);
+/* The SVM runs again after it stood while the LAN's own frames came in: what filter-rewriter has kept goes on to it (half-open.h). */
+void standby_proxy_push(struct standby_proxy *p, unsigned nic);
 
 bool standby_proxy_next(struct standby_proxy *p, struct standby_proxy_action *out);
 void standby_proxy_action_clear(struct standby_proxy_action *a);

@@ -163,6 +163,28 @@ test_answered_after_the_load(void **state)
 	half_open_free(h);
 }
 
+/* It has filter-rewriter hand on what it keeps, and tells it nothing. */
+static void
+test_push(void **state)
+{
+	struct half_open *h = half_open_new();
+	struct packet p;
+
+	assert_null(half_open_push(h, 0));
+	assert_false(settles(h, 1, TCP(.flags = ACK, .text = "GET", .client = 4001)));
+	assert_null(half_open_push(h, 0));
+	assert_false(settles(h, 1, TCP(.flags = ACK, .client = 4002)));
+	assert_false(settles(h, 1, TCP(.flags = ACK | FIN, .text = "bye", .client = 4003)));
+	assert_false(settles(h, 1, TCP(.flags = ACK, .text = "GET", .client = 4004, .ip = { .tags = "\x81\0\0\7", .tags_length = 4 })));
+	g_autoptr(GBytes) frame = half_open_push(h, 1);
+	packet_parse(&p, frame);
+	assert_true(packet_is_rewritten(&p));
+	assert_int_equal(p.flags, 0);
+	assert_int_equal(p.destination_port, 4001);
+	assert_null(half_open_push(h, 2));
+	half_open_free(h);
+}
+
 static void
 test_flood(void **state)
 {
@@ -186,6 +208,7 @@ main(void)
 		cmocka_unit_test(test_which_are_half_open),
 		cmocka_unit_test(test_answered_before_the_load),
 		cmocka_unit_test(test_answered_after_the_load),
+		cmocka_unit_test(test_push),
 		cmocka_unit_test(test_flood),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

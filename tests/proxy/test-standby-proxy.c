@@ -404,6 +404,23 @@ test_handshake_answered_after_a_load(void **state)
 	assert_false(standby_proxy_next(p, &a));
 }
 
+static void
+test_push(void **state)
+{
+	g_autoptr(standby_proxy) p = standby_proxy_new(&roomy);
+	g_autoptr(GBytes) data = TCP(.flags = ACK, .ack = 100, .text = "GET");
+	struct standby_proxy_action a;
+
+	standby_proxy_inbound(p, 1, 0, data);
+	injects_ack(p, 100);
+	standby_proxy_take_over(p);
+	standby_proxy_push(p, 1);
+	assert_false(standby_proxy_next(p, &a));
+	standby_proxy_push(p, 0);
+	injects_ack(p, 0);
+	assert_false(standby_proxy_next(p, &a));
+}
+
 /* After the take-over the LAN's frames do not come by us: what a load has split is settled with it, behind what waited. */
 static void
 test_handshake_at_the_take_over(void **state)
@@ -449,6 +466,7 @@ main(void)
 		cmocka_unit_test(test_handshake_over_a_load),
 		cmocka_unit_test(test_handshake_answered_after_a_load),
 		cmocka_unit_test(test_handshake_at_the_take_over),
+		cmocka_unit_test(test_push),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -788,6 +788,7 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_CONNECT:
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
+	case GUARD_OP_STANDBY_WAKE:
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
 	case GUARD_OP_LAST:
 		break;
@@ -826,7 +827,7 @@ env_op_start(void *ctx, enum guard_op op)
 		if (q->alive)
 			qemu_leave(q);
 	}
-	if (op == GUARD_OP_STANDBY_LIVE) {
+	if (op == GUARD_OP_STANDBY_WAKE) {
 		if (broken != BREAK_DISK_DISCARD)
 			p->disks_open = false;
 		drop(p, SRC_DONE);

@@ -226,7 +226,7 @@ struct proc {
 	bool tell_starts;		/* primary: its guard has said that the guest stands, and wants to know when it runs */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
-	bool live;			/* standby: GUARD_OP_STANDBY_LIVE was started */
+	bool live;			/* standby: GUARD_OP_STANDBY_WAKE was started: the copy is the VM */
 	bool live_by_silence;		/* ... because the primary was silent for too long */
 	uint32_t kept_to;		/* standby: sequence number up to which its output reached REL at the take-over */
 };
