@@ -60,7 +60,7 @@ host_rss() { # MiB, resident now
 	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
 	lab exec "$h" sh -c 'for p; do cat /proc/$p/status; done' sh "$@" 2>/dev/null | awk '/^VmRSS/ { s += $2 } END { printf "%.1f\n", s / 1024 }'
 }
-ft_bytes() { lab exec a cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { print s }'; }
+ft_bytes() { lab exec a cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { printf "%.0f\n", s }'; }
 
 # pause_metrics FILE SECONDS: from STOP/RESUME pairs with their times
 pause_metrics() {

@@ -6,7 +6,7 @@
 MIB=$((1 << 20))
 DATA=200	# MiB, of random bytes
 
-ft_bytes() { "$LAB" exec "$1" cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { print s }'; }
+ft_bytes() { "$LAB" exec "$1" cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { printf "%.0f\n", s }'; }
 sums() { "$LAB" guest-run vm1 "echo 3 >/proc/sys/vm/drop_caches; sha256sum /data/blob* | cut -d ' ' -f 1"; }
 # COMMAND...: runs it; the bytes on the FT link meanwhile are in $used
 measured() {
