@@ -94,7 +94,7 @@ op_item(struct proc *p, const struct item *i)
 		}
 	}
 	guard_op_done(p->g, p->w->now, (enum guard_op)i->a, error);
-	if (i->a != GUARD_OP_STANDBY_OPEN)
+	if (i->a != GUARD_OP_STANDBY_WAKE)
 		return;
 	check_kept(p->w, p->host);
 	check_handed(p->w, p->host);
@@ -767,7 +767,6 @@ on_op(struct world *w, struct event *e)
 		q->colo = COLO_NONE;
 		break;
 	case GUARD_OP_STANDBY_OPEN:
-		p->kept_to = guest_core(&q->guest)->snd_nxt;
 		if (q->alive)
 			q->net = NET_DIRECT;
 		break;
@@ -833,6 +832,7 @@ env_op_start(void *ctx, enum guard_op op)
 		drop(p, SRC_DONE);
 		drop(p, SRC_READ);
 		goes_live(p);
+		p->kept_to = guest_core(&q->guest)->snd_nxt;
 	}
 	if (op == GUARD_OP_STOP_COPY)
 		close_ends(p);

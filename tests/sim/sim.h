@@ -228,7 +228,7 @@ struct proc {
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_WAKE was started: the copy is the VM */
 	bool live_by_silence;		/* ... because the primary was silent for too long */
-	uint32_t kept_to;		/* standby: sequence number up to which its output reached REL at the take-over */
+	uint32_t kept_to;		/* standby: sequence number up to which it had sent at the take-over */
 };
 
 struct host {
