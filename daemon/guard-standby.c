@@ -62,7 +62,7 @@ standby_side_init(struct guard *g)
 	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
 	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	g->s.comparing = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_comparison);
-	g->s.credit_due = g->s.live_due = UINT64_MAX;
+	g->s.credit_due = UINT64_MAX;
 	disk_queue_permit(g->s.disks, 0);
 }
 
@@ -569,7 +569,7 @@ standby_side_repair(struct guard *g, uint64_t now)
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return MIN(MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g))), g->s.live_due);
+	return MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g)));
 }
 
 void
@@ -581,10 +581,6 @@ standby_side_tick(struct guard *g, uint64_t now)
 		standby_load_now(g->s.standby, now);
 	if (now >= g->s.credit_due)
 		tell_credit(g);
-	if (now >= g->s.live_due) {
-		g->s.live_due = UINT64_MAX;
-		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
-	}
 	standby_side_repair(g, now);
 	standby_side_pump(g, now);
 }
@@ -813,7 +809,8 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		break;
 	case GUARD_OP_STANDBY_WAKE:
 		g->gap_ns = now - g->gap_from;
-		g->s.live_due = now + GUARD_LIVE_DELAY_NS;
+		/* At once, though QEMU's main loop stands for it and clients wait: what the copy writes is in overlays, and until they are committed a host that dies loses it. */
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
 		for (unsigned nic = 0; nic < g->config->n_nics; nic++)
