@@ -808,11 +808,11 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_WAKE:
-		g->gap_ns = now - g->gap_from;
 		/* At once, though QEMU's main loop stands for it and clients wait: what the copy writes is in overlays, and until they are committed a host that dies loses it. */
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
+		g->gap_ns = now - g->gap_from;
 		for (unsigned nic = 0; nic < g->config->n_nics; nic++)
 			standby_proxy_push(g->s.proxy, nic);
 		proxy_pump(g);

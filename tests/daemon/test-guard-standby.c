@@ -461,7 +461,10 @@ it_leaves_colo_as_soon_as_it_is_awake(void **state)
 	g_string_truncate(f.did, 0);
 	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_WAKE, NULL);
 	expect(&f, "op standby-live; ");
+	assert_int_equal(f.g->gap_ns, 0);	/* QEMU's main loop stands: clients still wait */
+	f.now += 40 * MS;
 	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_LIVE, NULL);
+	assert_true(f.g->gap_ns >= 40 * MS);
 	expect(&f, "op standby-open; ");
 }
 
