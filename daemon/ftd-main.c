@@ -9,6 +9,7 @@
 #include "daemon/pairs-io.h"
 #include "daemon/pool-io.h"
 #include "daemon/service-io.h"
+#include "daemon/stale-io.h"
 #include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
 
@@ -152,6 +153,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->host.pool = pool_new(&d->host);
 	pairs_load(d->host.pairs);
 	history_start(&d->host);
+	stale_watch(&d->host);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);
 }

@@ -285,8 +285,6 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		io->frames_dropped++;
 		return;
 	}
-	if (port == GUARD_PORT_REL)
-		guard_io_speaks(io);
 	if (port == GUARD_PORT_INJ && io->injection_held && kept_by_rewriter(frame)) {
 		hold_injection(io, nic, frame);
 		return;

@@ -3,8 +3,9 @@
 #pragma once
 
 #define GUARD_INTERFACE "org.ftd.Guard"
-/* In a standby's run directory from its guard's start until the copy speaks to the LAN: whoever finds it beside a dead guard knows that nobody has ever heard this copy. */
-#define GUARD_SILENT_FILE "silent"
+/* <state>/pairs/<uuid>.silent is there from a standby's guard's start until its copy speaks to the LAN: whoever finds it without a guard, after a reboot too, knows that
+ * nobody has ever heard this copy. */
+#define GUARD_SILENT_SUFFIX ".silent"
 #define GUARD_INTERFACE_DESCRIPTION \
 "# One side of one protected domain. ftd is the only caller; people use org.ftd.\n" \
 "interface org.ftd.Guard\n" \

@@ -40,6 +40,8 @@
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (300 * 1000000ull)
+/* Leaving COLO, QEMU's main loop stands while it frees its second copy of the RAM (0.1 ms per MiB of small pages). Clients get their answers before it. */
+#define GUARD_LIVE_DELAY_NS (100 * 1000000ull)
 #define GUARD_DETACH_CHECKPOINT_NS (1 * 1000000000ull)	/* going solo: for as long QEMU may take to end the checkpoint that it is in */
 #define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
@@ -160,7 +162,9 @@ struct guard_standby {
 	uint64_t load_wanted;		/* epoch; 0: none */
 	uint64_t disk_moved_at;		/* since load_wanted, or a write's end */
 	bool going_live;		/* GO_SOLO was asked for */
-	bool live_started;		/* ... and the copy is the VM: it speaks and hears through us until it can by itself */
+	bool live_started;		/* ... and the copy is the VM: it hears through us until it can by itself */
+	bool speaks;			/* ... and speaks: its disk is its images' */
+	uint64_t live_due;		/* when GUARD_OP_STANDBY_LIVE begins */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
 	bool refreshing;		/* GUARD_OP_STANDBY_REFRESH is under way, for load_wanted */
 	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */

@@ -8,6 +8,7 @@
 #include "daemon/guard-interface.h"
 #include "daemon/guard-io.h"
 #include "daemon/isolation.h"
+#include "policy/durable-mark-io.h"
 #include "policy/durable-state-io.h"
 #include "policy/durable-writer-io.h"
 
@@ -70,28 +71,32 @@ timer_init(struct guard_io *io)
 	g_source_attach(io->timer, NULL);
 }
 
-/* -- has this copy spoken? A removed name needs no room and no fsync: a daemon that outlives us sees it at once, and after a reboot there is no copy. */
+/* -- has this copy spoken? */
 
 static void
 silent_begin(struct guard_io *io)
 {
-	g_autofree char *path = g_build_filename(io->config->run_dir, GUARD_SILENT_FILE, NULL);
-	int fd = io->config->role == FAILOVER_STANDBY ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+	g_autofree char *dir = g_path_get_dirname(io->config->state_file), *path = g_strconcat(dir, "/", io->config->pair, GUARD_SILENT_SUFFIX, NULL);
+	g_autoptr(GError) error = NULL;
 
-	if (fd < 0)
+	if (io->config->role != FAILOVER_STANDBY)
 		return;
-	close(fd);
-	io->silent_file = g_steal_pointer(&path);
+	io->silent = durable_mark_new(path, &error);
+	if (!io->silent)
+		log_warn("guard", "%s: should this guard die, its copy counts as one that was heard", error->message);
 }
 
-void
-guard_io_speaks(struct guard_io *io)
+static void
+env_speaks(void *ctx)
 {
-	if (!io->silent_file)
+	struct guard_io *io = ctx;
+	g_autoptr(GError) error = NULL;
+
+	if (!io->silent)
 		return;
-	if (unlink(io->silent_file) < 0 && errno != ENOENT)
-		g_error("%s: %s", io->silent_file, g_strerror(errno));	/* fail closed: what cannot be unsaid must not be denied either */
-	g_clear_pointer(&io->silent_file, g_free);
+	if (!durable_mark_clear(io->silent, GUARD_PERSIST_WAIT_MS, &error) && !g_error_matches(error, FTD_ERROR, FTD_ERROR_TIMEOUT))
+		g_error("%s", error->message);	/* fail closed: what cannot be unsaid must not be denied either */
+	g_clear_pointer(&io->silent, durable_mark_free);
 }
 
 /* -- what the guard wants done --------------------------------------------------------------------------------------------------- */
@@ -150,6 +155,7 @@ static const struct guard_env env = {
 	.filters_drain = filters_env_drain,
 	.frames_take_back = filters_env_take_back,
 	.releases_unread = filters_env_unread,
+	.speaks = env_speaks,
 	.migration_write = migration_env_write,
 	.nbd_reply = disks_env_reply,
 	.disk_submit = disks_env_submit,
@@ -226,7 +232,7 @@ io_clear(struct guard_io *io)
 	g_clear_pointer(&io->guard, guard_free);
 	g_clear_pointer(&io->arbiter, arbiter_unref);
 	g_clear_pointer(&io->durable, durable_writer_free);
-	g_clear_pointer(&io->silent_file, g_free);
+	g_clear_pointer(&io->silent, durable_mark_free);
 	g_clear_pointer(&io->loop, g_main_loop_unref);
 	g_clear_pointer(&io->config, guard_config_free);
 }

@@ -97,12 +97,14 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
+	uint64_t commit_began;
+	bool commit_stopped;		/* ... and the guest stands until it is done */
 	guint64 runs_by;		/* going live: after this time the guest need not run */
 	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 
 	struct arbiter *arbiter;
 	struct durable_writer *durable;
-	char *silent_file;	/* standby: GUARD_SILENT_FILE is there; NULL: this copy has spoken, or may have */
+	struct durable_mark *silent;	/* standby: GUARD_SILENT_SUFFIX is there; NULL: this copy has spoken, or may have */
 
 	struct varlink_server *control;
 	struct varlink_request *start_request, *disable_request, *failover_request, *switchover_request;
@@ -117,7 +119,6 @@ guard_io_now(void)
 }
 
 /* guard-io.c */
-void guard_io_speaks(struct guard_io *io);	/* before the standby's copy sends anything to the LAN, by us or by itself */
 void guard_io_schedule(struct guard_io *io);	/* after every event: the next deadline may have moved */
 
 /* guard-confine-io.c */

@@ -16,6 +16,9 @@
 #define QMP_CONNECT_MS 10000
 #define QUIT_TIMEOUT_MS 3000
 #define DETACH_RETRY_MS 500
+#define COMMIT_POLL_MS 2
+#define COMMIT_RUNNING_NS (100 * 1000000ull)	/* then the guest stands: one that writes as fast as the job reads would keep it from its end */
+#define COMMIT_TIMEOUT_NS (5 * 1000000000ull)	/* of clients' patience: a guest whose disk is as slow as this is heard all the same */
 #define RUNS_POLL_MS 1
 #define RUNS_TIMEOUT_NS (500 * 1000000ull)
 
@@ -629,8 +632,6 @@ leave_colo(struct guard_io *io)
 {
 	struct qmp_plan *plan = qmp_plan_new("go-live");
 
-	if (io->config->n_disks)
-		qmp_plan_append(plan, qmp_recipe_nbd_server_stop());
 	qmp_plan_add(plan, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
 	for (unsigned i = 0; i < io->config->n_nics; i++)
 		qmp_plan_append(plan, qmp_recipe_standby_nic_hear(i));
@@ -658,7 +659,6 @@ op_standby_wake(struct guard_io *io)
 {
 	struct qmp_plan *plan;
 
-	guard_io_speaks(io);
 	disks_close(io);
 	filters_hold_injection(io, true);
 	if (io->tcg) {
@@ -668,6 +668,86 @@ op_standby_wake(struct guard_io *io)
 		qmp_plan_add(plan, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
 	}
 	run(io, plan, on_awake);
+}
+
+static void
+committed(struct guard_io *io, const GError *error)
+{
+	if (io->commit_stopped)
+		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	op_done(io, GUARD_OP_STANDBY_COMMIT, error);
+}
+
+static bool
+overlays_done(const struct guard_io *io, struct json_object *nodes)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < io->config->n_disks; i++) {
+		bool done = false;
+		all = qmp_read_overlay_done(nodes, i, io->config->disks[i].node, &done, NULL) && done && all;
+	}
+	return all;
+}
+
+static gboolean poll_commit(gpointer user_data);
+
+static void
+on_commit_nodes(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	uint64_t now = guard_io_now();
+	g_autoptr(GError) late = NULL;
+
+	if (error || overlays_done(io, reply)) {
+		committed(io, error);
+		return;
+	}
+	if (now >= io->commit_began + COMMIT_TIMEOUT_NS) {
+		late = g_error_new(FTD_ERROR, FTD_ERROR_TIMEOUT, "what the copy wrote is not in its images yet: if this host dies now, it is lost");
+		committed(io, late);
+		return;
+	}
+	if (now >= io->commit_began + COMMIT_RUNNING_NS && !io->commit_stopped) {
+		io->commit_stopped = true;
+		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+	}
+	io->poll_timer = g_timeout_add(COMMIT_POLL_MS, poll_commit, io);
+}
+
+static gboolean
+poll_commit(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->poll_timer = 0;
+	query(io, "query-named-block-nodes", on_commit_nodes);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_committing(struct qmp_plan *plan, const GError *error, gpointer user_data)
+{
+	if (error)
+		committed(user_data, error);
+	else
+		poll_commit(user_data);
+}
+
+/* QEMU's job ends with a flush of the image, and only then is the image the node that the guest writes to (block/mirror.c, mirror_run()). */
+static void
+op_standby_commit(struct guard_io *io)
+{
+	struct qmp_plan *plan;
+
+	io->commit_began = guard_io_now();
+	if (!io->config->n_disks) {
+		committed(io, NULL);
+		return;
+	}
+	plan = qmp_recipe_nbd_server_stop();
+	qmp_plan_add(plan, qmp_replication_failover(), NULL, -1, QMP_STEP_MUST);
+	run(io, plan, on_committing);
 }
 
 static void
@@ -701,13 +781,8 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 {
 	struct guard_io *io = user_data;
 	struct qmp_plan *plan;
-	bool all = true;
 
-	for (unsigned i = 0; i < io->config->n_disks && !error; i++) {
-		bool done = false;
-		all = qmp_read_overlay_done(reply, i, io->config->disks[i].node, &done, NULL) && done && all;
-	}
-	if (!error && !all) {
+	if (!error && !overlays_done(io, reply)) {
 		poll_later(io, poll_overlays);
 		return;
 	}
@@ -786,6 +861,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_STANDBY_PAUSE] = op_standby_pause,
 		[GUARD_OP_STANDBY_REFRESH] = op_standby_refresh,
 		[GUARD_OP_STANDBY_WAKE] = op_standby_wake,
+		[GUARD_OP_STANDBY_COMMIT] = op_standby_commit,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,
 		[GUARD_OP_STOP_COPY] = op_stop_copy,

@@ -15,8 +15,10 @@
  * all; while the guest boots it happens with every load. So for a while after a reset, or always with tcg-flush=load, the copy is refreshed before REQUEST:
  * after it QEMU would abort.
  *
- * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, send the SVM's unsent output, leave COLO, open the
- * SVM's own path. The announcement and the output go out first: they need nothing but the grant, and a client is waiting.
+ * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, announce the guest here, let it run, commit its overlays,
+ * send the SVM's unsent output, leave COLO, open the SVM's own path. The announcement needs nothing but the grant. The output needs a disk that has what the copy has
+ * written: nobody would look for it in overlays if this host died (which of them are stale is not to be seen once QEMU commits). Whoever dies before has said nothing,
+ * and gives the guest back. Leaving COLO can wait, the clients cannot.
  */
 #include "daemon/guard-internal.h"
 
@@ -62,7 +64,7 @@ standby_side_init(struct guard *g)
 	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
 	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	g->s.comparing = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_comparison);
-	g->s.credit_due = UINT64_MAX;
+	g->s.credit_due = g->s.live_due = UINT64_MAX;
 	disk_queue_permit(g->s.disks, 0);
 }
 
@@ -274,7 +276,7 @@ proxy_pump(struct guard *g)
 			output_to_peer(g, &a);
 			break;
 		case STANDBY_PROXY_TO_LAN:
-			g_assert(g->s.live_started);
+			g_assert(g->s.speaks);
 			/* Fenced or ended after it went live: what the copy's sockets still hold goes nowhere. */
 			if (failover_may_speak_alone(&g->failover))
 				g->env.frame_write(g->ctx, GUARD_PORT_REL, a.nic, a.frame);
@@ -569,7 +571,7 @@ standby_side_repair(struct guard *g, uint64_t now)
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g)));
+	return MIN(MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g))), g->s.live_due);
 }
 
 void
@@ -581,6 +583,10 @@ standby_side_tick(struct guard *g, uint64_t now)
 		standby_load_now(g->s.standby, now);
 	if (now >= g->s.credit_due)
 		tell_credit(g);
+	if (now >= g->s.live_due) {
+		g->s.live_due = UINT64_MAX;
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
+	}
 	standby_side_repair(g, now);
 	standby_side_pump(g, now);
 }
@@ -791,6 +797,25 @@ standby_side_go_solo(struct guard *g, uint64_t now)
 	standby_side_pump(g, now);
 }
 
+static void
+push(struct guard *g)
+{
+	for (unsigned nic = 0; nic < g->config->n_nics; nic++)
+		standby_proxy_push(g->s.proxy, nic);
+	proxy_pump(g);
+}
+
+static void
+speak(struct guard *g, uint64_t now)
+{
+	g->env.speaks(g->ctx);
+	g->s.speaks = true;
+	g->gap_ns = now - g->gap_from;
+	standby_proxy_speak(g->s.proxy);
+	push(g);
+	g->s.live_due = now + GUARD_LIVE_DELAY_NS;
+}
+
 void
 standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 {
@@ -808,14 +833,13 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_WAKE:
-		/* At once, though QEMU's main loop stands for it and clients wait: what the copy writes is in overlays, and until they are committed a host that dies loses it. */
-		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
+		g->env.op_start(g->ctx, GUARD_OP_STANDBY_COMMIT);
+		break;
+	case GUARD_OP_STANDBY_COMMIT:
+		speak(g, now);
 		break;
 	case GUARD_OP_STANDBY_LIVE:
-		g->gap_ns = now - g->gap_from;
-		for (unsigned nic = 0; nic < g->config->n_nics; nic++)
-			standby_proxy_push(g->s.proxy, nic);
-		proxy_pump(g);
+		push(g);
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_OPEN);
 		break;
 	case GUARD_OP_STANDBY_OPEN:

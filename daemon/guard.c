@@ -38,6 +38,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_STANDBY_PAUSE] = "standby-pause",
 		[GUARD_OP_STANDBY_REFRESH] = "standby-refresh",
 		[GUARD_OP_STANDBY_WAKE] = "standby-wake",
+		[GUARD_OP_STANDBY_COMMIT] = "standby-commit",
 		[GUARD_OP_STANDBY_LIVE] = "standby-live",
 		[GUARD_OP_STANDBY_OPEN] = "standby-open",
 		[GUARD_OP_STANDBY_FINISH] = "standby-finish",
@@ -522,6 +523,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		return;
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_WAKE:
+	case GUARD_OP_STANDBY_COMMIT:
 	case GUARD_OP_STANDBY_LIVE:
 	case GUARD_OP_STANDBY_OPEN:
 	case GUARD_OP_STANDBY_FINISH:

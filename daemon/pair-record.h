@@ -50,7 +50,7 @@ struct pair_end_facts {
 	const struct arbiter_record *newest;
 	bool armed;			/* its guard wrote that the pair's own record stands at the arbiter */
 	bool domain_runs;
-	bool silent;			/* standby: the copy has never spoken (GUARD_SILENT_FILE) */
+	bool silent;			/* standby: the copy has never spoken (GUARD_SILENT_SUFFIX) */
 	bool waited_for_return;		/* primary: long enough for a winner that cannot go on to give the domain back */
 	bool waited;			/* long enough for the other side to have claimed, were it there */
 };

@@ -311,16 +311,24 @@ domain_runs(const struct host *h, const char *uuid)
 	return !conn || (dom && libvirt_is_running(dom));
 }
 
-struct arbiter *
-pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error)
+/* The spec of the arbiter that the pair was formed with; NULL: none. */
+static char *
+arbiter_of(const struct host *h, const char *uuid, bool *armed)
 {
 	g_autofree char *path = host_state_file(h, uuid, GUARD_STATE_SUFFIX);
 	g_autoptr(GError) no_state = NULL;
 	struct durable_state state;
 	bool known = durable_state_read(path, &state, &no_state);
-	const char *spec = known && state.arbiter[0] ? state.arbiter : h->config->arbiter;
 
 	*armed = known ? state.state != FAILOVER_FORMING : !g_error_matches(no_state, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+	return g_strdup(known && state.arbiter[0] ? state.arbiter : h->config->arbiter);
+}
+
+struct arbiter *
+pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error)
+{
+	g_autofree char *spec = arbiter_of(h, uuid, armed);
+
 	if (spec)
 		return arbiter_open(spec, h->config->pki, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "no arbiter is configured on %s; set arbiter= in ftd.conf", h->name);
@@ -381,12 +389,12 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 	if (!standby_end(p->host, r, PAIR_END_STOP, false))
 		return PAIR_END_WAIT;
 	if (arbiter_is_manual(asked)) {
-		host_event(p->host, r->domain, "error", "the guard died before %s took over here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
+		host_event(p->host, r->domain, "error", "%s was never heard here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
 		return PAIR_END_STOP;
 	}
 	if (claim_generation(asked, r, generation, r->peer) == ARBITER_SILENT)
 		return PAIR_END_WAIT;
-	host_event(p->host, r->domain, "returned", "the guard died before %s took over here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
+	host_event(p->host, r->domain, "returned", "%s was never heard here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
 	return PAIR_END_STOP;
 }
 
@@ -397,7 +405,7 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	struct arbiter_record newest = { 0 };
 	struct pair_end_facts facts = { .role = r->role, .generation = r->generation, .self = p->host->name, .finished = finished, .register_known = -1,
 					.newest = &newest };
-	g_autofree char *silent = host_pair_file(p->host, r->uuid, GUARD_SILENT_FILE);
+	g_autofree char *silent = host_state_file(p->host, r->uuid, GUARD_SILENT_SUFFIX);
 	g_autoptr(arbiter) asked = NULL;
 	enum pair_end end;
 
@@ -429,6 +437,8 @@ note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
 	g_autoptr(GError) error = NULL;
 	g_autoptr(virConnect) conn = NULL;
 	g_autoptr(virDomain) dom = NULL;
+	g_autofree char *spec = NULL;
+	bool armed;
 
 	if (end == PAIR_END_KEEP) {
 		stale_clear(p->host, r->uuid);
@@ -438,7 +448,8 @@ note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
 	dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
 	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
 		return true;
-	if (dom && stale_mark(p->host, r->uuid, r->domain, r->peer, &error))
+	spec = arbiter_of(p->host, r->uuid, &armed);
+	if (dom && stale_mark(p->host, &(struct stale){ r->uuid, r->domain, r->peer, spec, r->generation }, &error))
 		return true;
 	host_event(p->host, r->domain, "error", "%s; trying again", error->message);
 	return false;
@@ -462,12 +473,13 @@ static void
 forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 {
 	g_autofree char *record = host_state_file(p->host, r->uuid, RECORD_SUFFIX), *durable = host_state_file(p->host, r->uuid, GUARD_STATE_SUFFIX);
-	g_autofree char *path = final_file(p->host, r->uuid);
+	g_autofree char *path = final_file(p->host, r->uuid), *silent = host_state_file(p->host, r->uuid, GUARD_SILENT_SUFFIX);
 	struct pair *pair;
 
 	g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
 	guard_remove_dir(p->host, r->uuid);
 	g_unlink(durable);
+	g_unlink(silent);
 	g_unlink(record);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);

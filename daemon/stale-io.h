@@ -2,13 +2,25 @@
 /*
  * Domains that are defined on this host and whose copy here is not the newest, for libvirt's hook (contrib/hooks/qemu), which refuses their start:
  * <state-dir>/stale/<uuid>.json.
+ *
+ * A host that has won and died before its copy was heard gives the guest back when it is there again (pairs-io.c): the arbiter's newest record then names this host, and
+ * what is here is the newest after all.
  */
 #pragma once
 
 #include "daemon/host-io.h"
 
-/* Durable when it returns true. `runs_on`: the host that has the newest state. */
-bool stale_mark(const struct host *h, const char *uuid, const char *domain, const char *runs_on, GError **error);
+struct stale {
+	const char *uuid, *domain;
+	const char *runs_on;		/* the host that has the newest state */
+	const char *arbiter;		/* its spec; NULL: none is known, and nobody asks */
+	guint64 generation;		/* the one with which the copy here ended */
+};
+
+/* Durable when it returns true. */
+bool stale_mark(const struct host *h, const struct stale *s, GError **error);
 void stale_clear(const struct host *h, const char *uuid);
 /* By UUID or name; FTD_ERROR_NO_DOMAIN when nothing is known of it. */
 bool stale_forget(const struct host *h, const char *domain, GError **error);
+/* From now on asks the arbiters of those that are marked, every few seconds; a copy that is the newest after all is cleared, with an event. */
+void stale_watch(struct host *h);

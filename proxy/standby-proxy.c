@@ -10,9 +10,10 @@
  * A handshake that a load has split is settled before its acknowledgement (half-open.h).
  *
  * Output. Every SVM frame gets a number and the epoch the SVM runs, goes to the primary to be compared, and is kept until its twin has left or the
- * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for: it goes out first.
+ * next load replaces the state it came from. What is kept at a take-over is exactly what the LAN may still be waiting for. From the take-over on the SVM hears, and
+ * what it says is kept, too, until it may speak: then all of it goes out, in order.
  *
- * A primary that gives up in good order hands over what its PVM sent and it did not let go. What the loaded state has sent goes out with the take-over.
+ * A primary that gives up in good order hands over what its PVM sent and it did not let go. What the loaded state has sent goes out before all else.
  *
  * Limits. Waiting frames and kept frames are bounded in bytes; at the bound the oldest go and are counted: the one costs the guest's peer a
  * retransmission after a load, the other one after a failover. Both are losses that a network may have, so neither breaks anything.
@@ -45,7 +46,7 @@ struct queued_action {
 struct standby_proxy {
 	struct standby_proxy_limits limits;
 	uint64_t epoch;			/* that the SVM runs, or ran before it stopped for the load */
-	bool running, taken_over;
+	bool running, taken_over, speaks;
 	bool passive, passive_wanted;	/* now; from the next load on */
 	uint64_t last_id, dropped;
 	GQueue waiting, kept, unsent;	/* of struct entry, in the order they came */
@@ -216,7 +217,7 @@ standby_proxy_unsent(struct standby_proxy *p, uint64_t epoch, unsigned nic, GByt
 {
 	struct entry *e = entry_new(0, epoch, nic, frame);
 
-	if (p->taken_over) {
+	if (p->speaks) {
 		let_go(p, e);
 	} else if (p->unsent_bytes + g_bytes_get_size(frame) > p->limits.max_output_bytes) {
 		p->dropped++;
@@ -232,13 +233,14 @@ standby_proxy_output(struct standby_proxy *p, unsigned nic, GBytes *frame)
 {
 	struct entry *e = entry_new(++p->last_id, p->running ? p->epoch : EPOCH_OF_NEXT_LOAD, nic, frame);
 
-	if (p->taken_over) {
+	if (p->speaks) {
 		act(p, STANDBY_PROXY_TO_LAN, e);
 		entry_free(e);
 		return;
 	}
-	half_open_output(p->half_open, nic, frame);
-	if (p->running && !p->passive)
+	if (!p->taken_over)
+		half_open_output(p->half_open, nic, frame);
+	if (!p->taken_over && p->running && !p->passive)
 		act(p, STANDBY_PROXY_TO_PEER, e);
 	keep(p, e);
 }
@@ -324,30 +326,36 @@ standby_proxy_twin_left(struct standby_proxy *p, const uint64_t *ids, size_t n)
 	}
 }
 
-/*
- * In the order in which the guest sent it; and output first: it was sent before anything that the waiting frames will make the guest say. The waiting frames may settle
- * handshakes themselves; for the rest filter-rewriter gets its answer before the LAN's frames do.
- */
+/* The waiting frames may settle handshakes themselves; for the rest filter-rewriter gets its answer before the LAN's frames do. */
 void
 standby_proxy_take_over(struct standby_proxy *p)
 {
 	unsigned nic;
 	GBytes *frame;
-	GList *link;
 
 	p->taken_over = true;
-	while ((link = g_queue_pop_head_link(&p->unsent)))
-		let_go(p, link->data);
-	while (head(&p->kept)) {
-		act(p, STANDBY_PROXY_TO_LAN, head(&p->kept));
-		unkeep(p, head(&p->kept));
-	}
 	while (head(&p->waiting)) {
 		inject(p, head(&p->waiting));
 		unwait(p, head(&p->waiting));
 	}
 	while ((frame = half_open_next(p->half_open, &nic)))
 		inject_decoy(p, nic, frame);
+}
+
+/* In the order in which the guest sent it. */
+void
+standby_proxy_speak(struct standby_proxy *p)
+{
+	GList *link;
+
+	g_assert(p->taken_over);
+	p->speaks = true;
+	while ((link = g_queue_pop_head_link(&p->unsent)))
+		let_go(p, link->data);
+	while (head(&p->kept)) {
+		act(p, STANDBY_PROXY_TO_LAN, head(&p->kept));
+		unkeep(p, head(&p->kept));
+	}
 }
 
 void

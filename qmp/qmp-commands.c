@@ -84,6 +84,18 @@ qmp_lost_heartbeat(void)
 	return qmp_command("x-colo-lost-heartbeat", NULL);
 }
 
+/* migration/colo.c, qmp_xen_set_replication(): nothing in it is of Xen. */
+struct json_object *
+qmp_replication_failover(void)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_object_object_add(arguments, "enable", json_object_new_boolean(false));
+	json_object_object_add(arguments, "primary", json_object_new_boolean(false));
+	json_object_object_add(arguments, "failover", json_object_new_boolean(true));
+	return qmp_command("xen-set-replication", arguments);
+}
+
 struct json_object *
 qmp_stop(void)
 {

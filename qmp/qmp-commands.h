@@ -18,6 +18,8 @@ struct json_object *qmp_chardev_add_fd(const char *id, const char *fdname);
 struct json_object *qmp_chardev_remove(const char *id);
 struct json_object *qmp_object_del(const char *id);
 struct json_object *qmp_lost_heartbeat(void);
+/* Replication nodes of a standby begin to commit their overlays, as qmp_lost_heartbeat() has them do, which then finds it done (block/replication.c, replication_stop()). */
+struct json_object *qmp_replication_failover(void);
 struct json_object *qmp_stop(void);
 struct json_object *qmp_cont(void);
 struct json_object *qmp_quit(void);

@@ -319,8 +319,8 @@ add_no_flush(struct json_object *node)
 	json_object_object_add(node, "cache", cache);
 }
 
-/* Nobody ever opens an overlay again when its QEMU is gone: what is in one at a host's end is lost, on the disk or not. But QEMU empties both with every load, and its
- * main loop stands until the disk has taken each step (block/qcow2.c, make_completely_empty()). */
+/* Nobody ever opens an overlay again when its QEMU is gone: what is in one at a host's end is lost, on the disk or not, and its copy was never heard. But QEMU empties
+ * both with every load, and its main loop stands until the disk has taken each step (block/qcow2.c, make_completely_empty()). */
 static void
 plan_overlay(struct qmp_plan *p, unsigned i, const char *name, const char *path, const char *backing)
 {

@@ -756,7 +756,8 @@ filter_is_on(struct qemu *q, const char *id)
 	return g_strcmp0(json_member_string(reply, "return"), "on") == 0;
 }
 
-/* net/filter.c, default_handle_event: lost-heartbeat opens the standby's NIC by itself, and takes rel away. */
+/* block/replication.c, replication_stop(): the overlays are committed while QEMU is still in COLO.
+ * net/filter.c, default_handle_event: lost-heartbeat opens the standby's NIC by itself, and takes rel away. */
 static void
 fail_over(struct qemu *a, struct qemu *b, struct wires *w)
 {
@@ -764,6 +765,10 @@ fail_over(struct qemu *a, struct qemu *b, struct wires *w)
 	assert_true(filter_is_on(b, "ftd-cap0"));
 	lose(a);
 	run_ok(b, qmp_recipe_nbd_server_stop());
+	tell(b, qmp_replication_failover());
+	assert_true(is_status(b, "running"));
+	assert_true(filter_is_on(b, "ftd-cap0"));
+	wait_overlay_done(b);
 	tell(b, qmp_lost_heartbeat());
 	assert_true(is_status(b, "running"));
 	assert_false(filter_is_on(b, "ftd-inj0"));
@@ -782,7 +787,7 @@ fail_over(struct qemu *a, struct qemu *b, struct wires *w)
 	assert_false(hears(w->shut, "open", SILENT));
 	tell(b, qmp_announce_self());
 	run_ok(b, qmp_recipe_standby_nic_finish(0));
-	wait_overlay_done(b);
+	assert_true(overlay_done(b));
 	run_ok(b, qmp_recipe_standby_disk_finish(0));
 	close_wires(w);
 }

@@ -48,6 +48,12 @@ fixture_nothing(void *ctx)
 {
 }
 
+static void
+fixture_speaks(void *ctx)
+{
+	g_string_append(((struct fixture *)ctx)->did, "speaks; ");
+}
+
 /* COLO messages have four bytes; everything else is "bytes". */
 static void
 fixture_migration_write(void *ctx, GBytes *bytes)
@@ -133,6 +139,7 @@ static const struct guard_env fixture_env = {
 	.frame_write = fixture_frame_write,
 	.filters_drain = fixture_nothing,
 	.frames_take_back = fixture_nothing,
+	.speaks = fixture_speaks,
 	.migration_write = fixture_migration_write,
 	.nbd_reply = fixture_nbd_reply,
 	.disk_submit = fixture_disk_submit,

@@ -111,6 +111,7 @@ test_output_is_kept_until_its_twin_left(void **state)
 	expect(p, "peer 1@1 x; peer 2@1 y; peer 3@1 z");
 	standby_proxy_twin_left(p, (uint64_t[]){ 2, 77, 2 }, 3);	/* unknown and repeated ids do no harm */
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan x; lan z");
 	out(p, "w");
 	expect(p, "lan w");
@@ -129,6 +130,7 @@ test_load_forgets_output(void **state)
 	out(p, "y");
 	expect(p, "peer 1@1 x; peer 2@2 y");
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan y");
 }
 
@@ -145,6 +147,7 @@ test_output_before_loaded_is_of_the_new_epoch(void **state)
 	standby_proxy_loaded(p, 7);
 	expect(p, "peer 2@8 y");
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan y");
 }
 
@@ -160,11 +163,12 @@ test_take_over_while_stopped(void **state)
 	in(p, 2, "b");
 	expect(p, "peer 1@1 x");
 	standby_proxy_take_over(p);
-	expect(p, "lan x; inject later; inject a; inject b");
+	expect(p, "inject later; inject a; inject b");
 	in(p, 1, "c");			/* it hears the LAN itself now */
 	standby_proxy_loaded(p, 9);	/* too late */
+	standby_proxy_speak(p);
 	out(p, "y");
-	expect(p, "lan y");
+	expect(p, "lan x; lan y");
 }
 
 /* It stands: what it receives waits for the load that has it in its state, or for the take-over, and nobody compares what it says between load and stop. */
@@ -206,7 +210,9 @@ test_take_over_in_passive_mode(void **state)
 	in(p, 5, "a");
 	out(p, "y");
 	standby_proxy_take_over(p);
-	expect(p, "lan y; inject a");
+	expect(p, "inject a");
+	standby_proxy_speak(p);
+	expect(p, "lan y");
 }
 
 static GBytes *
@@ -228,6 +234,32 @@ injected(struct standby_proxy *p)
 		standby_proxy_action_clear(&a);
 	}
 	return n;
+}
+
+/* Between the two it hears, and nobody hears it. What the primary, which may live, tells to have left meanwhile need not go. */
+static void
+test_it_hears_before_it_speaks(void **state)
+{
+	const struct standby_proxy_limits tight = { .max_inbound_bytes = 3, .max_output_bytes = 3 };
+	g_autoptr(standby_proxy) p = standby_proxy_new(&tight);
+	g_autoptr(GBytes) stray = ethernet(0x52), late = text("l");
+
+	out(p, "a");
+	out(p, "b");
+	expect(p, "peer 1@1 a; peer 2@1 b");
+	standby_proxy_take_over(p);
+	standby_proxy_stray(p, 0, stray);
+	assert_int_equal(injected(p), 1);
+	out(p, "c");
+	standby_proxy_unsent(p, 0, 1, late);
+	standby_proxy_twin_left(p, (uint64_t[]){ 1 }, 1);
+	expect(p, "");
+	out(p, "dd");
+	assert_int_equal(standby_proxy_dropped(p), 1);
+	standby_proxy_speak(p);
+	expect(p, "lan l; lan c; lan dd");
+	out(p, "e");
+	expect(p, "lan e");
 }
 
 /* No load brings it into the state, and before the take-over the SVM must not have it: a load would lose it. */
@@ -287,6 +319,7 @@ test_what_the_primary_could_not_send(void **state)
 	unsent(p, 5, "never was");
 	expect(p, "");
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan free; lan loaded; lan mine");
 	unsent(p, 4, "late");
 	unsent(p, 5, "never was");
@@ -303,6 +336,7 @@ test_unsent_before_the_last_load(void **state)
 	unsent(p, 1, "a");
 	standby_proxy_loaded(p, 1);
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan a");
 }
 
@@ -316,6 +350,7 @@ test_unsent_limit(void **state)
 	unsent(p, 0, "cd");
 	assert_int_equal(standby_proxy_dropped(p), 1);
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan ab");
 }
 
@@ -344,6 +379,7 @@ test_limits(void **state)
 	assert_int_equal(standby_proxy_dropped(p), 5);
 	expect(p, "peer 1@2 x; peer 2@2 y; peer 3@2 z; peer 4@2 w");
 	standby_proxy_take_over(p);
+	standby_proxy_speak(p);
 	expect(p, "lan z; lan w");
 }
 
@@ -457,6 +493,7 @@ main(void)
 		cmocka_unit_test(test_take_over_while_stopped),
 		cmocka_unit_test(test_passive),
 		cmocka_unit_test(test_take_over_in_passive_mode),
+		cmocka_unit_test(test_it_hears_before_it_speaks),
 		cmocka_unit_test(test_strays_wait_for_the_take_over),
 		cmocka_unit_test(test_strays_after_the_take_over),
 		cmocka_unit_test(test_what_the_primary_could_not_send),

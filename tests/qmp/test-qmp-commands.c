@@ -14,6 +14,7 @@ exact_json(void **state)
 	assert_json(qmp_chardev_remove("c"), "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"c\"}}");
 	assert_json(qmp_object_del("o"), "{\"execute\":\"object-del\",\"arguments\":{\"id\":\"o\"}}");
 	assert_json(qmp_lost_heartbeat(), "{\"execute\":\"x-colo-lost-heartbeat\"}");
+	assert_json(qmp_replication_failover(), "{\"execute\":\"xen-set-replication\",\"arguments\":{\"enable\":false,\"primary\":false,\"failover\":true}}");
 	assert_json(qmp_stop(), "{\"execute\":\"stop\"}");
 	assert_json(qmp_cont(), "{\"execute\":\"cont\"}");
 	assert_json(qmp_quit(), "{\"execute\":\"quit\"}");

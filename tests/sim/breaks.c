@@ -72,6 +72,8 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_SWITCHOVER] = { "switchover", "the standby goes live when it is asked to, before the arbiter has granted it" },
 	[BREAK_SWITCHED] = { "switched", "a primary that has handed over goes on speaking" },
 	[BREAK_HANDED] = { "handed", "a primary that hands over forgets what it has not let go" },
+	[BREAK_OVERLAYS] = { "overlays", "a copy is heard before its overlays are committed" },
+	[BREAK_HEARD] = { "heard", "after a reboot nobody knows that a copy was never heard" },
 	[BREAK_OVERTAKEN] = { "overtaken", "what is compared is sent after a later write of the same place" },
 	[BREAK_SAME] = { "same", "of disks that are compared nothing differs" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
@@ -223,11 +225,11 @@ SEAM(enum verdict, compare_udp, const struct packet *primary, const struct packe
 	return broken == BREAK_COMPARE ? VERDICT_SAME : __real_compare_udp(primary, secondary);
 }
 
-SEAM(void, standby_proxy_take_over, struct standby_proxy *p)
+SEAM(void, standby_proxy_speak, struct standby_proxy *p)
 {
 	struct standby_proxy_action a;
 
-	__real_standby_proxy_take_over(p);
+	__real_standby_proxy_speak(p);
 	while (broken == BREAK_KEPT_OUTPUT && standby_proxy_next(p, &a))
 		standby_proxy_action_clear(&a);
 }
@@ -342,6 +344,7 @@ SEAM(enum pair_end, pair_end_judge, const struct pair_end_facts *f)
 	enum pair_end end;
 
 	facts.armed &= broken != BREAK_EMPTY_ARBITER;
+	facts.silent &= broken != BREAK_HEARD || f->domain_runs;
 	end = __real_pair_end_judge(&facts);
 	if (broken == BREAK_ORPHAN_CLAIM && f->role == FAILOVER_PRIMARY && f->register_known > 0 && f->newest->generation == f->generation)
 		return PAIR_END_KEEP;

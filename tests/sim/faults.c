@@ -348,8 +348,7 @@ start_pair(struct world *w)
 	b->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_ns = between(w, 50 * US, 500 * US);
 	a->disk_fail = b->disk_fail = 0;
-	qemu_disk_view(&a->q, a->q.disk);	/* a guard that died after the take-over left the overlay to QEMU */
-	a->q.has_overlay = false;
+	qemu_commit_overlay(&a->q);	/* a guard that died after the take-over left the overlay to QEMU */
 	qemu_kill(&b->q);
 	b->q.net = NET_SHUT;
 	proc_start(&b->p, w, STANDBY(w), FAILOVER_STANDBY, w->generation);

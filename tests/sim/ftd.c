@@ -72,7 +72,7 @@ judge(struct world *w, unsigned host)
 		.newest = register_known(w, host) > 0 ? register_record(w) : NULL,
 		.armed = armed(h),
 		.domain_runs = h->q.alive,
-		.silent = h->p.config->role == FAILOVER_STANDBY && !h->p.live && !h->off_since,
+		.silent = h->p.config->role == FAILOVER_STANDBY && !h->p.spoke,
 		.waited_for_return = h->ftd.orphan_since && w->now - h->ftd.orphan_since > RETURN_AFTER,
 		.waited = h->ftd.orphan_since && w->now - h->ftd.orphan_since > CLAIM_AFTER,
 	};
@@ -91,8 +91,7 @@ may_start(struct world *w, unsigned host)
 
 	h->startable = true;
 	say(w, (int)host, "may be started from its disk");
-	if (h->p.config->role == FAILOVER_PRIMARY)
-		check_startable(w, host);
+	check_startable(w, host);
 }
 
 static void
@@ -115,6 +114,18 @@ carry_out(struct world *w, unsigned host, enum pair_end end)
 	}
 }
 
+/* stale-io.c: the winner was never heard, and says so to the arbiter. */
+static void
+watch_stale(struct world *w, unsigned host)
+{
+	if (register_known(w, host) <= 0 || strcmp(register_record(w)->active, w->host[host].p.config->self) != 0) {
+		watch_in(w, host, RETRY);
+		return;
+	}
+	say(w, (int)host, "ftd finds that the guest was given back");
+	may_start(w, host);
+}
+
 static void
 on_watch(struct world *w, struct event *e)
 {
@@ -123,10 +134,17 @@ on_watch(struct world *w, struct event *e)
 
 	if (e->life != h->ftd.life || !h->power || h->p.alive)
 		return;
+	if (h->ftd.stale) {
+		watch_stale(w, e->host);
+		return;
+	}
 	end = judge(w, e->host);
 	if (end != PAIR_END_WAIT) {
 		carry_out(w, e->host, end);
 		h->ftd.life++;
+		h->ftd.stale = h->p.config->role == FAILOVER_PRIMARY && end == PAIR_END_REMOVE;
+		if (h->ftd.stale)
+			watch_in(w, e->host, RETRY);
 		return;
 	}
 	if (!h->ftd.orphan_since) {
@@ -145,6 +163,7 @@ ftd_guard_gone(struct world *w, unsigned host)
 		return;
 	h->ftd.life++;
 	h->ftd.orphan_since = 0;
+	h->ftd.stale = false;
 	watch_in(w, host, between(w, MS, 50 * MS));
 }
 

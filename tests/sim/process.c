@@ -94,7 +94,7 @@ op_item(struct proc *p, const struct item *i)
 		}
 	}
 	guard_op_done(p->g, p->w->now, (enum guard_op)i->a, error);
-	if (i->a != GUARD_OP_STANDBY_WAKE)
+	if (i->a != GUARD_OP_STANDBY_COMMIT)
 		return;
 	check_kept(p->w, p->host);
 	check_handed(p->w, p->host);
@@ -406,8 +406,15 @@ env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		goes_live(p);
 	else if (p->w->host[!p->host].p.live_by_silence && proc_live(&p->w->host[!p->host].p))
 		violated(p->w, "two", "%c speaks, and %c has taken its silence for its death", NAME(p->host), NAME(!p->host));
+	check_heard(p, frame);
 	note_release(p->w, frame);
 	lan_from_host(p->w, p->host, g_bytes_ref(frame), q->life);
+}
+
+static void
+env_speaks(void *ctx)
+{
+	((struct proc *)ctx)->spoke = true;
 }
 
 static void
@@ -770,9 +777,12 @@ on_op(struct world *w, struct event *e)
 		if (q->alive)
 			q->net = NET_DIRECT;
 		break;
+	case GUARD_OP_STANDBY_COMMIT:
+		if (broken != BREAK_OVERLAYS)
+			qemu_commit_overlay(q);
+		break;
 	case GUARD_OP_STANDBY_FINISH:
-		qemu_disk_view(q, q->disk);
-		q->has_overlay = false;
+		qemu_commit_overlay(q);
 		p->ports_open = false;
 		break;
 	case GUARD_OP_STOP_COPY:
@@ -870,6 +880,7 @@ static const struct guard_env env = {
 	.frames_take_back = env_take_back,
 	.releases_unread = env_unread,
 	.switchover_off = env_switchover_off,
+	.speaks = env_speaks,
 	.migration_write = env_migration_write,
 	.nbd_reply = env_nbd_reply,
 	.disk_submit = env_disk_submit,

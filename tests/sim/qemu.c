@@ -317,6 +317,13 @@ qemu_disk_view(const struct qemu *q, uint8_t out[DISK_BYTES])
 			memcpy(out + s * SECTOR, q->overlay + s * SECTOR, SECTOR);
 }
 
+void
+qemu_commit_overlay(struct qemu *q)
+{
+	qemu_disk_view(q, q->disk);
+	q->has_overlay = false;
+}
+
 static void
 write_ends(struct qemu *q)
 {

@@ -94,6 +94,8 @@ enum sim_break {
 	BREAK_SWITCHOVER,
 	BREAK_SWITCHED,
 	BREAK_HANDED,
+	BREAK_OVERLAYS,
+	BREAK_HEARD,
 	BREAK_OVERTAKEN,
 	BREAK_SAME,
 	BREAK_LAST
@@ -227,6 +229,7 @@ struct proc {
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_WAKE was started: the copy is the VM */
+	bool spoke;			/* ... and may have been heard: guard_env.speaks, durable */
 	bool live_by_silence;		/* ... because the primary was silent for too long */
 	uint32_t kept_to;		/* standby: sequence number up to which it had sent at the take-over */
 };
@@ -237,7 +240,7 @@ struct host {
 	bool copy_lost;			/* ... its copy, by something else than a loss of power */
 	bool startable;			/* its domain is off and may be started: whoever does finds what is on the disk */
 	char *state_file;		/* the guard's durable state; NULL: there is none */
-	struct { uint64_t life, orphan_since; } ftd;
+	struct { uint64_t life, orphan_since; bool stale; } ftd;	/* stale: its copy has lost, and the winner may still give the guest back */
 	uint64_t off_since;		/* when it lost power */
 	uint64_t disk_ns, disk_fail;	/* slowness of its disk; the nth write to the copy fails */
 	struct qemu q;
@@ -354,6 +357,7 @@ void qemu_start_migration(struct qemu *q);
 void qemu_nbd_reply(struct qemu *q, uint64_t cookie);
 void qemu_leave(struct qemu *q);				/* primary: everything the pair added is gone */
 void qemu_prepare_standby(struct qemu *q);
+void qemu_commit_overlay(struct qemu *q);
 void qemu_disk_view(const struct qemu *q, uint8_t out[DISK_BYTES]);
 bool qemu_loading(const struct qemu *q);
 void qemu_stop(struct qemu *q);					/* the monitor's command */
@@ -413,6 +417,7 @@ void check_handed(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
 void check_given_up(struct proc *p);
 void check_claim(struct world *w, const struct proc *p);
+void check_heard(const struct proc *p, GBytes *frame);
 void note_release(struct world *w, GBytes *frame);
 
 /* faults.c */
