@@ -15,10 +15,10 @@
  * all; while the guest boots it happens with every load. So for a while after a reset, or always with tcg-flush=load, the copy is refreshed before REQUEST:
  * after it QEMU would abort.
  *
- * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, announce the guest here, let it run, commit its overlays,
- * send the SVM's unsent output, leave COLO, open the SVM's own path. The announcement needs nothing but the grant. The output needs a disk that has what the copy has
- * written: nobody would look for it in overlays if this host died (which of them are stale is not to be seen once QEMU commits). Whoever dies before has said nothing,
- * and gives the guest back. Leaving COLO can wait, the clients cannot.
+ * Taking over (the arbiter granted it): load what is committed, forget writes of epochs that will never be, let the SVM run, commit its overlays, announce it here, send
+ * its unsent output, leave COLO, open the SVM's own path. Output needs a disk that has what the copy has written: nobody would look for it in overlays if this host died
+ * (which of them are stale is not to be seen once QEMU commits). Whoever dies before has said nothing, not even where the guest is, and gives it back. Leaving COLO can
+ * wait, the clients cannot.
  */
 #include "daemon/guard-internal.h"
 
@@ -464,7 +464,6 @@ try_take_over(struct guard *g, uint64_t now)
 	g->s.live_started = true;
 	discarded = disk_queue_discard_after(g->s.disks, loaded);
 	guard_event(g, "take-over", "%s continues from checkpoint %" G_GUINT64_FORMAT " (%u disk writes of an unfinished epoch forgotten)", g->config->domain, loaded, discarded);
-	announce(g);
 	standby_proxy_take_over(g->s.proxy);
 	proxy_pump(g);
 	g->env.op_start(g->ctx, GUARD_OP_STANDBY_WAKE);
@@ -811,6 +810,7 @@ speak(struct guard *g, uint64_t now)
 	g->env.speaks(g->ctx);
 	g->s.speaks = true;
 	g->gap_ns = now - g->gap_from;
+	announce(g);
 	standby_proxy_speak(g->s.proxy);
 	push(g);
 	g->s.live_due = now + GUARD_LIVE_DELAY_NS;

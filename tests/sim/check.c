@@ -220,14 +220,10 @@ check_startable(struct world *w, unsigned host)
 		violated(w, "disk", "number %u was answered, and the disk that %c may be started from has %u in its place", n, NAME(host), there);
 }
 
-/* An announcement says nothing that the guest would have to remember. */
 void
-check_heard(const struct proc *p, GBytes *frame)
+check_heard(const struct proc *p)
 {
-	struct packet packet;
-
-	packet_parse(&packet, frame);
-	if (!guard_is_primary(p->g) && !p->spoke && (packet.class == PACKET_TCP || packet.class == PACKET_UDP))
+	if (!guard_is_primary(p->g) && !p->spoke)
 		violated(p->w, "heard", "the copy on %c is heard, and should its host die nobody would know", NAME(p->host));
 }
 

@@ -406,7 +406,7 @@ env_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		goes_live(p);
 	else if (p->w->host[!p->host].p.live_by_silence && proc_live(&p->w->host[!p->host].p))
 		violated(p->w, "two", "%c speaks, and %c has taken its silence for its death", NAME(p->host), NAME(!p->host));
-	check_heard(p, frame);
+	check_heard(p);
 	note_release(p->w, frame);
 	lan_from_host(p->w, p->host, g_bytes_ref(frame), q->life);
 }

@@ -417,7 +417,7 @@ void check_handed(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
 void check_given_up(struct proc *p);
 void check_claim(struct world *w, const struct proc *p);
-void check_heard(const struct proc *p, GBytes *frame);
+void check_heard(const struct proc *p);
 void note_release(struct world *w, GBytes *frame);
 
 /* faults.c */
