@@ -12,6 +12,7 @@
 #include "daemon/stale-io.h"
 #include "daemon/uplink-io.h"
 #include "daemon/watchdog-io.h"
+#include "daemon/writeback-io.h"
 
 #include <errno.h>
 #include <glib-unix.h>
@@ -154,6 +155,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	pairs_load(d->host.pairs);
 	history_start(&d->host);
 	stale_watch(&d->host);
+	writeback_start(&d->host);
 	watchdog_start(&d->host);
 	return uplink_start(&d->host, on_uplink_lost, d, error);
 }

@@ -43,10 +43,31 @@ struct preparation {
 	struct json_object *found;	/* array of bool: was there an image before, for each disk of `parameters` */
 };
 
+#define ACTIVE_SUFFIX ".ftd-active"
+#define HIDDEN_SUFFIX ".ftd-hidden"
+G_STATIC_ASSERT(sizeof(ACTIVE_SUFFIX) == sizeof(HIDDEN_SUFFIX));
+
 static char *
 overlay_path(const char *image, bool hidden)
 {
-	return g_strconcat(image, hidden ? ".ftd-hidden" : ".ftd-active", NULL);
+	return g_strconcat(image, hidden ? HIDDEN_SUFFIX : ACTIVE_SUFFIX, NULL);
+}
+
+static char *
+image_of_overlay(const char *overlay)
+{
+	return g_strndup(overlay, strlen(overlay) - strlen(ACTIVE_SUFFIX));
+}
+
+GPtrArray *
+standby_images(const struct pair_record *r)
+{
+	GPtrArray *images = g_ptr_array_new_with_free_func(g_free);
+
+	for (guint i = 0; i < r->overlays->len; i++)
+		if (g_str_has_suffix(g_ptr_array_index(r->overlays, i), ACTIVE_SUFFIX))
+			g_ptr_array_add(images, image_of_overlay(g_ptr_array_index(r->overlays, i)));
+	return images;
 }
 
 /* -- what the peer sent */
@@ -175,7 +196,7 @@ adapt_overlay_owner(const struct preparation *p)
 {
 	for (guint i = 0; i < p->record->overlays->len; i++) {
 		const char *overlay = g_ptr_array_index(p->record->overlays, i);
-		g_autofree char *image = g_strndup(overlay, strlen(overlay) - strlen(".ftd-active"));
+		g_autofree char *image = image_of_overlay(overlay);
 
 		image_share_owner(overlay, image);
 	}

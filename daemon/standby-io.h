@@ -11,6 +11,7 @@
  * The guest's copy is there, paused and incoming, and its guard listens on the address that the caller reached us at. On failure nothing is left.
  */
 struct json_object *standby_prepare(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error);
+GPtrArray *standby_images(const struct pair_record *r);	/* char *: the images that the copy's overlays lie on */
 /* Ends a standby that was never armed; one that was is left to its guard. */
 void standby_call_off(struct host *h, const char *uuid, const char *why);
 /* Carries out pair_end_judge()'s verdict on a standby. `finished`: its guard has said so itself. False: libvirt did not let it, try again later. */
