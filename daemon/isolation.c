@@ -121,7 +121,7 @@ allow_path(int ruleset, const char *path, uint64_t access, uint64_t handled, GEr
 	if (rule.parent_fd < 0)
 		return errno == ENOENT || errno == ENOTDIR || failed(error, path, errno);
 	ok = fstat(rule.parent_fd, &st) == 0;
-	rule.allowed_access = access & handled & (S_ISDIR(st.st_mode) ? ~0ull : OF_A_FILE);
+	rule.allowed_access = access & handled & (ok && S_ISDIR(st.st_mode) ? ~0ull : OF_A_FILE);
 	ok = ok && syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
 	if (!ok)
 		failed(error, path, errno);

@@ -126,7 +126,7 @@ struct guest_core {		/* page 0 */
 };
 
 struct guest {
-	uint8_t page[RAM_PAGES][4096];
+	_Alignas(16) uint8_t page[RAM_PAGES][4096];	/* the first begin with structs */
 };
 
 static inline struct guest_core *
