@@ -197,7 +197,7 @@ struct guard {
 	bool written;			/* the last state that had to be durable is, or will be as soon as the disk answers */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
-	uint64_t gap_from, gap_ns;	/* standby: the last sign of the primary's guest, and how long after it the copy's way was open */
+	uint64_t gap_from, gap_ns;	/* standby: the last sign of the primary's guest, and how long after it the copy was heard */
 	uint64_t frames_skipped;	/* for GUARD_FAST_QUEUE_MAX */
 	struct histogram round_trip;
 	struct history history;

@@ -73,29 +73,25 @@ timer_init(struct guard_io *io)
 
 /* -- has this copy spoken? */
 
-static void
-silent_begin(struct guard_io *io)
+static bool
+silent_begin(struct guard_io *io, GError **error)
 {
 	g_autofree char *dir = g_path_get_dirname(io->config->state_file), *path = g_strconcat(dir, "/", io->config->pair, GUARD_SILENT_SUFFIX, NULL);
-	g_autoptr(GError) error = NULL;
 
 	if (io->config->role != FAILOVER_STANDBY)
-		return;
-	io->silent = durable_mark_new(path, &error);
-	if (!io->silent)
-		log_warn("guard", "%s: should this guard die, its copy counts as one that was heard", error->message);
+		return true;
+	io->silent = durable_mark_new(path, error);
+	return io->silent != NULL;
 }
 
+/* GUARD_OP_STANDBY_COMMIT has waited for it where it could. */
 static void
 env_speaks(void *ctx)
 {
 	struct guard_io *io = ctx;
-	g_autoptr(GError) error = NULL;
 
-	if (!io->silent)
-		return;
-	if (!durable_mark_clear(io->silent, GUARD_PERSIST_WAIT_MS, &error) && !g_error_matches(error, FTD_ERROR, FTD_ERROR_TIMEOUT))
-		g_error("%s", error->message);	/* fail closed: what cannot be unsaid must not be denied either */
+	if (io->silent)
+		durable_mark_clear(io->silent);
 	g_clear_pointer(&io->silent, durable_mark_free);
 }
 
@@ -211,8 +207,7 @@ io_init(struct guard_io *io, GError **error)
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
 	timer_init(io);
-	silent_begin(io);
-	return control_init(io, error);
+	return silent_begin(io, error) && control_init(io, error);
 }
 
 static void

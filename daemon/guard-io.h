@@ -97,8 +97,11 @@ struct guard_io {
 	bool tcg;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
+	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */
+	bool committing, commit_stopped;	/* ... and the guest stands until it is done */
 	uint64_t commit_began;
-	bool commit_stopped;		/* ... and the guest stands until it is done */
+	guint commit_timer;
+	GError *commit_error;
 	guint64 runs_by;		/* going live: after this time the guest need not run */
 	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 

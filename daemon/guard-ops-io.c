@@ -6,6 +6,7 @@
 #include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
 #include "daemon/guard-io.h"
+#include "policy/durable-mark-io.h"
 #include "qmp/qmp-events.h"
 
 #include <string.h>
@@ -18,7 +19,9 @@
 #define DETACH_RETRY_MS 500
 #define COMMIT_POLL_MS 2
 #define COMMIT_RUNNING_NS (100 * 1000000ull)	/* then the guest stands: one that writes as fast as the job reads would keep it from its end */
-#define COMMIT_TIMEOUT_NS (5 * 1000000000ull)	/* of clients' patience: a guest whose disk is as slow as this is heard all the same */
+#define COMMIT_TIMEOUT_MS 5000	/* of clients' patience: a guest whose disk is as slow as this is heard all the same */
+#define COMMIT_FAILED_MS 50
+#define MARK_POLL_MS 1
 #define RUNS_POLL_MS 1
 #define RUNS_TIMEOUT_NS (500 * 1000000ull)
 
@@ -670,12 +673,87 @@ op_standby_wake(struct guard_io *io)
 	run(io, plan, on_awake);
 }
 
+/*
+ * The end of COMMIT. A monitor that has closed says so in its answers before it says that it is closed, and then there is no copy to be heard: what failed is told when
+ * that would have been known.
+ */
 static void
-committed(struct guard_io *io, const GError *error)
+commit_ends(struct guard_io *io)
 {
+	g_autoptr(GError) error = g_steal_pointer(&io->commit_error);
+
+	io->committing = false;
+	g_clear_handle_id(&io->commit_timer, g_source_remove);
+	g_clear_handle_id(&io->poll_timer, g_source_remove);
+	filters_hold_injection(io, false);
+	op_done(io, GUARD_OP_STANDBY_COMMIT, error);
+}
+
+static gboolean
+on_commit_failed(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->commit_timer = 0;
+	commit_ends(io);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+commit_fails(struct guard_io *io, const GError *error)
+{
+	if (!io->committing || io->commit_error)
+		return;
+	io->commit_error = g_error_copy(error);
+	g_clear_handle_id(&io->commit_timer, g_source_remove);
+	g_clear_handle_id(&io->poll_timer, g_source_remove);
 	if (io->commit_stopped)
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
-	op_done(io, GUARD_OP_STANDBY_COMMIT, error);
+	io->commit_timer = g_timeout_add(COMMIT_FAILED_MS, on_commit_failed, io);
+}
+
+static gboolean
+on_commit_late(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) late = g_error_new(FTD_ERROR, FTD_ERROR_TIMEOUT, "what the copy wrote is not on this host's disk after %u s: if the host dies now, it is lost",
+					     COMMIT_TIMEOUT_MS / 1000);
+
+	io->commit_timer = 0;
+	commit_fails(io, late);
+	return G_SOURCE_REMOVE;
+}
+
+static void
+on_commit_cont(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	if (!io->committing || io->commit_error)
+		return;
+	if (error)
+		commit_fails(io, error);
+	else
+		commit_ends(io);
+}
+
+/* The copy's disk is whole, and that it is silent is no longer true on the disk either. */
+static gboolean
+poll_mark(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) error = NULL;
+
+	if (io->silent && !durable_mark_cleared(io->silent, &error))
+		return G_SOURCE_CONTINUE;
+	io->poll_timer = 0;
+	if (error)
+		g_error("%s", error->message);	/* fail closed: what cannot be unsaid must not be denied either */
+	if (io->commit_stopped)
+		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_commit_cont, io);
+	else
+		commit_ends(io);
+	return G_SOURCE_REMOVE;
 }
 
 static bool
@@ -690,28 +768,41 @@ overlays_done(const struct guard_io *io, struct json_object *nodes)
 	return all;
 }
 
+static void
+commit_is_whole(struct guard_io *io)
+{
+	if (io->silent)
+		durable_mark_clear(io->silent);
+	io->poll_timer = g_timeout_add(MARK_POLL_MS, poll_mark, io);
+}
+
+static void
+stand_for_commit(struct guard_io *io)
+{
+	io->commit_stopped = true;
+	filters_hold_injection(io, true);
+	qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
+}
+
 static gboolean poll_commit(gpointer user_data);
 
 static void
 on_commit_nodes(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	uint64_t now = guard_io_now();
-	g_autoptr(GError) late = NULL;
 
-	if (error || overlays_done(io, reply)) {
-		committed(io, error);
+	if (!io->committing || io->commit_error)
+		return;
+	if (error) {
+		commit_fails(io, error);
 		return;
 	}
-	if (now >= io->commit_began + COMMIT_TIMEOUT_NS) {
-		late = g_error_new(FTD_ERROR, FTD_ERROR_TIMEOUT, "what the copy wrote is not in its images yet: if this host dies now, it is lost");
-		committed(io, late);
+	if (overlays_done(io, reply)) {
+		commit_is_whole(io);
 		return;
 	}
-	if (now >= io->commit_began + COMMIT_RUNNING_NS && !io->commit_stopped) {
-		io->commit_stopped = true;
-		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
-	}
+	if (guard_io_now() >= io->commit_began + COMMIT_RUNNING_NS && !io->commit_stopped)
+		stand_for_commit(io);
 	io->poll_timer = g_timeout_add(COMMIT_POLL_MS, poll_commit, io);
 }
 
@@ -728,10 +819,14 @@ poll_commit(gpointer user_data)
 static void
 on_committing(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
+	struct guard_io *io = user_data;
+
+	if (!io->committing || io->commit_error)
+		return;
 	if (error)
-		committed(user_data, error);
+		commit_fails(io, error);
 	else
-		poll_commit(user_data);
+		poll_commit(io);
 }
 
 /* QEMU's job ends with a flush of the image, and only then is the image the node that the guest writes to (block/mirror.c, mirror_run()). */
@@ -740,9 +835,11 @@ op_standby_commit(struct guard_io *io)
 {
 	struct qmp_plan *plan;
 
+	io->committing = true;
 	io->commit_began = guard_io_now();
+	io->commit_timer = g_timeout_add(COMMIT_TIMEOUT_MS, on_commit_late, io);
 	if (!io->config->n_disks) {
-		committed(io, NULL);
+		commit_is_whole(io);
 		return;
 	}
 	plan = qmp_recipe_nbd_server_stop();
@@ -877,6 +974,15 @@ on_start(gpointer user_data)
 	return G_SOURCE_REMOVE;
 }
 
+static void
+poll_ends(struct guard_io *io)
+{
+	io->committing = false;
+	g_clear_handle_id(&io->poll_timer, g_source_remove);
+	g_clear_handle_id(&io->commit_timer, g_source_remove);
+	g_clear_error(&io->commit_error);
+}
+
 void
 ops_env_start(void *ctx, enum guard_op op)
 {
@@ -885,7 +991,7 @@ ops_env_start(void *ctx, enum guard_op op)
 
 	/* An end replaces whatever was being polled for. */
 	if (op == GUARD_OP_DETACH || op == GUARD_OP_STOP_COPY)
-		g_clear_handle_id(&io->poll_timer, g_source_remove);
+		poll_ends(io);
 	*c = (struct op_call){ .io = io, .op = op };
 	g_idle_add_full(G_PRIORITY_HIGH, on_start, c, g_free);
 }
@@ -893,7 +999,7 @@ ops_env_start(void *ctx, enum guard_op op)
 void
 ops_clear(struct guard_io *io)
 {
-	g_clear_handle_id(&io->poll_timer, g_source_remove);
+	poll_ends(io);
 	g_clear_handle_id(&io->gone_timer, g_source_remove);
 	g_clear_pointer(&io->qmp, qmp_client_free);
 	g_clear_pointer(&io->old_parameters, json_object_put);

@@ -584,7 +584,8 @@ standby_side_tick(struct guard *g, uint64_t now)
 		tell_credit(g);
 	if (now >= g->s.live_due) {
 		g->s.live_due = UINT64_MAX;
-		g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
+		if (failover_may_speak_alone(&g->failover))
+			g->env.op_start(g->ctx, GUARD_OP_STANDBY_LIVE);
 	}
 	standby_side_repair(g, now);
 	standby_side_pump(g, now);
@@ -816,22 +817,13 @@ speak(struct guard *g, uint64_t now)
 	g->s.live_due = now + GUARD_LIVE_DELAY_NS;
 }
 
-void
-standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
+/* Once its QEMU has died, and it is fenced, nothing of a take-over goes on. */
+static void
+take_over_goes_on(struct guard *g, uint64_t now, enum guard_op done)
 {
-	switch ((int)op) {
-	case GUARD_OP_STANDBY_ATTACH:
-		guard_started(g, NULL);
-		break;
-	case GUARD_OP_STANDBY_PAUSE:
-		g->s.pausing = false;
-		standby_side_pump(g, now);
-		break;
-	case GUARD_OP_STANDBY_REFRESH:
-		if (g->s.refreshing)
-			load(g, now);
-		standby_side_pump(g, now);
-		break;
+	if (!failover_may_speak_alone(&g->failover))
+		return;
+	switch ((int)done) {
 	case GUARD_OP_STANDBY_WAKE:
 		g->env.op_start(g->ctx, GUARD_OP_STANDBY_COMMIT);
 		break;
@@ -852,5 +844,26 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		break;
 	default:
 		g_assert_not_reached();
+	}
+}
+
+void
+standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
+{
+	switch ((int)op) {
+	case GUARD_OP_STANDBY_ATTACH:
+		guard_started(g, NULL);
+		break;
+	case GUARD_OP_STANDBY_PAUSE:
+		g->s.pausing = false;
+		standby_side_pump(g, now);
+		break;
+	case GUARD_OP_STANDBY_REFRESH:
+		if (g->s.refreshing)
+			load(g, now);
+		standby_side_pump(g, now);
+		break;
+	default:
+		take_over_goes_on(g, now, op);
 	}
 }

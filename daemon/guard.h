@@ -37,10 +37,10 @@ enum guard_op {
 	GUARD_OP_STANDBY_PAUSE,		/* passive mode, after a load: the copy stands */
 	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
 	GUARD_OP_STANDBY_WAKE,		/* after the take-over: the copy runs (in passive mode it stood), without stale translations */
-	GUARD_OP_STANDBY_COMMIT,	/* what its overlays have is in its images, and on the disk; an error: not all, or too late */
+	GUARD_OP_STANDBY_COMMIT,	/* what its overlays have is in its images, and on the disk, and so is that it may be heard now; an error: not, or too late */
 	GUARD_OP_STANDBY_LIVE,		/* leave COLO, remove the isolating filters: the SVM needs no guard any more */
 	GUARD_OP_STANDBY_OPEN,		/* announce, again and again for a while */
-	GUARD_OP_STANDBY_FINISH,	/* remove the overlays and the rest */
+	GUARD_OP_STANDBY_FINISH,	/* remove the overlays, once they are committed, and the rest */
 	/* both */
 	GUARD_OP_STOP_COPY,		/* end this host's QEMU */
 	GUARD_OP_LAST
@@ -55,7 +55,7 @@ struct guard_env {
 	/* QEMU is dead or given up. What it has not read yet comes in through guard_frame() before this returns: of REL, and of TAP, of which more may come later. */
 	void (*frames_take_back)(void *ctx);
 	bool (*releases_unread)(void *ctx);	/* QEMU has not read yet what was written to REL */
-	void (*speaks)(void *ctx);	/* before the first frame that the standby's copy itself sends to the LAN: whoever comes after this guard must know */
+	void (*speaks)(void *ctx);	/* right before the first frame of the standby's copy goes to the LAN: whoever comes after this guard must know that it may */
 	void (*migration_write)(void *ctx, GBytes *bytes);
 	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);
 	void (*disk_submit)(void *ctx, const struct disk_write *w, uint64_t cookie);

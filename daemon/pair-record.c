@@ -2,7 +2,8 @@
 /*
  * Theory of operation: how a pair ends
  *
- * A guard says how it ended ("finished": solo, fenced, ended), and ftd believes it. A guard that vanished has said nothing; its QEMU cannot reach
+ * A guard says how it ended ("finished": solo, fenced, ended), and ftd believes it; one that won, and lost its QEMU before its copy was heard, says "fenced" too, and is
+ * judged like one that vanished then. A guard that vanished has said nothing; its QEMU cannot reach
  * the LAN past it, so there is time, and only the arbiter's register may say what the copy here is worth:
  *
  *   newest record          primary here                         standby here
@@ -11,9 +12,10 @@
  *                          one. If it does not, claim it: this  as well, so its images stay
  *                          copy is ahead of all it ever sent
  *   newer, ours            keep                                 it has spoken: keep, its disks are the only good ones.
- *                                                               It has not: its guard died between the grant and the take-
- *                                                               over, with checkpoints that were committed. Nobody has heard
- *                                                               it, so the primary's copy is still the domain: return it
+ *                                                               It has not: its guard, QEMU or host died between the grant
+ *                                                               and its first word, with what was committed in memory and
+ *                                                               overlays. Nobody has heard it, so the primary's copy is
+ *                                                               still the domain: return it
  *   newer, somebody's      a moment for a return, then stale:   stale: remove
  *                          stop
  *   silence                wait                                 wait
@@ -138,9 +140,20 @@ pair_record_decode(const char *text, gsize length, GError **error)
 	return g_steal_pointer(&r);
 }
 
+static bool
+won_unheard(const struct pair_end_facts *f)
+{
+	return f->role == FAILOVER_STANDBY && f->silent && f->register_known > 0 && f->newest->generation > f->generation && strcmp(f->newest->active, f->self) == 0;
+}
+
+/* A copy whose QEMU died between the arbiter's word and the first frame has fenced itself: it is as if its guard had died then. */
 static enum pair_end
 judge_finished(const struct pair_end_facts *f)
 {
+	if (strcmp(f->finished, "fenced") == 0 && f->silent && f->granted && f->role == FAILOVER_STANDBY && f->register_known < 0)
+		return PAIR_END_WAIT;
+	if (strcmp(f->finished, "fenced") == 0 && won_unheard(f))
+		return PAIR_END_RETURN;
 	if (strcmp(f->finished, "solo") == 0)
 		return PAIR_END_KEEP;
 	if (strcmp(f->finished, "ended") == 0 && f->role == FAILOVER_PRIMARY)
@@ -152,7 +165,7 @@ static enum pair_end
 judge_newer(const struct pair_end_facts *f)
 {
 	if (strcmp(f->newest->active, f->self) == 0)
-		return f->role == FAILOVER_STANDBY && f->silent ? PAIR_END_RETURN : PAIR_END_KEEP;
+		return won_unheard(f) ? PAIR_END_RETURN : PAIR_END_KEEP;
 	return f->role == FAILOVER_PRIMARY && f->domain_runs && !f->waited_for_return ? PAIR_END_WAIT : PAIR_END_REMOVE;
 }
 

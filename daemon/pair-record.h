@@ -50,7 +50,8 @@ struct pair_end_facts {
 	const struct arbiter_record *newest;
 	bool armed;			/* its guard wrote that the pair's own record stands at the arbiter */
 	bool domain_runs;
-	bool silent;			/* standby: the copy has never spoken (GUARD_SILENT_SUFFIX) */
+	bool silent;			/* standby: the copy was never heard (GUARD_SILENT_SUFFIX) */
+	bool granted;			/* its guard owned a newer generation than the pair's, by its own state */
 	bool waited_for_return;		/* primary: long enough for a winner that cannot go on to give the domain back */
 	bool waited;			/* long enough for the other side to have claimed, were it there */
 };

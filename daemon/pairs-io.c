@@ -50,7 +50,7 @@ struct pair {
 	struct varlink_pending *watch;
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
-	guint64 gap_ms;			/* ... of one that took over; under the lock */
+	guint64 gap_ms, last_generation;	/* ... of one that took over; under the lock */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 };
 
@@ -102,7 +102,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, pair->last_generation, json_copy(pair->last) };
 	return i;
 }
 
@@ -398,6 +398,16 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 	return PAIR_END_STOP;
 }
 
+/* Its guard owned a generation that is newer than the pair's. */
+static bool
+was_granted(const struct host *h, const struct pair_record *r)
+{
+	g_autofree char *path = host_state_file(h, r->uuid, GUARD_STATE_SUFFIX);
+	struct durable_state state;
+
+	return durable_state_read(path, &state, NULL) && state.generation > r->generation;
+}
+
 static enum pair_end
 judge(struct pairs *p, const struct pair_info *info, const char *finished)
 {
@@ -409,10 +419,11 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	g_autoptr(arbiter) asked = NULL;
 	enum pair_end end;
 
-	if (!finished) {
+	facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
+	facts.granted = was_granted(p->host, r);
+	if (!finished || (facts.silent && facts.granted)) {
 		facts.register_known = ask_register(p, r, &asked, &facts.armed, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
-		facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
 		facts.waited = orphan_for(info, CLAIM_AFTER_MS);
 		facts.waited_for_return = orphan_for(info, RETURN_AFTER_MS);
 	}
@@ -466,7 +477,7 @@ last_status(const struct pair_info *info, enum pair_end end, const char *finishe
 	json_put_str(json_put_str(o, "peer", r->peer), "reason", why ? why : "guard-gone");
 	if (info->gap_ms)
 		json_put_u64(o, "gap_ms", info->gap_ms);
-	return json_put_u64(json_put_u64(o, "generation", r->generation), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
+	return json_put_u64(json_put_u64(o, "generation", MAX(r->generation, info->last_generation)), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
 }
 
 static void
@@ -478,9 +489,9 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 
 	g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
 	guard_remove_dir(p->host, r->uuid);
+	g_unlink(record);	/* first: without the others it would tell another story */
 	g_unlink(durable);
 	g_unlink(silent);
-	g_unlink(record);
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	json_object_put(pair->last);
@@ -624,7 +635,7 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 		pair->why = g_strdup(json_get_str(event, "reason"));
 		g_mutex_lock(&pair->pairs->lock);
 		pair->gap_ms = json_get_u64(event, "gap_ms");
-		pair->record->generation = MAX(pair->record->generation, json_get_u64(event, "generation"));
+		pair->last_generation = json_get_u64(event, "generation");
 		g_mutex_unlock(&pair->pairs->lock);
 	}
 	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
@@ -654,7 +665,7 @@ begin_watch(gpointer data)
 		return;
 	g_clear_pointer(&pair->finished, g_free);
 	g_clear_pointer(&pair->why, g_free);
-	pair->gap_ms = 0;
+	pair->gap_ms = pair->last_generation = 0;
 	pair->suspended = false;
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
 }

@@ -4,6 +4,7 @@
 #include "daemon/base/error.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/pairs-io.h"
 #include "policy/arbiter-io.h"
 
 #include <errno.h>
@@ -91,7 +92,7 @@ stale_forget(const struct host *h, const char *domain, GError **error)
 
 /* -- was the guest given back? */
 
-/* The winner's claim was one generation, its word that it was never heard is another. */
+/* The winner's claim was one generation, its word that it was never heard is the next. Anything later is of another pair. */
 static bool
 was_given_back(const struct host *h, struct json_object *marker)
 {
@@ -99,8 +100,17 @@ was_given_back(const struct host *h, struct json_object *marker)
 	g_autoptr(arbiter) asked = spec && uuid ? arbiter_open(spec, h->config->pki, NULL) : NULL;
 	struct arbiter_record newest;
 
-	return asked && !arbiter_is_manual(asked) && arbiter_read(asked, uuid, &newest, NULL) > 0 && newest.generation >= json_get_u64(marker, "generation") + 2 &&
+	return asked && !arbiter_is_manual(asked) && arbiter_read(asked, uuid, &newest, NULL) > 0 && newest.generation == json_get_u64(marker, "generation") + 2 &&
 	       strcmp(newest.active, h->name) == 0;
+}
+
+/* It is in a pair here again, or its end is being carried out: that decides. */
+static bool
+has_pair(struct host *h, const char *uuid)
+{
+	g_autoptr(pair_info) info = uuid ? pairs_find(h->pairs, uuid) : NULL;
+
+	return info && info->phase != PAIR_ENDED;
 }
 
 static void
@@ -109,7 +119,7 @@ look_at(struct host *h, const char *path)
 	g_autoptr(json_object_ptr) marker = marker_read(path);
 	const char *domain = json_get_str(marker, "domain");
 
-	if (!domain || !was_given_back(h, marker) || g_unlink(path) < 0)
+	if (!domain || has_pair(h, json_get_str(marker, "uuid")) || !was_given_back(h, marker) || g_unlink(path) < 0)
 		return;
 	host_event(h, domain, "returned", "host %s gave %s back, its copy was never heard there: the newest one is here, and may be started", json_get_str(marker, "runs_on"), domain);
 }

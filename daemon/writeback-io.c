@@ -10,7 +10,7 @@
 
 #define EVERY_S 1
 
-/* sync_file_range(2): begins to write what is dirty, and flushes nothing. A disk that is busy holds up this thread alone. */
+/* sync_file_range(2): begins to write what is dirty, and flushes nothing. A disk that is busy holds up this job, and with it the turns of all others. */
 static void
 write_out(const char *image)
 {

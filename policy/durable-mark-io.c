@@ -66,12 +66,18 @@ durable_mark_new(const char *path, GError **error)
 	return m;
 }
 
-bool
-durable_mark_clear(struct durable_mark *m, unsigned wait_ms, GError **error)
+void
+durable_mark_clear(struct durable_mark *m)
 {
 	static const struct durable_state none;
 
-	return durable_writer_write(m->remover, &none, wait_ms, error);
+	durable_writer_write(m->remover, &none, 0, NULL);
+}
+
+bool
+durable_mark_cleared(struct durable_mark *m, GError **error)
+{
+	return durable_writer_done(m->remover, error);
 }
 
 void

@@ -11,6 +11,8 @@
 struct durable_mark;
 /* Makes it, durably; NULL: it cannot (G_FILE_ERROR), and is not there. */
 struct durable_mark *durable_mark_new(const char *path, GError **error);
-/* Waits for at most wait_ms; FTD_ERROR_TIMEOUT after it: it is still taken away when the disk answers. */
-bool durable_mark_clear(struct durable_mark *m, unsigned wait_ms, GError **error);
+/* Begins to take it away, waits for nothing, and needs no second call: it is done, whatever becomes of the mark's owner, as soon as the disk answers. */
+void durable_mark_clear(struct durable_mark *m);
+/* After that: true when it is done, with *error set (G_FILE_ERROR) if it failed. */
+bool durable_mark_cleared(struct durable_mark *m, GError **error);
 void durable_mark_free(struct durable_mark *m);	/* the file stays as it is */

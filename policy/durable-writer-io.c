@@ -99,6 +99,19 @@ durable_writer_write(struct durable_writer *w, const struct durable_state *s, un
 	return ok;
 }
 
+bool
+durable_writer_done(struct durable_writer *w, GError **error)
+{
+	bool done;
+
+	g_mutex_lock(&w->lock);
+	done = w->done == w->asked;
+	if (done && w->error && error)
+		*error = g_error_copy(w->error);
+	g_mutex_unlock(&w->lock);
+	return done;
+}
+
 void
 durable_writer_free(struct durable_writer *w)
 {

@@ -13,4 +13,6 @@ struct durable_writer;
 struct durable_writer *durable_writer_new(const char *path, durable_write_func write);	/* durable_state_write */
 /* Waits for at most wait_ms; FTD_ERROR_TIMEOUT after it: the state is still written when the disk answers, unless a newer one replaces it. */
 bool durable_writer_write(struct durable_writer *w, const struct durable_state *s, unsigned wait_ms, GError **error);
+/* Of the state written last: true when it is done, with *error set if it failed. */
+bool durable_writer_done(struct durable_writer *w, GError **error);
 void durable_writer_free(struct durable_writer *w);	/* does not wait */

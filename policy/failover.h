@@ -74,7 +74,7 @@ enum failover_action {
 	FAILOVER_ACT_CLAIM = 1 << 2,		/* ask the arbiter for generation + 1 with us as the only owner; answered once by GRANTED, DENIED or ARBITER_SILENT */
 	FAILOVER_ACT_ABDICATE = 1 << 3,		/* tell the peer that we give up (best effort) */
 	FAILOVER_ACT_TELL_GOODBYE = 1 << 4,	/* tell the peer that it is over (best effort) */
-	FAILOVER_ACT_GO_SOLO = 1 << 5,		/* primary: detach the pair, then release what is held; standby: load, open the path, announce */
+	FAILOVER_ACT_GO_SOLO = 1 << 5,		/* primary: detach the pair, then release what is held; standby: load, commit the copy's disks, announce it, release what is held */
 	FAILOVER_ACT_STOP_COPY = 1 << 6,	/* destroy our copy without a word on the LAN */
 	FAILOVER_ACT_UNDO = 1 << 7,		/* primary, forming called off: leave the domain as it was */
 	FAILOVER_ACT_FINISH = 1 << 8,		/* report the end; the guard may exit */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Moves a guest's addresses to this host's switch port before the guest itself has said a word, at the instant of the take-over: a RARP request that names
+ * Moves a guest's addresses to this host's switch port before the guest itself has said a word, when it may be heard after a take-over: a RARP request that names
  * the MAC and nothing else, as QEMU's announce-self sends (net/announce.c), and for networks that follow IP addresses a gratuitous ARP (RFC 5227, 3) and an
  * unsolicited neighbour advertisement (RFC 4861, 7.2.6) for each address that the guest was heard to call its own. Pure.
  */

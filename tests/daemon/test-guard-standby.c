@@ -497,6 +497,47 @@ it_speaks_with_a_disk_that_is_late(void **state)
 	expect(&f, "event error; speaks; ");
 }
 
+static void
+takes_over(struct fixture *f)
+{
+	uint8_t reason[2];
+
+	protect(f);
+	put_be16(reason, FAILOVER_REASON_QEMU_DIED);
+	peer_says(f, PEER_ABDICATE, reason, sizeof reason);
+	guard_claimed(f->g, f->now, ARBITER_GRANTED, NULL, NULL);
+	guard_op_done(f->g, f->now, GUARD_OP_STANDBY_WAKE, NULL);
+	g_string_truncate(f->did, 0);
+}
+
+/* ftd will find that nobody has heard it. */
+static void
+it_says_nothing_when_its_qemu_died(void **state)
+{
+	g_autoptr(GError) closed = g_error_new_literal(FTD_ERROR, FTD_ERROR_QMP, "closed");
+	g_auto(fixture) f;
+
+	takes_over(&f);
+	guard_qemu_gone(f.g, f.now);
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_COMMIT, closed);
+	assert_null(strstr(f.did->str, "speaks"));
+}
+
+static void
+it_ends_no_take_over_when_its_qemu_died(void **state)
+{
+	g_auto(fixture) f;
+
+	takes_over(&f);
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_COMMIT, NULL);
+	guard_qemu_gone(f.g, f.now);
+	g_string_truncate(f.did, 0);
+	f.now += 2 * GUARD_LIVE_DELAY_NS;
+	guard_tick(f.g, f.now);
+	assert_null(strstr(f.did->str, "standby-live"));
+}
+
 int
 main(void)
 {
@@ -519,6 +560,8 @@ main(void)
 		cmocka_unit_test(it_compares_nothing_once_epochs_count),
 		cmocka_unit_test(it_speaks_between_its_disk_and_colo),
 		cmocka_unit_test(it_speaks_with_a_disk_that_is_late),
+		cmocka_unit_test(it_says_nothing_when_its_qemu_died),
+		cmocka_unit_test(it_ends_no_take_over_when_its_qemu_died),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
