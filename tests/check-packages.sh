@@ -1,15 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# usage: check-packages.sh SOURCE-DIR
+# usage: check-packages.sh SOURCE-DIR OUTPUT-DIR      the ftd package is left there, for tests/lab/test-packages.sh
 # The packages build from a clean export and have what `meson install` has; lintian finds neither error nor warning that is not overridden with a reason.
 set -euo pipefail
 export LC_ALL=C
 top=$(readlink -f "$1")
+out=$(mkdir -p "$2" && readlink -f "$2")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2" "$top/contrib/packaging/build-deb" "$work"
 cd "$work"
+rm -f "$out"/*.deb
+cp ftd_*_amd64.deb "$out"
 lintian --allow-root --display-level '>=warning' --fail-on error,warning ./*.changes
 
 for package in ftd_*_amd64.deb cockpit-ftd_*_all.deb; do dpkg-deb --fsys-tarfile "$package" | tar -t; done | sed -n '/[^/]$/s|^\./||p' | grep -v '^usr/share/\(doc\|lintian\)/' | sed 's/\.gz$//; s|^lib/|usr/lib/|' | sort >have

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Two certificate authorities: "good" signs what the hosts use, "wrong" is a stranger's that tests present instead. What "ending" signs, which is "good" by another
-# name, ends in ten days.
+# Two certificate authorities: "good" signs what the hosts use, "wrong" is a stranger's that tests present instead. "ending", "expired" and "other" are "good" by other
+# names: what they sign ends in ten days, has ended long ago, or is somebody else's.
 
 pki_make_ca() {
 	local dir=$STATE/pki/$1
@@ -16,11 +16,13 @@ pki_make_ca() {
 
 # One key pair per host, fit for both ends of a connection.
 pki_make_host() {
-	if [ "$1" = ending ]; then
+	case $1 in
+	ending | expired | other)
 		pki_make_ca good
-		mkdir -p "$STATE/pki/ending"
-		cp "$STATE"/pki/good/ca{cert,key}.pem "$STATE/pki/ending/"
-	fi
+		mkdir -p "$STATE/pki/$1"
+		cp "$STATE"/pki/good/ca{cert,key}.pem "$STATE/pki/$1/"
+		;;
+	esac
 	pki_make "$1" "$2" "$FT_NET.$(host_number "$2")"
 }
 
@@ -28,20 +30,25 @@ pki_make_host() {
 pki_make_member() { pki_make good "etcd$1" "$ETCD_NET.10$1"; }
 
 pki_make() {
-	local h=$2 dir=$STATE/pki/$1
+	local h=$2 dir=$STATE/pki/$1 name=$2 address=$3 ends='expiration_days = 3650'
+	case $1 in
+	ending) ends='expiration_days = 10' ;;
+	expired) ends=$'activation_date = "2020-01-01 00:00:00"\nexpiration_date = "2020-02-01 00:00:00"' ;;
+	other) name=mallory address=$FT_NET.99 ;;
+	esac
 	pki_make_ca "$1"
 	[ -e "$dir/$h-cert.pem" ] && return
 	certtool --generate-privkey --key-type ecdsa --outfile "$dir/$h-key.pem" 2>/dev/null
 	cat >"$dir/$h.info" <<-INFO
-		cn = "$h"
+		cn = "$name"
 		organization = "ftd lab"
-		dns_name = "$h"
-		ip_address = "$3"
+		dns_name = "$name"
+		ip_address = "$address"
 		tls_www_server
 		tls_www_client
 		signing_key
 		encryption_key
-		expiration_days = $([ "$1" = ending ] && echo 10 || echo 3650)
+		$ends
 	INFO
 	certtool --generate-certificate --load-privkey "$dir/$h-key.pem" --load-ca-certificate "$dir/cacert.pem" \
 		--load-ca-privkey "$dir/cakey.pem" --template "$dir/$h.info" --outfile "$dir/$h-cert.pem.new" \
@@ -68,8 +75,8 @@ pki_install() {
 
 # host_pki HOST SET [--reload]
 host_pki() {
-	[ $# -ge 2 ] || die 'usage: lab pki HOST good|wrong|ending|none [--reload]'
-	case $2 in good | wrong | ending | none) ;; *) die "pki: '$2' is none of good, wrong, ending, none" ;; esac
+	[ $# -ge 2 ] || die 'usage: lab pki HOST good|wrong|ending|expired|other|none [--reload]'
+	case $2 in good | wrong | ending | expired | other | none) ;; *) die "pki: '$2' is none of good, wrong, ending, expired, other, none" ;; esac
 	ns_exists "$1" || die "the lab has no host '$1'"
 	pki_install "$2" "$1"
 	if [ "${3:-}" = --reload ]; then host_reload_ftd "$1"; else host_restart_ftd "$1"; fi
