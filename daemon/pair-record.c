@@ -2,7 +2,7 @@
 /*
  * Theory of operation: how a pair ends
  *
- * A guard says how it ended ("finished": solo, fenced, ended), and ftd believes it; one that won, and lost its QEMU before its copy was heard, says "fenced" too, and is
+ * A guard says how it ended ("finished": solo, fenced, ended), and ftd believes it; one that won, and lost its QEMU before it was settled, says "fenced" too, and is
  * judged like one that vanished then. A guard that vanished has said nothing; its QEMU cannot reach
  * the LAN past it, so there is time, and only the arbiter's register may say what the copy here is worth:
  *
@@ -146,14 +146,22 @@ won_unheard(const struct pair_end_facts *f)
 	return f->role == FAILOVER_STANDBY && f->silent && f->register_known > 0 && f->newest->generation > f->generation && strcmp(f->newest->active, f->self) == 0;
 }
 
-/* A copy whose QEMU died between the arbiter's word and the first frame has fenced itself: it is as if its guard had died then. */
+/* It had the arbiter's word, and its QEMU died before it was settled: what is here is what it would be if the guard had died then. */
+static enum pair_end
+judge_winner(const struct pair_end_facts *f)
+{
+	if (f->register_known < 0)
+		return PAIR_END_WAIT;
+	if (f->register_known == 0 || f->newest->generation <= f->generation || strcmp(f->newest->active, f->self) != 0)
+		return PAIR_END_REMOVE;
+	return won_unheard(f) ? PAIR_END_RETURN : PAIR_END_KEEP;
+}
+
 static enum pair_end
 judge_finished(const struct pair_end_facts *f)
 {
-	if (strcmp(f->finished, "fenced") == 0 && f->silent && f->granted && f->role == FAILOVER_STANDBY && f->register_known < 0)
-		return PAIR_END_WAIT;
-	if (strcmp(f->finished, "fenced") == 0 && won_unheard(f))
-		return PAIR_END_RETURN;
+	if (strcmp(f->finished, "fenced") == 0 && f->granted)
+		return judge_winner(f);
 	if (strcmp(f->finished, "solo") == 0)
 		return PAIR_END_KEEP;
 	if (strcmp(f->finished, "ended") == 0 && f->role == FAILOVER_PRIMARY)

@@ -421,7 +421,7 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 
 	facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
 	facts.granted = was_granted(p->host, r);
-	if (!finished || (facts.silent && facts.granted)) {
+	if (!finished || facts.granted) {
 		facts.register_known = ask_register(p, r, &asked, &facts.armed, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
 		facts.waited = orphan_for(info, CLAIM_AFTER_MS);
