@@ -283,6 +283,22 @@ call_guest_stopped(struct varlink_request *r, struct json_object *parameters, gp
 }
 
 static void
+call_guest_started(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	struct json_object *times = json_object_object_get(parameters, "times_us");
+	uint64_t starts[GUARD_STARTS_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; json_object_is_type(times, json_type_array) && i < json_object_array_length(times) && n < G_N_ELEMENTS(starts); i++)
+		if ((starts[n] = since_start(json_object_get_int64(json_object_array_get_idx(times, i)))) != 0)
+			n++;
+	guard_guest_started(io->guard, guard_io_now(), starts, n);
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
 call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -392,6 +408,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },
 		{ "GuestStopped", call_guest_stopped, true },
+		{ "GuestStarted", call_guest_started, true },
 		{ "GuestResumed", call_guest_resumed, true },
 		{ "Events", call_events, false },
 		{ NULL }

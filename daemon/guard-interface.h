@@ -45,6 +45,8 @@
 "\n" \
 "# The primary's CPUs stopped at that time of the wall clock. Unless a checkpoint did it, the domain was suspended: no checkpoints until it is resumed.\n" \
 "method GuestStopped(time_us: int) -> ()\n" \
+"# When they were started, last. More often since that stop than by checkpoints: somebody has resumed the domain.\n" \
+"method GuestStarted(times_us: []int) -> ()\n" \
 "method GuestResumed() -> ()\n" \
 "\n" \
 "# With more: every event from now on, and first the last ones kept.\n" \

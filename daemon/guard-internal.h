@@ -129,7 +129,7 @@ struct guard_primary {
 	uint64_t suspended_at;		/* the stop that no checkpoint made */
 	uint64_t resumed_at;		/* the last checkpoint let the guest go */
 	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
-	struct { uint64_t from, to; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, a ring */
+	struct { uint64_t from, to, gone; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, and when they let it go; a ring */
 	unsigned next_stop;
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
@@ -240,6 +240,7 @@ void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
+void primary_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n);
 void primary_resume(struct guard *g, uint64_t now);
 void primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch);
 void primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame);

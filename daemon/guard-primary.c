@@ -106,7 +106,8 @@ primary_start(struct guard *g, uint64_t now)
  * runs again, whether ftd was there to tell or not.
  *
  * A guest that runs when QEMU waits with the next REQUEST was started by a checkpoint that had begun before the stop was told: it is stopped again. If there was none,
- * somebody has resumed it already, and it goes on.
+ * somebody has resumed it already, and it goes on. And if it was started more often since that stop than checkpoints have ended, somebody has resumed it, too: before the
+ * guard knew that it stood, and perhaps before it was stopped again. The next checkpoint starts it.
  */
 
 static void
@@ -159,6 +160,7 @@ note_stop(struct guard *g, uint64_t now, const struct relay_action *resumed)
 
 	g->p.stops[i].from = to - resumed->drain_ns;
 	g->p.stops[i].to = to;
+	g->p.stops[i].gone = now;
 	g->p.resumed_at = now;
 }
 
@@ -173,6 +175,22 @@ primary_resume(struct guard *g, uint64_t now)
 		return;		/* frozen */
 	relay_suspend(g->p.relay, false);
 	relay_tick(g->p.relay, now);
+	primary_pump(g, now);
+}
+
+void
+primary_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n)
+{
+	unsigned started = 0, by_checkpoints = 0;
+
+	for (size_t i = 0; i < n; i++)
+		started += starts[i] > g->p.suspended_at + GUARD_STOP_SLACK_NS;
+	for (unsigned i = 0; i < GUARD_STOPS_KEPT; i++)
+		by_checkpoints += g->p.stops[i].gone > g->p.suspended_at;
+	if (g->p.suspend == SUSPEND_NONE || started <= by_checkpoints)
+		return;
+	primary_resume(g, now);
+	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	primary_pump(g, now);
 }
 

@@ -338,6 +338,13 @@ guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when)
 }
 
 void
+guard_guest_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n)
+{
+	if (guard_is_primary(g))
+		primary_started(g, now, starts, n);
+}
+
+void
 guard_guest_resumed(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g))

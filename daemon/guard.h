@@ -87,6 +87,9 @@ void guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const
 void guard_guest_ended(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
+#define GUARD_STARTS_MAX 16
+/* Primary: its CPUs were started at these times, among others; those of its checkpoints are among them. */
+void guard_guest_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n);
 void guard_guest_resumed(struct guard *g, uint64_t now);
 
 /* Events of the shell. */

@@ -4,8 +4,8 @@
  * Opening a connection blocks, so that is left to a thread, which does nothing else than to open another one when the last is broken.
  *
  * Every checkpoint stops and starts the guest, and libvirt tells of that with the very same events as of `virsh suspend` (src/qemu/qemu_process.c,
- * qemuProcessHandleStop()); the state's reason differs, but before it is asked for the next checkpoint may have changed it. QEMU's own event has the time
- * at which it stopped, and the guard knows when its checkpoints did that. Whether a domain runs again is asked for, by a second thread: asking blocks.
+ * qemuProcessHandleStop()); the state's reason differs, but before it is asked for the next checkpoint may have changed it. QEMU's own events have the times
+ * at which it stopped and started, and the guard knows when its checkpoints did that. Whether a domain runs again is asked for, by a second thread: asking blocks.
  */
 #include "daemon/libvirt-events-io.h"
 
@@ -76,7 +76,7 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 /* A guest that switches itself off is stopped too, right after QEMU has said SHUTDOWN (system/runstate.c, main_loop_should_exit()); `virsh reboot` makes it
  * do so, and libvirt resets and starts it again. */
 static void
-on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
+on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
 {
 	struct events *e = opaque;
 	char uuid[VIR_UUID_STRING_BUFLEN];
@@ -85,8 +85,10 @@ on_stop(virConnectPtr conn, virDomainPtr dom, const char *event, long long secon
 	virDomainGetUUIDString(dom, uuid);
 	if (strcmp(event, "SHUTDOWN") == 0)
 		g_hash_table_add(e->shutting_down, g_strdup(uuid));
-	else if (!g_hash_table_remove(e->shutting_down, uuid) && e->watcher->cares(uuid, e->user_data))
-		tell(e, uuid, DOMAIN_STOPPED, when);
+	else if (strcmp(event, "STOP") == 0 && g_hash_table_remove(e->shutting_down, uuid))
+		return;
+	else if (e->watcher->cares(uuid, e->user_data))
+		tell(e, uuid, strcmp(event, "STOP") == 0 ? DOMAIN_STOPPED : DOMAIN_STARTED, when);
 }
 
 static void
@@ -118,7 +120,7 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|SHUTDOWN)$", on_stop, e, NULL,
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN)$", on_run_state, e, NULL,
 							VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
 	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);

@@ -35,6 +35,7 @@
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
 #define NEWS_TIMEOUT_MS 10000
+#define STARTS_KEPT 16
 #define RECORD_SUFFIX ".made.json"
 #define GUARD_STATE_SUFFIX ".json"	/* durable-state.h, written by the guard */
 
@@ -52,6 +53,8 @@ struct pair {
 	char *finished, *why;		/* from the guard's last event */
 	guint64 gap_ms, last_generation;	/* ... of one that took over; under the lock */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
+	guint64 starts[STARTS_KEPT];	/* when its CPUs were started last (microseconds of the wall clock), a ring */
+	unsigned next_start;
 };
 
 struct pairs {
@@ -621,6 +624,27 @@ retry_end(gpointer data)
 /* -- watching a guard */
 
 static void
+news_told(struct json_object *parameters, const GError *error, gpointer user_data)
+{
+	/* A guard that is gone, or hangs, is somebody else's business. */
+}
+
+/* Whoever resumed the domain before its guard had found that it was suspended is found by this: it is more starts than the guard's checkpoints make. */
+static void
+tell_starts(struct pair *pair)
+{
+	g_autofree char *socket = host_pair_file(pair->pairs->host, pair->record->uuid, "guard.sock");
+	g_autoptr(json_object_ptr) parameters = json_object_new_object();
+	struct json_object *times = json_object_new_array();
+
+	for (unsigned i = 0; i < STARTS_KEPT; i++)
+		if (pair->starts[i])
+			json_object_array_add(times, json_object_new_int64((int64_t)pair->starts[i]));
+	json_object_object_add(parameters, "times_us", times);
+	varlink_call_async(socket, GUARD_INTERFACE ".GuestStarted", parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+}
+
+static void
 on_guard_event(struct json_object *parameters, gpointer user_data)
 {
 	struct pair *pair = user_data;
@@ -640,6 +664,8 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 	}
 	if (g_strcmp0(json_get_str(event, "type"), "suspended") == 0 || g_strcmp0(json_get_str(event, "type"), "resumed") == 0)
 		pair->suspended = g_str_equal(json_get_str(event, "type"), "suspended");
+	if (pair->suspended)
+		tell_starts(pair);
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
@@ -730,18 +756,13 @@ pairs_is_primary(struct pairs *p, const char *uuid)
 	return find_primary(p, uuid) != NULL;
 }
 
-static void
-news_told(struct json_object *parameters, const GError *error, gpointer user_data)
-{
-	/* A guard that is gone, or hangs, is somebody else's business. */
-}
-
 void
 pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail)
 {
 	static const struct { const char *method, *event, *text; } known[] = {
 		[DOMAIN_ENDED] = { "GuestEnded", "guest-ended", "the domain was shut down or destroyed on purpose" },
 		[DOMAIN_STOPPED] = { "GuestStopped", NULL, NULL },
+		[DOMAIN_STARTED] = { "GuestStarted", NULL, NULL },
 		[DOMAIN_RESUMED] = { "GuestResumed", "guest-resumed", "the domain was resumed" },
 		[DOMAIN_PANICKED] = { "GuestPanicked", "guest-panicked", "the guest panicked" },
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
@@ -752,6 +773,12 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 
 	if (!pair)
 		return;
+	if (news == DOMAIN_STARTED) {
+		pair->starts[pair->next_start++ % STARTS_KEPT] = g_ascii_strtoull(detail, NULL, 10);
+		if (pair->suspended)
+			tell_starts(pair);
+		return;
+	}
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))
 		return;
 	if (known[news].event)

@@ -454,6 +454,36 @@ a_checkpoint_that_had_begun_is_made_good(void **state)
 	assert_false(guard_is_suspended(f.g));
 }
 
+/* As above, but somebody has resumed it before the stop was told: two starts since then, and one checkpoint. */
+static void
+a_resume_that_was_overtaken_counts(void **state)
+{
+	g_auto(fixture) f;
+	uint64_t starts[3];
+
+	protect(&f);
+	starts[0] = f.now;
+	pass(&f, 10);
+	starts[1] = f.now + 2 * MS;
+	guard_guest_started(f.g, f.now, starts, 1);	/* nobody has suspended it */
+	pass(&f, 10);
+	copy_unfit(&f, 1);
+	pass(&f, 1);
+	guard_guest_stopped(f.g, f.now, f.now - 11 * MS);
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	op_done(&f, GUARD_OP_SUSPEND);
+	starts[2] = f.now;
+	g_string_truncate(f.did, 0);
+	guard_guest_started(f.g, f.now, starts, 2);	/* the checkpoint may be the one that started it */
+	assert_true(guard_is_suspended(f.g));
+	expect(&f, "");
+	guard_guest_started(f.g, f.now, starts, 3);
+	assert_false(guard_is_suspended(f.g));
+	pass(&f, 100);
+	assert_non_null(strstr(f.did->str, "qemu checkpoint-reply; "));	/* which starts it */
+}
+
 static void
 a_guest_that_was_resumed_at_once_is_not_stopped_again(void **state)
 {
@@ -918,6 +948,7 @@ main(void)
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),
 		cmocka_unit_test(no_checkpoint_while_the_guest_is_suspended),
 		cmocka_unit_test(a_checkpoint_that_had_begun_is_made_good),
+		cmocka_unit_test(a_resume_that_was_overtaken_counts),
 		cmocka_unit_test(a_guest_that_was_resumed_at_once_is_not_stopped_again),
 		cmocka_unit_test(a_checkpoints_own_stop_is_no_suspension),
 		cmocka_unit_test(a_copy_that_is_not_fit_gets_a_checkpoint_at_once),

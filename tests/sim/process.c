@@ -126,6 +126,7 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_START: guard_start(p->g, now); break;
 	case ITEM_STOPPED: guard_guest_stopped(p->g, now, i->a); break;
 	case ITEM_SET_MODE: guard_set_mode(p->g, now, (enum mode)i->a); break;
+	case ITEM_STARTED: guard_guest_started(p->g, now, p->starts, MIN(p->next_start, GUARD_STARTS_MAX)); break;
 	case ITEM_RESUMED: guard_guest_resumed(p->g, now); break;
 	case ITEM_PANICKED: guard_guest_failed(p->g, now, FAILOVER_REASON_GUEST_PANICKED); break;
 	case ITEM_DISK_ERROR: guard_guest_failed(p->g, now, FAILOVER_REASON_DISK_ERROR); break;
@@ -610,8 +611,10 @@ env_generation(void *ctx, uint64_t generation)
 static void
 note_suspension(struct proc *p, const char *type)
 {
-	if (strcmp(type, "suspended") == 0)
+	if (strcmp(type, "suspended") == 0) {
 		p->tell_starts = true;
+		proc_tell(p, ITEM_STARTED, between(p->w, 20 * MS, 25 * MS), 0);	/* behind what QEMU has told by then */
+	}
 	if (strcmp(type, "resumed") == 0)
 		p->tell_starts = false;
 }

@@ -86,8 +86,10 @@ wake(struct qemu *q)
 static void
 start_cpus(struct qemu *q)
 {
-	if (!q->running && q->net == NET_FILTERED)
+	if (!q->running && q->net == NET_FILTERED) {
+		guard_of(q)->starts[guard_of(q)->next_start++ % GUARD_STARTS_MAX] = q->w->now;
 		proc_guest_started(guard_of(q));
+	}
 	q->running = true;
 	wake(q);
 }

@@ -197,7 +197,7 @@ struct qemu {
 
 enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_READ, SRC_LAST };
 enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_SWITCHOVER, ITEM_GUEST_ENDED, ITEM_START,
-	ITEM_STOPPED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
+	ITEM_STOPPED, ITEM_STARTED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
 
 struct item {
 	enum item_kind kind;
@@ -225,6 +225,8 @@ struct proc {
 	unsigned crash_in;		/* calls of struct guard_env until it crashes; 0: it does not */
 	uint64_t released_same;		/* when it should have stopped */
 	bool held;
+	uint64_t starts[GUARD_STARTS_MAX];	/* primary: when QEMU started the guest last, a ring */
+	unsigned next_start;
 	bool tell_starts;		/* primary: its guard has said that the guest stands, and wants to know when it runs */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
