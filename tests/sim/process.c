@@ -613,7 +613,8 @@ note_suspension(struct proc *p, const char *type)
 {
 	if (strcmp(type, "suspended") == 0) {
 		p->tell_starts = true;
-		proc_tell(p, ITEM_STARTED, between(p->w, 20 * MS, 25 * MS), 0);	/* behind what QEMU has told by then */
+		if (broken != BREAK_STANDS)
+			proc_tell(p, ITEM_STARTED, between(p->w, 20 * MS, 25 * MS), 0);	/* behind what QEMU has told by then */
 	}
 	if (strcmp(type, "resumed") == 0)
 		p->tell_starts = false;
