@@ -123,7 +123,8 @@ libvirt_run_plan(virDomainPtr domain, struct qmp_plan *plan, GError **error)
 	int fd;
 
 	while ((command = qmp_plan_next(plan, &fd, &flags))) {
-		g_autoptr(json_object_ptr) owned = command, reply = NULL;
+		G_GNUC_UNUSED g_autoptr(json_object_ptr) owned = command;
+		g_autoptr(json_object_ptr) reply = NULL;
 
 		g_assert(fd < 0);	/* descriptors go through the guard's monitor only */
 		reply = monitor_command(domain, command, error);
