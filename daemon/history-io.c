@@ -68,26 +68,11 @@ look(struct job *job, gpointer data, GError **error)
 	return json_object_new_object();
 }
 
-static gboolean on_time(gpointer host);
-
-static void
-looked(struct json_object *reply, const GError *error, gpointer host)
-{
-	g_timeout_add_seconds(LOOK_EVERY_S, on_time, host);
-}
-
-static gboolean
-on_time(gpointer host)
-{
-	job_start(look, host, NULL, NULL, looked, host);
-	return G_SOURCE_REMOVE;
-}
-
 void
 history_start(struct host *h)
 {
 	kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-	g_timeout_add_seconds(LOOK_EVERY_S, on_time, h);
+	job_every(LOOK_EVERY_S, look, h);
 }
 
 struct json_object *

@@ -77,6 +77,38 @@ job_start(job_work work, gpointer data, GDestroyNotify free_data, job_progress p
 	g_thread_unref(g_thread_new("job", run, job));
 }
 
+struct repeated {
+	unsigned seconds;
+	job_work work;
+	gpointer data;
+};
+
+static gboolean on_time(gpointer repeated);
+
+static void
+on_repeated(struct json_object *reply, const GError *error, gpointer repeated)
+{
+	g_timeout_add_seconds(((struct repeated *)repeated)->seconds, on_time, repeated);
+}
+
+static gboolean
+on_time(gpointer repeated)
+{
+	struct repeated *r = repeated;
+
+	job_start(r->work, r->data, NULL, NULL, on_repeated, r);
+	return G_SOURCE_REMOVE;
+}
+
+void
+job_every(unsigned seconds, job_work work, gpointer data)
+{
+	struct repeated *r = g_new(struct repeated, 1);
+
+	*r = (struct repeated){ seconds, work, data };
+	g_timeout_add_seconds(seconds, on_time, r);
+}
+
 struct report {
 	struct job *job;
 	struct json_object *progress;

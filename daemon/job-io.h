@@ -15,6 +15,8 @@ typedef void (*job_done)(struct json_object *reply, const GError *error, gpointe
 
 /* Takes data. progress and done may be NULL. */
 void job_start(job_work work, gpointer data, GDestroyNotify free_data, job_progress progress, job_done done, gpointer user_data);
+/* For as long as the process lives: `seconds` from now, and again so long after each end. Main thread; data is kept. */
+void job_every(unsigned seconds, job_work work, gpointer data);
 void job_report(struct job *job, struct json_object *progress);	/* from the thread; takes progress */
 
 /* Runs func(data) on the main thread, later, in the order of the calls. */
