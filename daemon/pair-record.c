@@ -199,3 +199,20 @@ pair_end_judge(const struct pair_end_facts *f)
 		return PAIR_END_STOP;
 	return f->waited && strcmp(f->newest->active, f->self) == 0 ? PAIR_END_CLAIM : PAIR_END_WAIT;
 }
+
+/*
+ * A primary gives its guest up before the standby has claimed it, and the standby may never do that: its QEMU may have ended in the same moment. So the last word is the
+ * register's. The claim that won what is given back was one generation, the word that gives it back is the next; anything later is of another pair.
+ */
+enum stale_verdict
+stale_judge(const struct stale_facts *f)
+{
+	guint64 since;
+
+	if (f->register_known <= 0 || strcmp(f->newest->active, f->self) != 0 || f->newest->generation < f->generation)
+		return STALE_STAYS;
+	since = f->newest->generation - f->generation;
+	if (since == 0)
+		return f->waited ? STALE_CLAIM : STALE_STAYS;
+	return since <= 2 ? STALE_OVER : STALE_STAYS;	/* 1: claimed like this, and not noted */
+}

@@ -352,14 +352,14 @@ ask_register(struct pairs *p, const struct pair_record *r, struct arbiter **aske
 	return known;
 }
 
-static enum arbiter_verdict
-claim_generation(struct arbiter *asked, const struct pair_record *r, guint64 generation, const char *active)
+enum arbiter_verdict
+pairs_claim(struct arbiter *asked, const char *uuid, guint64 generation, const char *active)
 {
 	struct arbiter_record claim = { .generation = generation, .written_at = g_get_real_time() / G_USEC_PER_SEC }, holder;
 	g_autofree char *unique = g_uuid_string_random();
 	g_autoptr(GError) error = NULL;
 
-	g_strlcpy(claim.pair, r->uuid, sizeof(claim.pair));
+	g_strlcpy(claim.pair, uuid, sizeof(claim.pair));
 	g_strlcpy(claim.active, active, sizeof(claim.active));
 	g_strlcpy(claim.reason, "guard-gone", sizeof(claim.reason));
 	g_strlcpy(claim.nonce, unique, sizeof(claim.nonce));
@@ -370,7 +370,7 @@ claim_generation(struct arbiter *asked, const struct pair_record *r, guint64 gen
 static enum pair_end
 claim_for(struct pairs *p, const struct pair_record *r, struct arbiter *asked)
 {
-	enum arbiter_verdict verdict = claim_generation(asked, r, r->generation + 1, p->host->name);
+	enum arbiter_verdict verdict = pairs_claim(asked, r->uuid, r->generation + 1, p->host->name);
 
 	if (verdict == ARBITER_SILENT)
 		return PAIR_END_WAIT;
@@ -395,7 +395,7 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 		host_event(p->host, r->domain, "error", "%s was never heard here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
 		return PAIR_END_STOP;
 	}
-	if (claim_generation(asked, r, generation, r->peer) == ARBITER_SILENT)
+	if (pairs_claim(asked, r->uuid, generation, r->peer) == ARBITER_SILENT)
 		return PAIR_END_WAIT;
 	host_event(p->host, r->domain, "returned", "%s was never heard here: generation %" G_GUINT64_FORMAT " is given back to %s", r->domain, generation, r->peer);
 	return PAIR_END_STOP;

@@ -11,6 +11,7 @@
 #include "daemon/host-io.h"
 #include "daemon/libvirt-events-io.h"
 #include "daemon/pair-record.h"
+#include "policy/arbiter-io.h"
 
 enum pair_phase {
 	PAIR_FORMING,	/* made by a job that owns it; may be called off */
@@ -60,6 +61,8 @@ void pairs_connection_ended(struct pairs *p, guint64 connection);
  * configured one. *armed: its guard was armed, or may have been. NULL: FTD_ERROR_CONFIG.
  */
 struct arbiter *pairs_arbiter(const struct host *h, const char *uuid, bool *armed, GError **error);
+/* For ftd itself, where no guard is there to do it: `generation` of the pair is `active`'s. Blocks. */
+enum arbiter_verdict pairs_claim(struct arbiter *asked, const char *uuid, guint64 generation, const char *active);
 /* Main thread: is the primary of an armed pair here? And what libvirt has to say of a domain. */
 bool pairs_is_primary(struct pairs *p, const char *uuid);
 void pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, const char *detail);

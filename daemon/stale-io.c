@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define LOOK_EVERY_S 5
+#define CLAIM_AFTER_S 5	/* the other side has long claimed by then, if it can */
 
 static char *
 marker_dir(const struct host *h)
@@ -90,18 +91,52 @@ stale_forget(const struct host *h, const char *domain, GError **error)
 	return false;
 }
 
-/* -- was the guest given back? */
+/* -- is it stale? ------------------------------------------------------------------------------------------------------------------ */
 
-/* The winner's claim was one generation, its word that it was never heard is the next. Anything later is of another pair. */
+struct watch {
+	struct host *host;
+	GHashTable *since;	/* uuid -> gint64 *, when its marker was seen first by this ftd */
+};
+
+/* True once the other side has had the time to claim, were it there. Not by the marker's own time: the host's clock may have been set meanwhile. */
 static bool
-was_given_back(const struct host *h, struct json_object *marker)
+has_waited(struct watch *w, const char *uuid)
+{
+	gint64 now = g_get_monotonic_time(), *since = g_hash_table_lookup(w->since, uuid);
+
+	if (!since)
+		g_hash_table_insert(w->since, g_strdup(uuid), since = g_memdup2(&now, sizeof now));
+	return now - *since >= CLAIM_AFTER_S * G_USEC_PER_SEC;
+}
+
+static bool
+claim(struct watch *w, struct arbiter *asked, const char *uuid, guint64 generation)
+{
+	return pairs_claim(asked, uuid, generation, w->host->name) == ARBITER_GRANTED;
+}
+
+/* Why it is the newest after all; NULL: it is not, as far as is known. */
+static const char *
+why_over(struct watch *w, struct json_object *marker)
 {
 	const char *spec = json_get_str(marker, "arbiter"), *uuid = json_get_str(marker, "uuid");
-	g_autoptr(arbiter) asked = spec && uuid ? arbiter_open(spec, h->config->pki, NULL) : NULL;
+	g_autoptr(arbiter) asked = spec && uuid ? arbiter_open(spec, w->host->config->pki, NULL) : NULL;
 	struct arbiter_record newest;
+	struct stale_facts f = { .generation = json_get_u64(marker, "generation"), .self = w->host->name, .newest = &newest };
 
-	return asked && !arbiter_is_manual(asked) && arbiter_read(asked, uuid, &newest, NULL) > 0 && newest.generation == json_get_u64(marker, "generation") + 2 &&
-	       strcmp(newest.active, h->name) == 0;
+	if (!asked || arbiter_is_manual(asked))
+		return NULL;
+	f.register_known = arbiter_read(asked, uuid, &newest, NULL);
+	f.waited = has_waited(w, uuid);
+	switch (stale_judge(&f)) {
+	case STALE_OVER:
+		return newest.generation == f.generation + 2 ? "gave it back, its copy was never heard there" : "has not gone on with it";
+	case STALE_CLAIM:
+		return claim(w, asked, uuid, f.generation + 1) ? "has not gone on with it" : NULL;
+	case STALE_STAYS:
+		break;
+	}
+	return NULL;
 }
 
 /* It is in a pair here again, or its end is being carried out: that decides. */
@@ -114,28 +149,32 @@ has_pair(struct host *h, const char *uuid)
 }
 
 static void
-look_at(struct host *h, const char *path)
+look_at(struct watch *w, const char *path)
 {
 	g_autoptr(json_object_ptr) marker = marker_read(path);
-	const char *domain = json_get_str(marker, "domain");
+	const char *domain = json_get_str(marker, "domain"), *uuid = json_get_str(marker, "uuid"), *why;
 
-	if (!domain || has_pair(h, json_get_str(marker, "uuid")) || !was_given_back(h, marker) || g_unlink(path) < 0)
+	if (!domain || !uuid || has_pair(w->host, uuid))
 		return;
-	host_event(h, domain, "returned", "host %s gave %s back, its copy was never heard there: the newest one is here, and may be started", json_get_str(marker, "runs_on"), domain);
+	why = why_over(w, marker);
+	if (!why || g_unlink(path) < 0)
+		return;
+	g_hash_table_remove(w->since, uuid);
+	host_event(w->host, domain, "returned", "host %s %s: the newest copy of %s is here, and may be started", json_get_str(marker, "runs_on"), why, domain);
 }
 
 static struct json_object *
 look(struct job *job, gpointer data, GError **error)
 {
-	struct host *h = data;
-	g_autofree char *dir = marker_dir(h);
+	struct watch *w = data;
+	g_autofree char *dir = marker_dir(w->host);
 	g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
 
 	for (const char *name; entries && (name = g_dir_read_name(entries));) {
 		g_autofree char *path = g_build_filename(dir, name, NULL);
 
 		if (g_str_has_suffix(name, ".json"))
-			look_at(h, path);
+			look_at(w, path);
 	}
 	return json_object_new_object();
 }
@@ -143,5 +182,8 @@ look(struct job *job, gpointer data, GError **error)
 void
 stale_watch(struct host *h)
 {
-	job_every(LOOK_EVERY_S, look, h);
+	struct watch *w = g_new(struct watch, 1);
+
+	*w = (struct watch){ h, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free) };
+	job_every(LOOK_EVERY_S, look, w);
 }

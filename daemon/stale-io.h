@@ -3,8 +3,8 @@
  * Domains that are defined on this host and whose copy here is not the newest, for libvirt's hook (contrib/hooks/qemu), which refuses their start:
  * <state-dir>/stale/<uuid>.json.
  *
- * A host that has won and died before its copy was heard gives the guest back when it is there again (pairs-io.c): the arbiter's newest record then names this host, and
- * what is here is the newest after all.
+ * What is here may be the newest after all, and the arbiter tells (stale_judge()): a host that has won and died before its copy was heard gives the guest back when it is
+ * there again (pairs-io.c), and a standby whose QEMU ended when this host's did never claims what was given up for it.
  */
 #pragma once
 

@@ -32,9 +32,10 @@
  *   DENIED, GOODBYE, or our QEMU died in any armed state but SETTLING (CLOSING expects the latter) -> FENCED
  *   QEMU died or the last load failed in SETTLING -> FENCED
  *
- * Availability is given up, knowingly, in two windows: a side that claimed and then lost its QEMU before the answer may leave behind a generation that
- * nobody runs, and so may a standby that became unfit between claim and grant. Both last one round trip to the arbiter; an operator ends them,
- * or ftd, where the side that lost its QEMU is a standby whose copy was never heard (daemon/pair-record.c).
+ * Availability is given up, knowingly, in three windows: when both QEMUs end, and each side gives up for the other, nobody claims; a side that claimed and then lost
+ * its QEMU before the answer may leave behind a generation that nobody runs; and so may a standby that became unfit between claim and grant. They last one round trip, to
+ * the arbiter or to the peer. An operator ends them; or ftd, which claims for a primary that nobody follows, and gives back what a standby has won whose copy was never
+ * heard (daemon/pair-record.c).
  *
  * Durability: ARM writes pair, generation and nonce, all that a claim needs; the end states write themselves before anything irrevocable is done.
  */

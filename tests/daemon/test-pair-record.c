@@ -110,6 +110,34 @@ test_judge(void **state)
 	}
 }
 
+static void
+test_stale(void **state)
+{
+	static const struct { int known; uint64_t newest; const char *active; bool waited; enum stale_verdict verdict; } cases[] = {
+		{ -1, 0, "", true, STALE_STAYS },
+		{ 0, 0, "", true, STALE_STAYS },
+		/* The other side may still claim; or has. */
+		{ 1, 5, "self", false, STALE_STAYS },
+		{ 1, 5, "self", true, STALE_CLAIM },
+		{ 1, 6, "x", true, STALE_STAYS },
+		/* A standby's, and one of another register. */
+		{ 1, 5, "x", true, STALE_STAYS },
+		{ 1, 4, "self", true, STALE_STAYS },
+		/* Claimed; given back; and a later pair's. */
+		{ 1, 6, "self", false, STALE_OVER },
+		{ 1, 7, "self", false, STALE_OVER },
+		{ 1, 8, "self", true, STALE_STAYS },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct arbiter_record newest = { .generation = cases[i].newest };
+		struct stale_facts f = { .generation = 5, .self = "self", .register_known = cases[i].known, .newest = &newest, .waited = cases[i].waited };
+
+		g_strlcpy(newest.active, cases[i].active, sizeof(newest.active));
+		assert_int_equal(stale_judge(&f), cases[i].verdict);
+	}
+}
+
 int
 main(void)
 {
@@ -117,6 +145,7 @@ main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_judge),
+		cmocka_unit_test(test_stale),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,6 +66,8 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_DENIED] = { "denied", "the arbiter's no counts as silence" },
 	[BREAK_CLOSING] = { "closing", "a VM that was shut down is given up without a claim" },
 	[BREAK_ORPHAN_CLAIM] = { "orphan-claim", "a copy whose guard is gone goes on without a claim" },
+	[BREAK_FOLLOWED] = { "followed", "a copy that was given up for a standby which has ended as well stays so" },
+	[BREAK_GIVEN_UP] = { "given-up", "a copy that was given up may be started again without a claim" },
 	[BREAK_REPAIR] = { "repair", "nobody hears that a copy is not fit to take over" },
 	[BREAK_STOPPED] = { "stopped", "nobody sees that a QEMU's process is stopped" },
 	[BREAK_STANDS] = { "stands", "a guest that was suspended and resumed at once is stopped again, and nobody counts how often it was started" },
@@ -349,4 +351,13 @@ SEAM(enum pair_end, pair_end_judge, const struct pair_end_facts *f)
 	if (broken == BREAK_ORPHAN_CLAIM && f->role == FAILOVER_PRIMARY && f->register_known > 0 && f->newest->generation == f->generation)
 		return PAIR_END_KEEP;
 	return end;
+}
+
+SEAM(enum stale_verdict, stale_judge, const struct stale_facts *f)
+{
+	enum stale_verdict verdict = __real_stale_judge(f);
+
+	if (broken == BREAK_FOLLOWED && verdict == STALE_CLAIM)
+		return STALE_STAYS;
+	return broken == BREAK_GIVEN_UP && f->waited ? STALE_OVER : verdict;
 }

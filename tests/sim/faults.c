@@ -402,8 +402,6 @@ excuse(const struct world *w)
 		return "it was given back to a side that had stopped its copy";
 	if (owner >= 0)
 		return NULL;
-	if (a->copy_lost && b->damaged)
-		return "both sides were hit";
 	if (a->copy_lost && !b->p.has_durable)
 		return "the primary's copy was lost before the pair was armed";
 	return NULL;

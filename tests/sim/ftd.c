@@ -32,6 +32,15 @@ armed(const struct host *h)
 	return !durable_state_decode(h->state_file, strlen(h->state_file), &s, NULL) || s.state != FAILOVER_FORMING;
 }
 
+/* was_granted() */
+static bool
+granted(const struct host *h)
+{
+	struct durable_state s;
+
+	return h->state_file && durable_state_decode(h->state_file, strlen(h->state_file), &s, NULL) && s.generation > h->p.config->generation;
+}
+
 static enum pair_end
 claim_for(struct world *w, unsigned host)
 {
@@ -68,6 +77,8 @@ judge(struct world *w, unsigned host)
 		.role = h->p.config->role,
 		.generation = h->p.config->generation,
 		.self = h->p.config->self,
+		.finished = h->ftd.finished,
+		.granted = granted(h),
 		.register_known = register_known(w, host),
 		.newest = register_known(w, host) > 0 ? register_record(w) : NULL,
 		.armed = armed(h),
@@ -114,16 +125,26 @@ carry_out(struct world *w, unsigned host, enum pair_end end)
 	}
 }
 
-/* stale-io.c: the winner was never heard, and says so to the arbiter. */
+/* stale-io.c */
 static void
 watch_stale(struct world *w, unsigned host)
 {
-	if (register_known(w, host) <= 0 || strcmp(register_record(w)->active, w->host[host].p.config->self) != 0) {
+	struct host *h = &w->host[host];
+	struct stale_facts f = {
+		.generation = h->p.config->generation,
+		.self = h->p.config->self,
+		.register_known = register_known(w, host),
+		.newest = register_known(w, host) > 0 ? register_record(w) : NULL,
+		.waited = w->now - h->ftd.stale_since > CLAIM_AFTER,
+	};
+	enum stale_verdict verdict = stale_judge(&f);
+
+	if (verdict == STALE_OVER || (verdict == STALE_CLAIM && claim_for(w, host) == PAIR_END_KEEP)) {
+		say(w, (int)host, "ftd finds that nobody else has gone on");
+		may_start(w, host);
+	} else {
 		watch_in(w, host, RETRY);
-		return;
 	}
-	say(w, (int)host, "ftd finds that the guest was given back");
-	may_start(w, host);
 }
 
 static void
@@ -134,7 +155,7 @@ on_watch(struct world *w, struct event *e)
 
 	if (e->life != h->ftd.life || !h->power || h->p.alive)
 		return;
-	if (h->ftd.stale) {
+	if (h->ftd.stale_since) {
 		watch_stale(w, e->host);
 		return;
 	}
@@ -142,9 +163,10 @@ on_watch(struct world *w, struct event *e)
 	if (end != PAIR_END_WAIT) {
 		carry_out(w, e->host, end);
 		h->ftd.life++;
-		h->ftd.stale = h->p.config->role == FAILOVER_PRIMARY && end == PAIR_END_REMOVE;
-		if (h->ftd.stale)
+		if (h->p.config->role == FAILOVER_PRIMARY && end == PAIR_END_REMOVE) {
+			h->ftd.stale_since = w->now;
 			watch_in(w, e->host, RETRY);
+		}
 		return;
 	}
 	if (!h->ftd.orphan_since) {
@@ -162,9 +184,20 @@ ftd_guard_gone(struct world *w, unsigned host)
 	if (!h->p.config)
 		return;
 	h->ftd.life++;
-	h->ftd.orphan_since = 0;
-	h->ftd.stale = false;
+	h->ftd.orphan_since = h->ftd.stale_since = 0;
 	watch_in(w, host, between(w, MS, 50 * MS));
+}
+
+/* One that goes on alone, or was ended on purpose, has left nothing to be done. */
+void
+ftd_guard_finished(struct world *w, unsigned host)
+{
+	struct host *h = &w->host[host];
+
+	if (guard_state(h->p.g) != FAILOVER_FENCED)
+		return;
+	h->ftd.finished = failover_state_name(FAILOVER_FENCED);
+	ftd_guard_gone(w, host);
 }
 
 void
@@ -173,6 +206,7 @@ ftd_forget(struct world *w, unsigned host)
 	struct host *h = &w->host[host];
 
 	h->ftd.life++;
+	h->ftd.finished = NULL;
 	h->startable = false;
 	g_clear_pointer(&h->state_file, g_free);
 }

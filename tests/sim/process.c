@@ -668,6 +668,7 @@ on_exit_due(struct world *w, struct event *e)
 	say(w, (int)e->host, "the guard ends");
 	link_finish(w, e->host);
 	p->alive = false;
+	ftd_guard_finished(w, e->host);
 }
 
 static void

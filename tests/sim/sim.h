@@ -87,6 +87,8 @@ enum sim_break {
 	BREAK_DENIED,
 	BREAK_CLOSING,
 	BREAK_ORPHAN_CLAIM,
+	BREAK_FOLLOWED,
+	BREAK_GIVEN_UP,
 	BREAK_EMPTY_ARBITER,
 	BREAK_REPAIR,
 	BREAK_STOPPED,
@@ -242,7 +244,11 @@ struct host {
 	bool copy_lost;			/* ... its copy, by something else than a loss of power */
 	bool startable;			/* its domain is off and may be started: whoever does finds what is on the disk */
 	char *state_file;		/* the guard's durable state; NULL: there is none */
-	struct { uint64_t life, orphan_since; bool stale; } ftd;	/* stale: its copy has lost, and the winner may still give the guest back */
+	struct {
+		uint64_t life, orphan_since;
+		uint64_t stale_since;		/* its copy was given up, and may be the newest after all; 0: not */
+		const char *finished;		/* what its guard has said in the end; NULL: nothing */
+	} ftd;
 	uint64_t off_since;		/* when it lost power */
 	uint64_t disk_ns, disk_fail;	/* slowness of its disk; the nth write to the copy fails */
 	struct qemu q;
@@ -401,6 +407,7 @@ int register_owner(const struct world *w);	/* host that owns alone the newest ge
 
 /* ftd.c */
 void ftd_guard_gone(struct world *w, unsigned host);	/* without a word, or its host is up again */
+void ftd_guard_finished(struct world *w, unsigned host);
 void ftd_forget(struct world *w, unsigned host);	/* the pair that was */
 
 /* client.c */
