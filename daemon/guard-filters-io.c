@@ -2,6 +2,7 @@
 /* The sockets of QEMU's net filters and of its migration stream. */
 #include "daemon/base/error.h"
 #include "daemon/guard-io.h"
+#include "proxy/frame-queue.h"
 #include "proxy/packet.h"
 
 #include <fcntl.h>
@@ -113,32 +114,14 @@ filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **e
 
 /* -- what must not be injected now ----------------------------------------------------------------------------------------- */
 
-struct held_injection {
-	unsigned nic;
-	GBytes *frame;
-};
-
-static void
-held_injection_free(gpointer data)
-{
-	struct held_injection *h = data;
-
-	g_bytes_unref(h->frame);
-	g_free(h);
-}
-
 static void
 hold_injection(struct guard_io *io, unsigned nic, GBytes *frame)
 {
-	struct held_injection *h;
-
 	if (g_queue_get_length(&io->held_injections) >= GUARD_HELD_INJECTIONS_MAX) {
 		io->frames_dropped++;
 		return;
 	}
-	h = g_new(struct held_injection, 1);
-	*h = (struct held_injection){ nic, g_bytes_ref(frame) };
-	g_queue_push_tail(&io->held_injections, h);
+	frame_queue_push(&io->held_injections, nic, frame);
 }
 
 /*
@@ -158,10 +141,13 @@ kept_by_rewriter(GBytes *frame)
 void
 filters_hold_injection(struct guard_io *io, bool held)
 {
+	unsigned nic;
+	GBytes *frame;
+
 	io->injection_held = held;
-	for (struct held_injection *h; !held && (h = g_queue_pop_head(&io->held_injections));) {
-		filters_env_write(io, GUARD_PORT_INJ, h->nic, h->frame);
-		held_injection_free(h);
+	while (!held && (frame = frame_queue_pop(&io->held_injections, &nic))) {
+		filters_env_write(io, GUARD_PORT_INJ, nic, frame);
+		g_bytes_unref(frame);
 	}
 }
 
@@ -255,7 +241,7 @@ filters_env_take_back(void *ctx)
 void
 filters_close_but(struct guard_io *io, enum guard_port kept)
 {
-	g_queue_clear_full(&io->held_injections, held_injection_free);
+	frame_queue_clear(&io->held_injections);
 	for (unsigned port = 0; port < GUARD_PORT_LAST; port++)
 		for (unsigned nic = 0; nic < GUARD_MAX_NICS; nic++) {
 			struct port_io *p = &io->ports[port][nic];

@@ -80,7 +80,7 @@ struct guard_io {
 	bool leaving;		/* we remove filters ourselves: their sockets close */
 	uint64_t frames_dropped;
 	bool injection_held;	/* standby: the SVM stands for a moment by our own doing */
-	GQueue held_injections;	/* of struct held_injection */
+	GQueue held_injections;	/* frame-queue.h */
 	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
 	guint taps_timer;
 	int qemu_stat_fd;	/* /proc/PID/stat, or -1, or 0 before qemu_look_open() */
