@@ -59,6 +59,8 @@
 #define GUARD_CREDIT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
+#define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
+#define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
 #define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, and then the guest stands */
 #define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
@@ -78,14 +80,14 @@ enum guard_suspend {
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
-enum switchover_step { SWITCHOVER_NONE, SWITCHOVER_WARM, SWITCHOVER_QUIET, SWITCHOVER_LAST, SWITCHOVER_STANDS, SWITCHOVER_TOLD };
+enum switchover_step { SWITCHOVER_NONE, SWITCHOVER_WARM, SWITCHOVER_CATCHUP, SWITCHOVER_QUIET, SWITCHOVER_LAST, SWITCHOVER_STANDS, SWITCHOVER_TOLD };
 
 struct switchover {			/* guard-switchover.c */
 	enum switchover_step step;
 	uint64_t epoch;			/* WARM: whose load is waited for. From STANDS on: the last one */
 	uint64_t deadline, stood_since;
-	GQueue late;			/* of struct handed: read by QEMU between the last REPLY and the boundary */
-	GQueue handed;			/* of struct handed: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */
+	GQueue late;			/* frame-queue.h: read by QEMU between the last REPLY and the boundary */
+	GQueue handed;			/* frame-queue.h: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */
 };
 
 struct guard_primary {

@@ -3,6 +3,7 @@
  * The primary's side of a switchover (policy/failover.c, rule 8), from HAND_OVER until the state is another one:
  *
  *   WARM    a checkpoint is made and loaded, so that the last one is small; the guest runs, output flows
+ *   CATCHUP the copy, which stood for the load, works off what has come in meanwhile: else clients would wait for that, and for the rest of this without a breath between
  *   QUIET   output is held, until QEMU has sent what it was given: it sends nothing for a guest that stands (net/net.c, qemu_can_send_packet())
  *   LAST    the last checkpoint is wanted
  *   STANDS  its boundary is here: the guest stands and is not let go, the checkpoint is on its way
@@ -12,37 +13,15 @@
  * lost. When nothing comes of it in time, the guest goes on where it stood, and what was handed over is sent from here too: a network may double a packet.
  */
 #include "daemon/guard-internal.h"
+#include "proxy/frame-queue.h"
 
-#define QUIET_LOOK_NS (500 * 1000ull)
-
-struct handed {
-	unsigned nic;
-	GBytes *frame;
-};
-
-static void
-handed_free(gpointer data)
-{
-	struct handed *h = data;
-
-	g_bytes_unref(h->frame);
-	g_free(h);
-}
+#define LOOK_NS (500 * 1000ull)
 
 void
 switchover_clear(struct switchover *s)
 {
-	g_queue_clear_full(&s->handed, handed_free);
-	g_queue_clear_full(&s->late, handed_free);
-}
-
-static struct handed *
-handed_new(unsigned nic, GBytes *frame)
-{
-	struct handed *h = g_new(struct handed, 1);
-
-	*h = (struct handed){ nic, frame };
-	return h;
+	frame_queue_clear(&s->handed);
+	frame_queue_clear(&s->late);
 }
 
 static void
@@ -93,7 +72,14 @@ void
 switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	if (g->p.switchover.step == SWITCHOVER_WARM && epoch >= g->p.switchover.epoch)
-		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
+		enter(g, now, SWITCHOVER_CATCHUP, GUARD_SWITCHOVER_CATCHUP_NS);
+}
+
+/* In passive mode the copy stands, and nothing waits for it. */
+static bool
+caught_up(const struct guard *g, uint64_t now)
+{
+	return g->p.passive || comparator_held_for(g->p.comparator, now) < GUARD_SWITCHOVER_CAUGHT_UP_NS || now >= g->p.switchover.deadline;
 }
 
 /* Whether the guest got these before it stood cannot be told. So the copy gets them in either epoch: a network may double a packet. */
@@ -103,15 +89,18 @@ switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame)
 	struct switchover *s = &g->p.switchover;
 
 	if (s->step == SWITCHOVER_LAST && relay_stopping(g->p.relay) && s->late.length < GUARD_SWITCHOVER_LATE_MAX)
-		g_queue_push_tail(&s->late, handed_new(nic, g_bytes_ref(frame)));
+		frame_queue_push(&s->late, nic, frame);
 }
 
 static void
 mirror_late(struct guard *g)
 {
-	for (struct handed *h; (h = g_queue_pop_head(&g->p.switchover.late));) {
-		primary_mirror_inbound(g, h->nic, h->frame);
-		handed_free(h);
+	unsigned nic;
+	GBytes *frame;
+
+	while ((frame = frame_queue_pop(&g->p.switchover.late, &nic))) {
+		primary_mirror_inbound(g, nic, frame);
+		g_bytes_unref(frame);
 	}
 }
 
@@ -137,8 +126,9 @@ hand_over(struct guard *g, uint64_t epoch)
 	GBytes *frame;
 
 	while ((frame = comparator_next_release(g->p.comparator, &nic))) {
-		g_queue_push_tail(&g->p.switchover.handed, handed_new(nic, frame));
+		frame_queue_push(&g->p.switchover.handed, nic, frame);
 		primary_pass_on_unsent(g, epoch, nic, frame);
+		g_bytes_unref(frame);
 	}
 }
 
@@ -158,11 +148,12 @@ switchover_committed(struct guard *g, uint64_t now, uint64_t epoch)
 void
 switchover_give_back(struct guard *g)
 {
-	struct handed *h;
+	unsigned nic;
+	GBytes *frame;
 
-	while (g->p.switchover.step == SWITCHOVER_NONE && (h = g_queue_pop_head(&g->p.switchover.handed))) {
-		g->env.frame_write(g->ctx, GUARD_PORT_REL, h->nic, h->frame);
-		handed_free(h);
+	while (g->p.switchover.step == SWITCHOVER_NONE && (frame = frame_queue_pop(&g->p.switchover.handed, &nic))) {
+		g->env.frame_write(g->ctx, GUARD_PORT_REL, nic, frame);
+		g_bytes_unref(frame);
 	}
 }
 
@@ -181,7 +172,7 @@ switchover_ended(struct guard *g, uint64_t now)
 		return;
 	}
 	s->step = SWITCHOVER_NONE;
-	g_queue_clear_full(&s->late, handed_free);
+	frame_queue_clear(&s->late);
 	if (stood)
 		primary_boundary_finish(g, now, s->epoch);
 	primary_pump(g, now);
@@ -194,6 +185,8 @@ switchover_tick(struct guard *g, uint64_t now)
 
 	if (g->failover.state != FAILOVER_SWITCHING)
 		return;
+	if (s->step == SWITCHOVER_CATCHUP && caught_up(g, now))
+		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
 	if (s->step == SWITCHOVER_QUIET && !g->env.releases_unread(g->ctx))
 		enter(g, now, SWITCHOVER_LAST, 0);
 	if (s->step == SWITCHOVER_LAST)		/* again and again: a checkpoint that was made already when it was asked for is not the last one */
@@ -215,7 +208,7 @@ switchover_deadline(const struct guard *g)
 
 	if (g->failover.state != FAILOVER_SWITCHING)
 		return UINT64_MAX;
-	return s->step == SWITCHOVER_QUIET ? MIN(s->deadline, g->looked_at + QUIET_LOOK_NS) : s->deadline;
+	return s->step == SWITCHOVER_CATCHUP || s->step == SWITCHOVER_QUIET ? MIN(s->deadline, g->looked_at + LOOK_NS) : s->deadline;
 }
 
 /* The standby's word. */

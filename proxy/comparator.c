@@ -879,6 +879,14 @@ comparator_take_want(struct comparator *c)
 	return want;
 }
 
+uint64_t
+comparator_held_for(const struct comparator *c, uint64_t now)
+{
+	const struct frame *f = c->held.head ? c->held.head->data : NULL;
+
+	return f && f->time < now ? now - f->time : 0;
+}
+
 bool
 comparator_full(const struct comparator *c)
 {

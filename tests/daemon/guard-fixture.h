@@ -48,6 +48,12 @@ fixture_nothing(void *ctx)
 {
 }
 
+static bool
+fixture_no(void *ctx)
+{
+	return false;
+}
+
 static void
 fixture_speaks(void *ctx)
 {
@@ -139,6 +145,7 @@ static const struct guard_env fixture_env = {
 	.frame_write = fixture_frame_write,
 	.filters_drain = fixture_nothing,
 	.frames_take_back = fixture_nothing,
+	.releases_unread = fixture_no,
 	.speaks = fixture_speaks,
 	.migration_write = fixture_migration_write,
 	.nbd_reply = fixture_nbd_reply,

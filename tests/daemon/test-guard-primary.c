@@ -77,17 +77,23 @@ heard(struct fixture *f)
 	guest_frame(f, GUARD_PORT_MIR);
 }
 
-/* The copy sends the same, as its output `id`. */
+/* The copy sends the same, as its output `id` of that epoch. */
 static void
-copy_sends(struct fixture *f, uint64_t id)
+copy_sends_in(struct fixture *f, uint64_t id, uint64_t epoch)
 {
 	uint8_t data[18 + sizeof wire];
 
 	put_be64(data, id);
-	put_be64(data + 8, 2);
+	put_be64(data + 8, epoch);
 	put_be16(data + 16, 0);
 	memcpy(data + 18, wire, sizeof wire);
 	peer_says(f, PEER_OUTPUT, data, sizeof data);
+}
+
+static void
+copy_sends(struct fixture *f, uint64_t id)
+{
+	copy_sends_in(f, id, 2);
 }
 
 static void
@@ -698,6 +704,72 @@ half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
 	expect(&f, "send DISK_WRITE; qemu checkpoint-reply; ");
 }
 
+/* -- handing over ------------------------------------------------------------------------------------------------------------- */
+
+/* A switchover's first checkpoint, 2, is loaded while something that the guest sent waits for the copy. */
+static void
+warm_up(struct fixture *f)
+{
+	protect(f);
+	pass(f, 100);
+	guard_switchover(f->g, f->now);
+	one_checkpoint(f);
+	expect(f, "send SWITCHOVER; qemu checkpoint-reply; " CHECKPOINT("2"));
+	qemu_says_message(f, COLO_REQUEST);
+	guest_frame(f, GUARD_PORT_OUT);
+	committed(f, 2);
+	pass(f, 5);
+	peer_says_u64(f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	pass(f, 10);
+	expect(f, "");
+}
+
+/* A client that waits while the copy loads waits for that, and is not kept waiting for the hand-over too. */
+static void
+a_copy_catches_up_before_it_is_handed_the_guest(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	copy_sends_in(&f, 1, 3);
+	pass(&f, 6);
+	expect(&f, "qemu checkpoint-reply; send TWIN_LEFT 1; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends_in(&f, 2, 3);
+	pass(&f, 6);
+	expect(&f, "");		/* it is the standby that sends this */
+}
+
+/* Its output leaves by commit then, as ever. */
+static void
+a_copy_that_is_slow_costs_a_checkpoint_more(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	pass(&f, 10);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, CHECKPOINT("3"));
+	committed(&f, 3);
+	pass(&f, 6);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+}
+
+static void
+a_copy_that_does_not_catch_up_is_handed_it_all_the_same(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	pass(&f, 489);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_CATCHUP);
+	pass(&f, 2);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+}
+
 /* -- going on alone ------------------------------------------------------------------------------------------------------------ */
 
 /* The other side gives up while the guest stands for a checkpoint, and the arbiter says that this side goes on. */
@@ -959,6 +1031,9 @@ main(void)
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
+		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
+		cmocka_unit_test(a_copy_that_is_slow_costs_a_checkpoint_more),
+		cmocka_unit_test(a_copy_that_does_not_catch_up_is_handed_it_all_the_same),
 		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),
 		cmocka_unit_test(a_qemu_that_does_not_end_its_checkpoint_is_left),
 		cmocka_unit_test(a_guest_that_stood_for_its_output_goes_on),
