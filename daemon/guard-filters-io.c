@@ -106,7 +106,7 @@ filters_open(struct guard_io *io, enum guard_port port, unsigned nic, GError **e
 	if (!fd_stream_pair(&ours, &theirs, error))
 		return -1;
 	*p = (struct port_io){ .io = io, .port = port, .nic = nic, .splitter = wire_splitter_new(), .far_end = -1 };
-	if (port == GUARD_PORT_REL && io->config->role == FAILOVER_PRIMARY)
+	if ((port == GUARD_PORT_REL || port == GUARD_PORT_INJ) && io->config->role == FAILOVER_PRIMARY)
 		p->far_end = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
 	p->stream = fd_stream_new(ours, FILTER_READ, &filter_callbacks, p);
 	return theirs;
@@ -195,18 +195,22 @@ remember_sent(struct port_io *p, GBytes *frame)
 		forget_read(p, (uint64_t)unread);
 }
 
-bool
-filters_env_unread(void *ctx)
+static bool
+is_unread(const struct port_io *p)
 {
-	struct guard_io *io = ctx;
 	int unread;
 
-	for (unsigned nic = 0; nic < io->config->n_nics; nic++) {
-		struct port_io *p = &io->ports[GUARD_PORT_REL][nic];
+	return p->stream && (fd_stream_queued(p->stream) || (p->far_end >= 0 && ioctl(p->far_end, FIONREAD, &unread) == 0 && unread > 0));
+}
 
-		if (p->stream && (fd_stream_queued(p->stream) || (p->far_end >= 0 && ioctl(p->far_end, FIONREAD, &unread) == 0 && unread > 0)))
+bool
+filters_env_unread(void *ctx, enum guard_port port)
+{
+	struct guard_io *io = ctx;
+
+	for (unsigned nic = 0; nic < io->config->n_nics; nic++)
+		if (is_unread(&io->ports[port][nic]))
 			return true;
-	}
 	return false;
 }
 
@@ -276,7 +280,7 @@ filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 		return;
 	}
 	fd_stream_write(s, frame);
-	if (io->ports[port][nic].far_end >= 0)
+	if (port == GUARD_PORT_REL && io->ports[port][nic].far_end >= 0)
 		remember_sent(&io->ports[port][nic], frame);
 }
 

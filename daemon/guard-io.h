@@ -134,7 +134,7 @@ void filters_close_but(struct guard_io *io, enum guard_port kept);
 void filters_env_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame);
 void filters_env_drain(void *ctx);
 void filters_env_take_back(void *ctx);
-bool filters_env_unread(void *ctx);
+bool filters_env_unread(void *ctx, enum guard_port port);
 void filters_hold_injection(struct guard_io *io, bool held);
 int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);

@@ -89,6 +89,7 @@ primary_clear(struct guard *g)
 	g_queue_clear_full(&g->p.disk_pending, g_free);
 	disk_compare_free(g->p.compare);
 	switchover_clear(&g->p.switchover);
+	reinject_clear(g);
 	g_clear_pointer(&g->p.left, g_array_unref);
 }
 
@@ -577,6 +578,7 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 		g->p.heard_qemu = now;
 		primary_mirror_inbound(g, nic, frame);
 		switchover_note_inbound(g, nic, frame);
+		reinject_note(g, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)
@@ -766,6 +768,7 @@ primary_pump(struct guard *g, uint64_t now)
 	if (disk_is_awaited(g))
 		disk_answer(g);
 	suspend_pump(g);
+	reinject_pump(g);
 	detach_if_due(g, now);
 }
 

@@ -4,7 +4,8 @@
  *
  *   WARM    a checkpoint is made and loaded, so that the last one is small; the guest runs, output flows
  *   CATCHUP the copy, which stood for the load, works off what has come in meanwhile: else clients would wait for that, and for the rest of this without a breath between
- *   QUIET   output is held, until QEMU has sent what it was given: it sends nothing for a guest that stands (net/net.c, qemu_can_send_packet())
+ *   QUIET   output is held, until QEMU has sent what it was given: it sends nothing for a guest that stands (net/net.c, qemu_can_send_packet()),
+ *           and until the guest has again what it may have missed (guard-reinject.c)
  *   LAST    the last checkpoint is wanted
  *   STANDS  its boundary is here: the guest stands and is not let go, the checkpoint is on its way
  *   TOLD    it is committed. The standby has what was held, which it sends when it takes over, and is asked to do so; it claims while it loads
@@ -187,7 +188,7 @@ switchover_tick(struct guard *g, uint64_t now)
 		return;
 	if (s->step == SWITCHOVER_CATCHUP && caught_up(g, now))
 		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
-	if (s->step == SWITCHOVER_QUIET && !g->env.releases_unread(g->ctx))
+	if (s->step == SWITCHOVER_QUIET && !reinject_waits(g) && !g->env.writes_unread(g->ctx, GUARD_PORT_REL) && !g->env.writes_unread(g->ctx, GUARD_PORT_INJ))
 		enter(g, now, SWITCHOVER_LAST, 0);
 	if (s->step == SWITCHOVER_LAST)		/* again and again: a checkpoint that was made already when it was asked for is not the last one */
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);

@@ -54,7 +54,7 @@ struct guard_env {
 	void (*filters_drain)(void *ctx);	/* reads every filter socket until it would block; frames come in through guard_frame() before it returns */
 	/* QEMU is dead or given up. What it has not read yet comes in through guard_frame() before this returns: of REL, and of TAP, of which more may come later. */
 	void (*frames_take_back)(void *ctx);
-	bool (*releases_unread)(void *ctx);	/* QEMU has not read yet what was written to REL */
+	bool (*writes_unread)(void *ctx, enum guard_port port);	/* primary: QEMU has not read yet what was written there: REL or INJ */
 	void (*speaks)(void *ctx);	/* right before the first frame of the standby's copy goes to the LAN: whoever comes after this guard must know that it may */
 	void (*migration_write)(void *ctx, GBytes *bytes);
 	void (*nbd_reply)(void *ctx, unsigned disk, uint64_t cookie, uint32_t nbd_errno);

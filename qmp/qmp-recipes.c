@@ -10,9 +10,9 @@
  *	LAN  [rel] <- released frames                LAN  [shut] tx: swallows LAN frames
  *	     [out]    swallows the guest's frames         [inj]  tx: injects the primary's
  *	     [mir]    copies frames for the guest         [rel]  rx: injects frames towards the LAN after a failover
- *	     ([rew]   a former standby's)                 [cap]  rx: swallows the SVM's frames
- *	guest                                             [rew]  all: sequence numbers of the primary
- *	                                             guest
+ *	     [inj]    injects what the guest missed       [cap]  rx: swallows the SVM's frames
+ *	     ([rew]   a former standby's)                 [rew]  all: sequence numbers of the primary
+ *	guest                                        guest
  *
  * So rel is nearer to the LAN than out or cap, or what it injects would be swallowed again, and rew is nearest to the guest, so that everything else sees sequence
  * numbers as the client does; on a former standby the primary's filters go before it. shut and inj could be one redirector; but inj is needed for longer. rew stays for the life of the guest: connections that it has shifted need it.
@@ -120,12 +120,14 @@ qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic)
 		{ "filter-redirector", "rel", "rx", .indev = "rel" },
 		{ "filter-redirector", "out", "rx", .outdev = "out" },
 		{ "filter-mirror", "mir", "tx", .outdev = "mir" },
+		{ "filter-redirector", "inj", "tx", .indev = "inj" },
 	};
 	struct qmp_plan *p = qmp_plan_new("attach the primary's NIC");
 
 	plan_channel(p, i, "rel", &nic->rel_fd);
 	plan_channel(p, i, "out", &nic->out_fd);
 	plan_channel(p, i, "mir", &nic->mir_fd);
+	plan_channel(p, i, "inj", &nic->inj_fd);
 	for (size_t f = 0; f < G_N_ELEMENTS(filters); f++)
 		plan_filter(p, i, nic, &filters[f]);
 	return p;
@@ -135,7 +137,7 @@ qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic)
 struct qmp_plan *
 qmp_recipe_primary_nic_detach(unsigned i)
 {
-	static const char *const names[] = { "mir", "out", "rel" };
+	static const char *const names[] = { "inj", "mir", "out", "rel" };
 	struct qmp_plan *p = qmp_plan_new("detach the primary's NIC");
 
 	for (size_t n = 0; n < G_N_ELEMENTS(names); n++) {

@@ -15,7 +15,8 @@
 struct qmp_nic {
 	char netdev[64];	/* "hostnet0" */
 	int out_fd, rel_fd, mir_fd;	/* primary */
-	int inj_fd, cap_fd, shut_fd;	/* standby (rel_fd too); shut: what the standby host's LAN sends, to be read and thrown away */
+	int inj_fd;			/* both */
+	int cap_fd, shut_fd;		/* standby (rel_fd too); shut: what the standby host's LAN sends, to be read and thrown away */
 	bool has_rewriter;	/* a former standby: ftd-rew<i> is there and the primary's filters go before it */
 	bool vnet_hdr;
 };

@@ -378,6 +378,7 @@ primary_nic(struct wires *w, bool has_rewriter)
 	nic.rel_fd = wire(&w->rel);
 	nic.out_fd = wire(&w->out);
 	nic.mir_fd = wire(&w->mir);
+	nic.inj_fd = wire(&w->inj);
 	return qmp_recipe_primary_nic(0, &nic);
 }
 

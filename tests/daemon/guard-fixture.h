@@ -14,6 +14,7 @@ struct fixture {
 	struct guard *g;
 	uint64_t now;		/* ns */
 	GString *did;
+	bool unread;		/* what was written to QEMU */
 };
 
 static void
@@ -41,6 +42,8 @@ fixture_peer_queued(void *ctx, enum peer_channel channel)
 static void
 fixture_frame_write(void *ctx, enum guard_port port, unsigned nic, GBytes *frame)
 {
+	if (port == GUARD_PORT_INJ && guard_is_primary(((struct fixture *)ctx)->g))
+		g_string_append(((struct fixture *)ctx)->did, "inject; ");
 }
 
 static void
@@ -49,9 +52,9 @@ fixture_nothing(void *ctx)
 }
 
 static bool
-fixture_no(void *ctx)
+fixture_unread(void *ctx, enum guard_port port)
 {
-	return false;
+	return ((struct fixture *)ctx)->unread;
 }
 
 static void
@@ -145,7 +148,7 @@ static const struct guard_env fixture_env = {
 	.frame_write = fixture_frame_write,
 	.filters_drain = fixture_nothing,
 	.frames_take_back = fixture_nothing,
-	.releases_unread = fixture_no,
+	.writes_unread = fixture_unread,
 	.speaks = fixture_speaks,
 	.migration_write = fixture_migration_write,
 	.nbd_reply = fixture_nbd_reply,

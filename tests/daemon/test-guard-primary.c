@@ -704,6 +704,109 @@ half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
 	expect(&f, "send DISK_WRITE; qemu checkpoint-reply; ");
 }
 
+/* -- what the guest may have missed ------------------------------------------------------------------------------------------ */
+
+static const uint8_t tcp_wire[] = { 0, 0, 0, 66, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 82, 84, 0, 7, 8, 9, 10, 11, 12, 1, 2, 3, 8, 0,
+	0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+	0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 1, 0, 0, 0, 0, 0 };
+
+static void
+tcp_is_heard(struct fixture *f)
+{
+	g_autoptr(GBytes) frame = g_bytes_new_static(tcp_wire, sizeof tcp_wire);
+
+	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
+}
+
+static void
+a_segment_that_came_while_the_guest_was_stopped_is_given_again(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	tcp_is_heard(&f);
+	pass(&f, 100);
+	expect(&f, "send INBOUND; ");
+	copy_unfit(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	tcp_is_heard(&f);
+	heard(&f);		/* that is no TCP */
+	one_checkpoint(&f);
+	expect(&f, "send INBOUND; send INBOUND; " CHECKPOINT("2"));
+	tcp_is_heard(&f);	/* and that waits for the guest in QEMU */
+	expect(&f, "send INBOUND; ");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; ");
+	pass(&f, 100);
+	expect(&f, "");
+}
+
+static void
+a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.config->nics[0].has_rewriter = true;
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	one_checkpoint(&f);
+	tcp_is_heard(&f);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2") "send INBOUND; ");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; ");
+}
+
+/* Nor can QEMU be sure to have given it what it had not read. */
+static void
+what_qemu_reads_too_late_is_given_again_again(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	tcp_is_heard(&f);
+	one_checkpoint(&f);
+	committed(&f, 2);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "qemu checkpoint-reply; send INBOUND; " CHECKPOINT("2") "send INBOUND; inject; ");
+	f.unread = true;
+	pass(&f, 600);
+	copy_unfit(&f, 2);
+	one_checkpoint(&f);
+	f.unread = false;
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("3") "send INBOUND; inject; ");
+}
+
+/* It is in no checkpoint. */
+static void
+nothing_is_handed_over_while_the_guest_misses_something(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guard_switchover(f.g, f.now);
+	tcp_is_heard(&f);
+	one_checkpoint(&f);
+	committed(&f, 2);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	pass(&f, 5);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_QUIET);
+	g_string_truncate(f.did, 0);
+	f.unread = true;
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 5);
+	expect(&f, "send INBOUND; inject; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_QUIET);
+	f.unread = false;
+	pass(&f, 5);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+}
+
 /* -- handing over ------------------------------------------------------------------------------------------------------------- */
 
 /* A switchover's first checkpoint, 2, is loaded while something that the guest sent waits for the copy. */
@@ -1031,6 +1134,10 @@ main(void)
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
+		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
+		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
+		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
+		cmocka_unit_test(nothing_is_handed_over_while_the_guest_misses_something),
 		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
 		cmocka_unit_test(a_copy_that_is_slow_costs_a_checkpoint_more),
 		cmocka_unit_test(a_copy_that_does_not_catch_up_is_handed_it_all_the_same),

@@ -85,18 +85,19 @@ primary_nic(void **state)
 	struct qmp_nic n = nic(true, false);
 
 	assert_recipe(qmp_recipe_primary_nic(0, &n),
-		LINES(GETFD("rel0"), CHARDEV("rel0"), GETFD("out0"), CHARDEV("out0"), GETFD("mir0"), CHARDEV("mir0"),
+		LINES(GETFD("rel0"), CHARDEV("rel0"), GETFD("out0"), CHARDEV("out0"), GETFD("mir0"), CHARDEV("mir0"), GETFD("inj0"), CHARDEV("inj0"),
 		      FILTER("redirector", "rel0", "\"queue\":\"rx\",\"indev\":\"ftd-chr-rel0\"" VNET),
 		      FILTER("redirector", "out0", "\"queue\":\"rx\",\"outdev\":\"ftd-chr-out0\"" VNET),
-		      FILTER("mirror", "mir0", "\"queue\":\"tx\",\"outdev\":\"ftd-chr-mir0\"" VNET)),
-		LINES(OBJECT_DEL("mir0"), OBJECT_DEL("out0"), OBJECT_DEL("rel0"), CHARDEV_REMOVE("mir0"), CLOSEFD("mir0"), CHARDEV_REMOVE("out0"), CLOSEFD("out0"),
+		      FILTER("mirror", "mir0", "\"queue\":\"tx\",\"outdev\":\"ftd-chr-mir0\"" VNET),
+		      FILTER("redirector", "inj0", "\"queue\":\"tx\",\"indev\":\"ftd-chr-inj0\"" VNET)),
+		LINES(OBJECT_DEL("inj0"), OBJECT_DEL("mir0"), OBJECT_DEL("out0"), OBJECT_DEL("rel0"), CHARDEV_REMOVE("inj0"), CLOSEFD("inj0"), CHARDEV_REMOVE("mir0"), CLOSEFD("mir0"), CHARDEV_REMOVE("out0"), CLOSEFD("out0"),
 		      CHARDEV_REMOVE("rel0"), CLOSEFD("rel0")));
 	assert_int_equal(n.rel_fd, -1);
 	assert_int_equal(n.out_fd, -1);
 	assert_int_equal(n.mir_fd, -1);
 	close_rest(&n);
 	assert_recipe(qmp_recipe_primary_nic_detach(0),
-		LINES(OBJECT_DEL("mir0"), CHARDEV_REMOVE("mir0"), OBJECT_DEL("out0"), CHARDEV_REMOVE("out0"), OBJECT_DEL("rel0"), CHARDEV_REMOVE("rel0")), NULL);
+		LINES(OBJECT_DEL("inj0"), CHARDEV_REMOVE("inj0"), OBJECT_DEL("mir0"), CHARDEV_REMOVE("mir0"), OBJECT_DEL("out0"), CHARDEV_REMOVE("out0"), OBJECT_DEL("rel0"), CHARDEV_REMOVE("rel0")), NULL);
 }
 
 static void
@@ -106,11 +107,12 @@ primary_nic_of_a_former_standby(void **state)
 #define BEFORE ",\"insert\":\"before\",\"position\":\"id=ftd-rew3\""
 
 	assert_recipe(qmp_recipe_primary_nic(3, &n),
-		LINES(GETFD("rel3"), CHARDEV("rel3"), GETFD("out3"), CHARDEV("out3"), GETFD("mir3"), CHARDEV("mir3"),
+		LINES(GETFD("rel3"), CHARDEV("rel3"), GETFD("out3"), CHARDEV("out3"), GETFD("mir3"), CHARDEV("mir3"), GETFD("inj3"), CHARDEV("inj3"),
 		      FILTER("redirector", "rel3", "\"queue\":\"rx\",\"indev\":\"ftd-chr-rel3\"" BEFORE),
 		      FILTER("redirector", "out3", "\"queue\":\"rx\",\"outdev\":\"ftd-chr-out3\"" BEFORE),
-		      FILTER("mirror", "mir3", "\"queue\":\"tx\",\"outdev\":\"ftd-chr-mir3\"" BEFORE)),
-		LINES(OBJECT_DEL("mir3"), OBJECT_DEL("out3"), OBJECT_DEL("rel3"), CHARDEV_REMOVE("mir3"), CLOSEFD("mir3"), CHARDEV_REMOVE("out3"), CLOSEFD("out3"),
+		      FILTER("mirror", "mir3", "\"queue\":\"tx\",\"outdev\":\"ftd-chr-mir3\"" BEFORE),
+		      FILTER("redirector", "inj3", "\"queue\":\"tx\",\"indev\":\"ftd-chr-inj3\"" BEFORE)),
+		LINES(OBJECT_DEL("inj3"), OBJECT_DEL("mir3"), OBJECT_DEL("out3"), OBJECT_DEL("rel3"), CHARDEV_REMOVE("inj3"), CLOSEFD("inj3"), CHARDEV_REMOVE("mir3"), CLOSEFD("mir3"), CHARDEV_REMOVE("out3"), CLOSEFD("out3"),
 		      CHARDEV_REMOVE("rel3"), CLOSEFD("rel3")));
 	close_rest(&n);
 }
@@ -167,7 +169,7 @@ primary_all(void **state)
 	g_autoptr(json_object) old = parse("{\"max-bandwidth\":7,\"x-checkpoint-delay\":20000,\"downtime-limit\":300}");
 #define LOST_HEARTBEAT "{\"execute\":\"x-colo-lost-heartbeat\"}"
 #define CAPABILITIES_OFF C("migrate-set-capabilities", "\"capabilities\":[{\"capability\":\"return-path\",\"state\":false},{\"capability\":\"x-colo\",\"state\":false}]")
-#define NIC_OFF(i) OBJECT_DEL("mir" i), CHARDEV_REMOVE("mir" i), OBJECT_DEL("out" i), CHARDEV_REMOVE("out" i), OBJECT_DEL("rel" i), CHARDEV_REMOVE("rel" i)
+#define NIC_OFF(i) OBJECT_DEL("inj" i), CHARDEV_REMOVE("inj" i), OBJECT_DEL("mir" i), CHARDEV_REMOVE("mir" i), OBJECT_DEL("out" i), CHARDEV_REMOVE("out" i), OBJECT_DEL("rel" i), CHARDEV_REMOVE("rel" i)
 
 	assert_recipe(qmp_recipe_primary_detach(2, 0, old),
 		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7,\"downtime-limit\":300")), NULL);

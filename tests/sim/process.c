@@ -867,7 +867,7 @@ env_take_back(void *ctx)
 }
 
 static bool
-env_unread(void *ctx)
+env_unread(void *ctx, enum guard_port port)
 {
 	return false;
 }
@@ -883,7 +883,7 @@ static const struct guard_env env = {
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
 	.frames_take_back = env_take_back,
-	.releases_unread = env_unread,
+	.writes_unread = env_unread,
 	.switchover_off = env_switchover_off,
 	.speaks = env_speaks,
 	.migration_write = env_migration_write,

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A primary's QEMU loses packets when it stops its guest for a checkpoint. From when it calls the guest stopped until its vCPUs stand what it reads from the tap waits in
+ * the NIC's queue, and that is emptied into a device that takes nothing any more (system/cpus.c, do_vm_stop(); net/net.c, net_vm_change_state_handler()). And a QEMU that
+ * was a standby once keeps TCP packets that come while the guest stands in its filter-rewriter, until the next one comes (net/filter-rewriter.c, its incoming_queue;
+ * net/queue.c looks at what waits when something is sent).
+ *
+ * A client that waits for an answer sends nothing else before its retransmission time-out, which is 200 ms and more. So TCP segments that came while QEMU stopped the
+ * guest are given to the guest again once it runs, and to the copy, of which the same is true in that epoch. A guest that has them already takes them for what they are,
+ * doubles (RFC 9293, 3.10.7.4), and its ACK of them needs no twin (proxy/compare-tcp.c). Datagrams are not doubled: whoever sends them does not count on each, and may
+ * count on none coming twice.
+ *
+ * In bulk a lost segment is mended by those that follow it, without a time-out; so what is kept has a limit, and further segments are left to that.
+ */
+#include "daemon/guard-internal.h"
+#include "proxy/frame-queue.h"
+#include "proxy/packet.h"
+
+static bool
+stands(const struct guard *g)
+{
+	return !relay_waiting(g->p.relay) || g->p.suspend != SUSPEND_NONE;
+}
+
+/* Once it stands for the checkpoint QEMU keeps what comes, and gives it to the guest that runs; but for the rewriter. */
+static bool
+may_miss(const struct guard *g, unsigned nic)
+{
+	return relay_stopping(g->p.relay) || (stands(g) && g->config->nics[nic].has_rewriter);
+}
+
+/* A frame that the LAN has for the guest. */
+void
+reinject_note(struct guard *g, unsigned nic, GBytes *frame)
+{
+	struct packet p;
+
+	if (!g->p.live || !may_miss(g, nic) || g->p.missed.length >= GUARD_MISSED_MAX)
+		return;
+	packet_parse(&p, frame);
+	if (p.class == PACKET_TCP)
+		frame_queue_push(&g->p.missed, nic, frame);
+}
+
+bool
+reinject_waits(const struct guard *g)
+{
+	return g->p.missed.length > 0;
+}
+
+static void
+move(GQueue *from, GQueue *to)
+{
+	while (from->length > 0)
+		g_queue_push_tail_link(to, g_queue_pop_head_link(from));
+}
+
+/* At REPLY. What QEMU has not read by now it may read when the guest stands again. */
+static void
+look_again(struct guard *g)
+{
+	if (g->env.writes_unread(g->ctx, GUARD_PORT_INJ))
+		move(&g->p.given_again, &g->p.missed);
+	else
+		frame_queue_clear(&g->p.given_again);
+}
+
+/* QEMU asks for the next checkpoint once the guest runs (migration/colo.c, colo_do_checkpoint_transaction()). */
+void
+reinject_pump(struct guard *g)
+{
+	unsigned nic;
+	GBytes *frame;
+
+	if (stands(g)) {
+		if (g->p.given_again.length > 0)
+			look_again(g);
+		return;
+	}
+	while ((frame = frame_queue_pop(&g->p.missed, &nic))) {
+		primary_mirror_inbound(g, nic, frame);
+		g->env.frame_write(g->ctx, GUARD_PORT_INJ, nic, frame);
+		frame_queue_push(&g->p.given_again, nic, frame);
+		g_bytes_unref(frame);
+	}
+}
+
+void
+reinject_clear(struct guard *g)
+{
+	frame_queue_clear(&g->p.missed);
+	frame_queue_clear(&g->p.given_again);
+}
