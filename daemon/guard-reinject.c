@@ -26,7 +26,7 @@ stands(const struct guard *g)
 static bool
 may_miss(const struct guard *g, unsigned nic)
 {
-	return relay_stopping(g->p.relay) || (stands(g) && g->config->nics[nic].has_rewriter);
+	return (relay_stopping(g->p.relay) && !g->p.closing_epoch) || (stands(g) && g->config->nics[nic].has_rewriter);
 }
 
 /* A frame that the LAN has for the guest. */

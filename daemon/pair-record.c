@@ -203,16 +203,18 @@ pair_end_judge(const struct pair_end_facts *f)
 /*
  * A primary gives its guest up before the standby has claimed it, and the standby may never do that: its QEMU may have ended in the same moment. So the last word is the
  * register's. The claim that won what is given back was one generation, the word that gives it back is the next; anything later is of another pair.
+ *
+ * Not for a standby: what it has written since the last checkpoint is in overlays that are gone, and what is on its disk is not all that the primary has done.
  */
 enum stale_verdict
 stale_judge(const struct stale_facts *f)
 {
 	guint64 since;
 
-	if (f->register_known <= 0 || strcmp(f->newest->active, f->self) != 0 || f->newest->generation < f->generation)
+	if (f->role != FAILOVER_PRIMARY || f->register_known <= 0 || strcmp(f->newest->active, f->self) != 0 || f->newest->generation < f->generation)
 		return STALE_STAYS;
 	since = f->newest->generation - f->generation;
 	if (since == 0)
-		return f->waited ? STALE_CLAIM : STALE_STAYS;
+		return f->waited ? STALE_CLAIM : STALE_WAIT;
 	return since <= 2 ? STALE_OVER : STALE_STAYS;	/* 1: claimed like this, and not noted */
 }

@@ -58,17 +58,19 @@ struct pair_end_facts {
 enum pair_end pair_end_judge(const struct pair_end_facts *f);
 
 enum stale_verdict {
-	STALE_STAYS,		/* the other side has the newest copy, or may still win it */
+	STALE_STAYS,		/* the other side has the newest copy, or nothing is known */
+	STALE_WAIT,		/* nobody has gone on yet */
+	STALE_CLAIM,		/* ... nor will: claim the next generation for what is here; granted is OVER, all else STAYS */
 	STALE_OVER,		/* what is here is the newest copy after all */
-	STALE_CLAIM,		/* nobody has gone on: claim the next generation for what is here; granted is OVER, all else STAYS */
 };
 
 /* A copy that was given up on this host: its guard was fenced, and the domain is off. */
 struct stale_facts {
+	enum failover_role role;	/* that it had in the pair */
 	guint64 generation;		/* of the pair in which it was given up */
 	const char *self;
 	int register_known;		/* arbiter_read() */
 	const struct arbiter_record *newest;
-	bool waited;			/* long enough for the other side to have claimed, were it there */
+	bool waited;			/* with WAIT, long enough for the other side to have claimed, were it there */
 };
 enum stale_verdict stale_judge(const struct stale_facts *f);

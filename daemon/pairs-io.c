@@ -463,7 +463,7 @@ note_stale(struct pairs *p, const struct pair_record *r, enum pair_end end)
 	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
 		return true;
 	spec = arbiter_of(p->host, r->uuid, &armed);
-	if (dom && stale_mark(p->host, &(struct stale){ r->uuid, r->domain, r->peer, spec, r->generation }, &error))
+	if (dom && stale_mark(p->host, &(struct stale){ r->uuid, r->domain, r->role, r->peer, spec, r->generation }, &error))
 		return true;
 	host_event(p->host, r->domain, "error", "%s; trying again", error->message);
 	return false;

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define LOOK_EVERY_S 5
-#define CLAIM_AFTER_S 5	/* the other side has long claimed by then, if it can */
+/* And the suspicion time: the other side has long claimed by then, if it can reach the arbiter. One that cannot loses its copy to what is off here, no more. */
+#define CLAIM_AFTER_S 10
 
 static char *
 marker_dir(const struct host *h)
@@ -35,6 +36,7 @@ stale_mark(const struct host *h, const struct stale *s, GError **error)
 	g_autoptr(json_object_ptr) o = json_put_str(json_put_str(json_object_new_object(), "uuid", s->uuid), "domain", s->domain);
 
 	json_put_u64(json_put_str(json_put_str(o, "runs_on", s->runs_on), "message", message), "generation", s->generation);
+	json_put_str(o, "role", failover_role_name(s->role));
 	if (s->arbiter)
 		json_put_str(o, "arbiter", s->arbiter);
 	text = g_strconcat(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE), "\n", NULL);
@@ -95,48 +97,57 @@ stale_forget(const struct host *h, const char *domain, GError **error)
 
 struct watch {
 	struct host *host;
-	GHashTable *since;	/* uuid -> gint64 *, when its marker was seen first by this ftd */
+	GHashTable *unclaimed;	/* marker_key() -> gint64 *: since when the arbiter has said, each time it was asked, that nobody has gone on */
 };
 
-/* True once the other side has had the time to claim, were it there. Not by the marker's own time: the host's clock may have been set meanwhile. */
-static bool
-has_waited(struct watch *w, const char *uuid)
+static char *
+marker_key(struct json_object *marker)
 {
-	gint64 now = g_get_monotonic_time(), *since = g_hash_table_lookup(w->since, uuid);
-
-	if (!since)
-		g_hash_table_insert(w->since, g_strdup(uuid), since = g_memdup2(&now, sizeof now));
-	return now - *since >= CLAIM_AFTER_S * G_USEC_PER_SEC;
+	return g_strdup_printf("%s %" G_GUINT64_FORMAT, json_get_str(marker, "uuid"), json_get_u64(marker, "generation"));
 }
 
+/* Not by the marker's own time: the host's clock may have been set meanwhile. */
 static bool
-claim(struct watch *w, struct arbiter *asked, const char *uuid, guint64 generation)
+unclaimed_for_long(struct watch *w, const char *key)
 {
-	return pairs_claim(asked, uuid, generation, w->host->name) == ARBITER_GRANTED;
+	const gint64 *since = g_hash_table_lookup(w->unclaimed, key);
+
+	return since && g_get_monotonic_time() - *since >= CLAIM_AFTER_S * G_USEC_PER_SEC + w->host->config->suspect_ms * (gint64)1000;
+}
+
+static void
+note_unclaimed(struct watch *w, const char *key)
+{
+	gint64 now = g_get_monotonic_time();
+
+	if (!g_hash_table_contains(w->unclaimed, key))
+		g_hash_table_insert(w->unclaimed, g_strdup(key), g_memdup2(&now, sizeof now));
 }
 
 /* Why it is the newest after all; NULL: it is not, as far as is known. */
 static const char *
 why_over(struct watch *w, struct json_object *marker)
 {
-	const char *spec = json_get_str(marker, "arbiter"), *uuid = json_get_str(marker, "uuid");
+	const char *spec = json_get_str(marker, "arbiter"), *uuid = json_get_str(marker, "uuid"), *gone_on = "has not gone on with it";
 	g_autoptr(arbiter) asked = spec && uuid ? arbiter_open(spec, w->host->config->pki, NULL) : NULL;
+	g_autofree char *key = marker_key(marker);
+	bool primary = g_strcmp0(json_get_str(marker, "role"), failover_role_name(FAILOVER_PRIMARY)) == 0;
 	struct arbiter_record newest;
-	struct stale_facts f = { .generation = json_get_u64(marker, "generation"), .self = w->host->name, .newest = &newest };
+	struct stale_facts f = { .role = primary ? FAILOVER_PRIMARY : FAILOVER_STANDBY, .generation = json_get_u64(marker, "generation"), .self = w->host->name, .newest = &newest };
+	enum stale_verdict verdict;
 
 	if (!asked || arbiter_is_manual(asked))
 		return NULL;
 	f.register_known = arbiter_read(asked, uuid, &newest, NULL);
-	f.waited = has_waited(w, uuid);
-	switch (stale_judge(&f)) {
-	case STALE_OVER:
-		return newest.generation == f.generation + 2 ? "gave it back, its copy was never heard there" : "has not gone on with it";
-	case STALE_CLAIM:
-		return claim(w, asked, uuid, f.generation + 1) ? "has not gone on with it" : NULL;
-	case STALE_STAYS:
-		break;
-	}
-	return NULL;
+	f.waited = unclaimed_for_long(w, key);
+	verdict = stale_judge(&f);
+	if (verdict == STALE_WAIT)
+		note_unclaimed(w, key);
+	else
+		g_hash_table_remove(w->unclaimed, key);
+	if (verdict == STALE_OVER)
+		return newest.generation == f.generation + 2 ? "gave it back, its copy was never heard there" : gone_on;
+	return verdict == STALE_CLAIM && pairs_claim(asked, uuid, f.generation + 1, w->host->name) == ARBITER_GRANTED ? gone_on : NULL;
 }
 
 /* It is in a pair here again, or its end is being carried out: that decides. */
@@ -159,7 +170,6 @@ look_at(struct watch *w, const char *path)
 	why = why_over(w, marker);
 	if (!why || g_unlink(path) < 0)
 		return;
-	g_hash_table_remove(w->since, uuid);
 	host_event(w->host, domain, "returned", "host %s %s: the newest copy of %s is here, and may be started", json_get_str(marker, "runs_on"), why, domain);
 }
 

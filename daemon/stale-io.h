@@ -9,9 +9,11 @@
 #pragma once
 
 #include "daemon/host-io.h"
+#include "policy/failover.h"
 
 struct stale {
 	const char *uuid, *domain;
+	enum failover_role role;	/* of the copy here in the pair */
 	const char *runs_on;		/* the host that has the newest state */
 	const char *arbiter;		/* its spec; NULL: none is known, and nobody asks */
 	guint64 generation;		/* the one with which the copy here ended */

@@ -117,7 +117,7 @@ test_stale(void **state)
 		{ -1, 0, "", true, STALE_STAYS },
 		{ 0, 0, "", true, STALE_STAYS },
 		/* The other side may still claim; or has. */
-		{ 1, 5, "self", false, STALE_STAYS },
+		{ 1, 5, "self", false, STALE_WAIT },
 		{ 1, 5, "self", true, STALE_CLAIM },
 		{ 1, 6, "x", true, STALE_STAYS },
 		/* A standby's, and one of another register. */
@@ -134,7 +134,10 @@ test_stale(void **state)
 		struct stale_facts f = { .generation = 5, .self = "self", .register_known = cases[i].known, .newest = &newest, .waited = cases[i].waited };
 
 		g_strlcpy(newest.active, cases[i].active, sizeof(newest.active));
+		f.role = FAILOVER_PRIMARY;
 		assert_int_equal(stale_judge(&f), cases[i].verdict);
+		f.role = FAILOVER_STANDBY;
+		assert_int_equal(stale_judge(&f), STALE_STAYS);
 	}
 }
 

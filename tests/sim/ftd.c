@@ -131,6 +131,7 @@ watch_stale(struct world *w, unsigned host)
 {
 	struct host *h = &w->host[host];
 	struct stale_facts f = {
+		.role = h->p.config->role,
 		.generation = h->p.config->generation,
 		.self = h->p.config->self,
 		.register_known = register_known(w, host),

@@ -869,7 +869,7 @@ env_take_back(void *ctx)
 static bool
 env_unread(void *ctx, enum guard_port port)
 {
-	return false;
+	return between(((struct proc *)ctx)->w, 0, 3) == 0;
 }
 
 static void
