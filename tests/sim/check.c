@@ -220,6 +220,16 @@ check_startable(struct world *w, unsigned host)
 		violated(w, "disk", "number %u was answered, and the disk that %c may be started from has %u in its place", n, NAME(host), there);
 }
 
+/* What that primary gave up nobody has taken over: a standby that knew that it counts, and was awake, should have. */
+void
+check_followed(struct world *w, unsigned host)
+{
+	const struct host *b = &w->host[!host];
+
+	if (w->calm && b->p.has_durable && !b->damaged && !b->p.known_unfit && w->now > b->p.paused_until + 1000 * MS)
+		violated(w, "liveness", "%c gave up, %c was whole, and has not gone on", NAME(host), NAME(!host));
+}
+
 void
 check_heard(const struct proc *p)
 {

@@ -394,7 +394,7 @@ excuse(const struct world *w)
 
 	if (w->guest_ended)
 		return "the guest was shut down";
-	if (owner == (int)STANDBY(w) && b->copy_lost)
+	if (owner >= 0 && w->host[owner].copy_lost)
 		return "the owner's copy is lost";
 	if (owner == (int)STANDBY(w) && b->damaged)
 		return "the owner's guard is gone";

@@ -141,6 +141,8 @@ watch_stale(struct world *w, unsigned host)
 	enum stale_verdict verdict = stale_judge(&f);
 
 	if (verdict == STALE_OVER || (verdict == STALE_CLAIM && claim_for(w, host) == PAIR_END_KEEP)) {
+		if (verdict == STALE_CLAIM)
+			check_followed(w, host);
 		say(w, (int)host, "ftd finds that nobody else has gone on");
 		may_start(w, host);
 	} else {

@@ -421,6 +421,7 @@ void check_step(struct world *w);
 void check_frame(struct world *w, unsigned host, GBytes *frame);
 void check_takeover(struct world *w, unsigned host);
 void check_startable(struct world *w, unsigned host);
+void check_followed(struct world *w, unsigned host);
 void check_kept(struct world *w, unsigned host);
 void check_handed(struct world *w, unsigned host);
 void check_release(struct world *w, struct proc *p);
