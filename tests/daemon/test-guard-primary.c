@@ -742,6 +742,23 @@ a_segment_that_came_while_the_guest_was_stopped_is_given_again(void **state)
 }
 
 static void
+what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again(void **state)
+{
+	g_auto(fixture) f;
+	g_autoptr(GByteArray) rest = small_checkpoint();
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	qemu_says_message(&f, COLO_VMSTATE_SEND);
+	tcp_is_heard(&f);
+	qemu_says(&f, rest);
+	g_string_truncate(f.did, 0);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "");
+}
+
+static void
 a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state)
 {
 	g_auto(fixture) f;
@@ -1135,6 +1152,7 @@ main(void)
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
+		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
 		cmocka_unit_test(nothing_is_handed_over_while_the_guest_misses_something),
