@@ -39,7 +39,7 @@
 /* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
-#define GUARD_NUDGE_NS (300 * 1000000ull)
+#define GUARD_NUDGE_NS (150 * 1000000ull)
 /* Leaving COLO, QEMU's main loop stands while it frees its second copy of the RAM (0.1 ms per MiB of small pages). Clients get their answers before it. */
 #define GUARD_LIVE_DELAY_NS (100 * 1000000ull)
 #define GUARD_DETACH_CHECKPOINT_NS (1 * 1000000000ull)	/* going solo: for as long QEMU may take to end the checkpoint that it is in */

@@ -351,7 +351,7 @@ a_request_that_does_not_come_is_nudged_once(void **state)
 	one_checkpoint(&f);
 	expect(&f, "send INBOUND; qemu checkpoint-reply; " CHECKPOINT("2"));
 	committed(&f, 2);
-	pass(&f, 299);
+	pass(&f, 149);
 	expect(&f, "");
 	pass(&f, 1);
 	expect(&f, "op nudge; ");

@@ -6,6 +6,7 @@
 #define SAID_MAX (1u << 20)		/* frames that are not TCP; beyond it the oldest knowledge goes, all at once */
 #define CONNECTIONS_MAX 4096
 #define HISTORY (1u << 20)		/* bytes of a connection that are still compared */
+#define REBUILT_NS (2 * 1000000000ull)	/* a pair takes longer to be made anew; two that speak at once are never both silent for as long */
 
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16 };
 
@@ -271,13 +272,18 @@ say_frame(struct lan_judge *j, const uint8_t *frame, size_t length)
 	return g_hash_table_add(j->said, g_memdup2(&hash, sizeof hash));
 }
 
+/* Port says something new at now, ns. */
 static void
-spoke(struct lan_judge *j, unsigned port, const uint8_t *frame, size_t length)
+spoke(struct lan_judge *j, unsigned port, uint64_t now, const uint8_t *frame, size_t length)
 {
-	if (j->ports[port].succeeded) {
+	struct lan_port *p = &j->ports[port];
+
+	if (p->succeeded && now < p->spoke_ns + REBUILT_NS) {
 		contradiction(j, "port %u said something new (type 0x%04x, %zu bytes) after port %d had succeeded it", port, be16(frame + 12), length, j->speaker);
 		return;
 	}
+	p->succeeded = false;
+	p->spoke_ns = now;
 	if (j->speaker >= 0 && j->speaker != (int)port) {
 		j->ports[j->speaker].succeeded = true;
 		j->handovers++;
@@ -300,7 +306,7 @@ lan_judge_frame(struct lan_judge *j, unsigned port, uint64_t now, const uint8_t 
 	p->last_ns = now;
 	new = read_segment(frame, length, &s) ? say_segment(j, port, &s) : say_frame(j, frame, length);
 	if (new)
-		spoke(j, port, frame, length);
+		spoke(j, port, now, frame, length);
 	else
 		p->late += p->succeeded;
 }

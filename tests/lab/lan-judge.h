@@ -7,11 +7,14 @@
  * last new thing is the speaker. The guest was active twice when either of these is seen:
  *
  *   difference    a byte of a TCP connection was said in two ways, by whichever ports
- *   resurrection  a port that another one has succeeded says something new
+ *   resurrection  a port that another one has succeeded says something new, less than 2 s after what it said last
  *
  * The same thing said again by the successor is no contradiction: a take-over sends what the other host may or may not have sent. Nor are late
- * repetitions by the host that was succeeded, which the wire may still have held; they are counted. One change of speaker in each direction of time
- * is a failover; the caller judges one fault at a time and starts a new judge for the next.
+ * repetitions by the host that was succeeded, which the wire may still have held; they are counted.
+ *
+ * A port that has been silent for 2 s may be the successor's successor: protection was made anew, which takes longer, and its host took over in turn.
+ * Were it a copy that wakes up after a long sleep instead, the guest would be spoken for by both from then on, and the other's next word is the
+ * resurrection. So this must be judged under a load that makes every copy that is active say something much more often than every 2 s.
  */
 #pragma once
 
@@ -24,6 +27,7 @@
 struct lan_port {
 	uint64_t frames, late;		/* late: repetitions after it was succeeded */
 	uint64_t first_ns, last_ns;	/* of the frames since the mark */
+	uint64_t spoke_ns;		/* when it said something new the last time */
 	bool succeeded;
 };
 

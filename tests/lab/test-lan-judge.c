@@ -12,6 +12,10 @@
 
 enum { FIN = 1, SYN = 2, RST = 4, ACK = 16, A = 0, B = 1 };
 
+#define MS 1000000ull
+
+static uint64_t now;
+
 static void
 tcp(struct lan_judge *j, unsigned port, uint8_t flags, uint32_t seq, uint32_t ack, const char *text)
 {
@@ -25,7 +29,7 @@ tcp(struct lan_judge *j, unsigned port, uint8_t flags, uint32_t seq, uint32_t ac
 		f[42 + i] = (uint8_t)(ack >> (24 - 8 * i));
 	}
 	memcpy(f + 54, text, n);
-	lan_judge_frame(j, port, 1000, f, MAX(54 + n, 60));
+	lan_judge_frame(j, port, now, f, MAX(54 + n, 60));
 }
 
 static void
@@ -33,7 +37,7 @@ udp(struct lan_judge *j, unsigned port, uint8_t id, uint8_t content)
 {
 	uint8_t f[60] = { [12] = 8, [14] = 0x45, [17] = 29, [19] = id, [23] = 17, [42] = content };
 
-	lan_judge_frame(j, port, 1000, f, sizeof f);
+	lan_judge_frame(j, port, now, f, sizeof f);
 }
 
 static struct lan_judge *
@@ -41,6 +45,7 @@ fresh(void)
 {
 	static struct lan_judge j;
 
+	now = 1000 * MS;
 	lan_judge_init(&j);
 	return &j;
 }
@@ -104,6 +109,39 @@ test_resurrection(void **state)
 }
 
 static void
+test_failover_and_back(void **state)
+{
+	struct lan_judge *j = fresh();
+
+	tcp(j, A, ACK, 100, 1, "one");
+	tcp(j, B, ACK, 103, 1, "two");
+	now += 2000 * MS;		/* of A's silence: protection was made anew */
+	tcp(j, B, ACK, 106, 1, "three");
+	tcp(j, A, ACK, 111, 1, "four");
+	tcp(j, A, ACK, 115, 1, "five");
+	tcp(j, B, ACK, 106, 1, "three");	/* late */
+	expect(j, false, 2);
+}
+
+static void
+test_a_sleeper_wakes_up(void **state)
+{
+	for (int active = 0; active < 2; active++) {
+		struct lan_judge *j = fresh();
+
+		tcp(j, A, ACK, 100, 1, "one");
+		tcp(j, B, ACK, 103, 1, "two");
+		now += 60000 * MS;
+		tcp(j, B, ACK, 106, 1, "three");
+		tcp(j, A, ACK, 111, 1, "four");
+		now += 1900 * MS;
+		tcp(j, active ? A : B, ACK, 115, 1, "five");
+		tcp(j, active ? B : A, ACK, 119, 1, "six");
+		expect(j, true, 2);
+	}
+}
+
+static void
 test_datagrams(void **state)
 {
 	struct lan_judge *j = fresh();
@@ -162,6 +200,8 @@ main(void)
 		cmocka_unit_test(test_failover),
 		cmocka_unit_test(test_other_bytes),
 		cmocka_unit_test(test_resurrection),
+		cmocka_unit_test(test_failover_and_back),
+		cmocka_unit_test(test_a_sleeper_wakes_up),
 		cmocka_unit_test(test_datagrams),
 		cmocka_unit_test(test_sequence_numbers_wrap),
 		cmocka_unit_test(test_ports_used_again),
