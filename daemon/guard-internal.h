@@ -177,7 +177,7 @@ struct guard_standby {
 	uint64_t loads;
 	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */
 	bool told_unfit;		/* by an event: its end is told, too */
-	bool eager;			/* a switchover: loads are not put off, whatever the mode */
+	uint64_t eager_to;		/* a switchover: up to this epoch loads are not put off, whatever the mode */
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
 	struct histogram load, svm_stop;
 };

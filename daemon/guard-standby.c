@@ -412,7 +412,7 @@ standby_action_route(struct guard *g, uint64_t now, struct standby_action *a)
 		break;
 	case STANDBY_COMMITTED:
 		guard_send_u64(g, PEER_COMMITTED, 1, &a->epoch);
-		if (g->s.eager)
+		if (a->epoch <= g->s.eager_to)
 			standby_load_now(g->s.standby, now);
 		if (g->s.passive)
 			standby_proxy_committed(g->s.proxy, a->epoch);
@@ -696,26 +696,27 @@ refuse_switchover(struct guard *g)
 	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
 }
 
-/* The primary hands over. PREPARE: what is committed is loaded at once from here on. TAKE_OVER: its guest stands at the end of the last checkpoint, which is here. */
+/* The primary hands over. PREPARE: what is committed up to an epoch is loaded at once; what follows is loaded with the last checkpoint, in one go. TAKE_OVER: its guest
+ * stands at the end of that one, which is here. */
 static void
 on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
 	uint16_t what = byte_reader_be16(&r);
-	uint64_t stood = byte_reader_be64(&r);
+	uint64_t value = byte_reader_be64(&r);
 
 	if (!byte_reader_done(&r) || what > PEER_SWITCHOVER_TAKE_OVER) {
 		guard_data_failed(g, now, "SWITCHOVER of %u bytes", frame->length);
 		return;
 	}
-	g->s.eager = what != PEER_SWITCHOVER_OFF;
-	if (g->s.eager)
+	g->s.eager_to = what == PEER_SWITCHOVER_PREPARE ? value : 0;
+	if (what != PEER_SWITCHOVER_OFF)
 		standby_load_now(g->s.standby, now);
 	if (what == PEER_SWITCHOVER_PREPARE && (g->failover.state != FAILOVER_PROTECTED || !g->failover.fit))
 		refuse_switchover(g);
 	if (what != PEER_SWITCHOVER_TAKE_OVER)
 		return;
-	g->gap_from = now - MIN(stood, now);
+	g->gap_from = now - MIN(value, now);
 	guard_policy(g, now, FAILOVER_EV_OPERATOR_SWITCHOVER, FAILOVER_REASON_OPERATOR_SWITCHOVER);
 	if (g->failover.state != FAILOVER_ASKING)
 		refuse_switchover(g);

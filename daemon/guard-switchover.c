@@ -26,12 +26,12 @@ switchover_clear(struct switchover *s)
 }
 
 static void
-tell(struct guard *g, enum peer_switchover what, uint64_t stood_ns)
+tell(struct guard *g, enum peer_switchover what, uint64_t value)
 {
 	uint8_t payload[10];
 
 	put_be16(payload, (uint16_t)what);
-	put_be64(payload + 2, stood_ns);
+	put_be64(payload + 2, value);
 	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
 }
 
@@ -49,7 +49,7 @@ switchover_begin(struct guard *g, uint64_t now)
 	guard_event(g, "switchover", "handing %s over to %s", g->config->domain, g->config->peer);
 	enter(g, now, SWITCHOVER_WARM, GUARD_SWITCHOVER_WARM_NS);
 	g->p.switchover.epoch = relay_epoch(g->p.relay);
-	tell(g, PEER_SWITCHOVER_PREPARE, 0);
+	tell(g, PEER_SWITCHOVER_PREPARE, g->p.switchover.epoch);
 	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	primary_pump(g, now);
 }

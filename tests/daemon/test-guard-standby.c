@@ -153,6 +153,58 @@ it_loads_what_waits_for_a_load(void **state)
 }
 
 static void
+primary_hands_over(struct fixture *f, enum peer_switchover what, uint64_t value)
+{
+	uint8_t data[10];
+
+	put_be16(data, (uint16_t)what);
+	put_be64(data + 2, value);
+	peer_says(f, PEER_SWITCHOVER, data, sizeof data);
+}
+
+/* What comes between the first checkpoint of a switchover and its last is loaded with the last, in one go. */
+static void
+it_loads_twice_for_a_switchover(void **state)
+{
+	static const uint8_t passive[] = { 0, 1 };
+	g_auto(fixture) f;
+
+	protect(&f);
+	peer_says(&f, PEER_MODE, passive, sizeof passive);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; ");
+	primary_hands_over(&f, PEER_SWITCHOVER_PREPARE, 3);
+	expect(&f, "qemu checkpoint-request; ");
+	receive(&f, 3);
+	load(&f);
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_PAUSE, NULL);
+	expect(&f, "qemu checkpoint-request; ");
+	load(&f);
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_PAUSE, NULL);
+	expect(&f, "");
+	receive(&f, 4);
+	receive(&f, 5);
+	expect(&f, "send COMMITTED 4; send COMMITTED 5; ");
+	primary_hands_over(&f, PEER_SWITCHOVER_TAKE_OVER, 0);
+	expect(&f, "claim 2 alone; qemu checkpoint-request; ");
+}
+
+/* The guest goes on where it is: loads are put off as before. */
+static void
+a_switchover_that_is_off_asks_for_no_loads(void **state)
+{
+	static const uint8_t passive[] = { 0, 1 };
+	g_auto(fixture) f;
+
+	protect(&f);
+	peer_says(&f, PEER_MODE, passive, sizeof passive);
+	primary_hands_over(&f, PEER_SWITCHOVER_PREPARE, 2);
+	primary_hands_over(&f, PEER_SWITCHOVER_OFF, 0);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; ");
+}
+
+static void
 it_asks_for_nothing_before_it_counts_or_when_nothing_helps(void **state)
 {
 	g_auto(fixture) f;
@@ -546,6 +598,8 @@ main(void)
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
+		cmocka_unit_test(it_loads_twice_for_a_switchover),
+		cmocka_unit_test(a_switchover_that_is_off_asks_for_no_loads),
 		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),
 		cmocka_unit_test(it_asks_for_nothing_before_it_counts_or_when_nothing_helps),
 		cmocka_unit_test(it_takes_packed_checkpoints),
