@@ -19,6 +19,7 @@ enum colo_message {
 	COLO_MESSAGE_LAST
 };
 
+#define MIG_RP_MSG_SHUT 1		/* migration/migration.h, enum mig_rp_message_type: the last message of the initial migration's return path, before READY */
 #define COLO_MESSAGE_BYTES 4
 #define COLO_VMSTATE_SIZE_BYTES 12	/* the message and its value */
 

@@ -5,9 +5,15 @@
  * The relay answers the primary's QEMU in the secondary's place (QEMU migration/colo.c, colo_do_checkpoint_transaction()), so
  * that the guest stops only for as long as its state takes to reach this process, never for the peer's network or load.
  *
- *   INITIAL --peer ready/READY--> RUNNING --REQUEST--> HELD --(a checkpoint is due)/REPLY--> REPLIED --VMSTATE_SEND--> RECEIVING
- *      ^                             ^                                                                                    |
- *      |  stream verbatim            +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
+ *   INITIAL --(it is over)/READY--> RUNNING --REQUEST--> HELD --(a checkpoint is due)/REPLY--> REPLIED --VMSTATE_SEND--> RECEIVING
+ *      ^                               ^                                                                                  |
+ *      |  stream verbatim              +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
+ *
+ * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still under way to
+ * it. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the stream is over nobody says,
+ * but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). The only machines that send none are those
+ * of QEMU 2.2 and older: with them the guest waits for the peer. A guest whose devices hold something that looks like it spoils its own protection: QEMU's next
+ * bytes are no COLO message, and the pair is not made.
  *
  * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
  * what makes an epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch
@@ -32,6 +38,9 @@
 #include "checkpoint/migration-reader.h"
 
 #define CHECKPOINT_SLACK (1u << 20)	/* headers, commands, footers of a checkpoint of little RAM */
+#define DESCRIPTION_MAX (1u << 20)	/* of the machine: some 50 KiB */
+#define DESCRIPTION_HEAD 6		/* the end of the devices, the section's type, be32 length */
+#define TAIL_MAX (4u << 20)		/* of what follows RAM in the initial stream, beyond the devices: the description, and what one read brought with RAM's end */
 
 enum state {
 	R_INITIAL,	/* ordinary migration; every byte is the peer's */
@@ -55,6 +64,9 @@ struct relay {
 	struct migration_reader *reader;
 	GQueue actions;		/* struct relay_action*; filled by one event, emptied by the caller before the next */
 	char *reason;
+
+	GByteArray *tail;	/* the last bytes of the initial stream, once its RAM is complete */
+	uint64_t opaque;	/* bytes since then */
 
 	uint8_t message[COLO_MESSAGE_BYTES];
 	size_t have;		/* bytes in message */
@@ -100,6 +112,7 @@ relay_new(const struct relay_limits *limits)
 	r->limits = *limits;
 	r->reader = migration_reader_new(limits->max_device_state);
 	r->hash = XXH3_createState();
+	r->tail = g_byte_array_new();
 	g_queue_init(&r->actions);
 	g_queue_init(&r->unacked);
 	return r;
@@ -121,6 +134,7 @@ relay_free(struct relay *r)
 	g_queue_clear_full(&r->unacked, g_free);
 	migration_reader_free(r->reader);
 	XXH3_freeState(r->hash);
+	g_byte_array_unref(r->tail);
 	g_free(r->reason);
 	g_free(r);
 }
@@ -186,7 +200,7 @@ due(const struct relay *r)
 {
 	uint64_t wait = r->wanted ? r->limits.min_epoch_ns : MAX(r->limits.max_epoch_ns, r->limits.min_epoch_ns);
 
-	if (r->state != R_HELD || r->suspended || r->unacked_bytes > r->limits.max_unacked_bytes)
+	if (r->state != R_HELD || r->epoch == 0 || r->suspended || r->unacked_bytes > r->limits.max_unacked_bytes)
 		return UINT64_MAX;
 	return wait > UINT64_MAX - r->epoch_start ? UINT64_MAX : r->epoch_start + wait;
 }
@@ -341,9 +355,55 @@ checkpoint_bytes(struct relay *r, uint64_t now, GBytes *bytes, struct byte_reade
 		seal(r, now);
 }
 
-static void
-stream_bytes(struct relay *r, GBytes *bytes, struct byte_reader *in)
+/* QEMU_VM_EOF, then a whole description and nothing more (migration/savevm.c, qemu_savevm_state_complete_precopy_non_iterable()). */
+static bool
+ends_with_description(const uint8_t *d, size_t n)
 {
+	size_t first = n > DESCRIPTION_MAX ? n - DESCRIPTION_MAX : 0;
+
+	if (n < DESCRIPTION_HEAD + 2 || d[n - 1] != '}')
+		return false;
+	for (size_t at = n - DESCRIPTION_HEAD - 1; at-- > first;) {
+		struct byte_reader length = byte_reader_init(d + at + 2, 4);
+		if (d[at] == QEMU_VM_EOF && d[at + 1] == QEMU_VM_VMDESCRIPTION && d[at + DESCRIPTION_HEAD] == '{' && byte_reader_be32(&length) == n - at - DESCRIPTION_HEAD)
+			return true;
+	}
+	return false;
+}
+
+/* The bytes that end the way back of the initial migration, and READY. */
+static void
+let_go(struct relay *r, uint64_t now)
+{
+	static const uint8_t shut[] = { 0, MIG_RP_MSG_SHUT, 0, 4, 0, 0, 0, 0 };
+
+	if (r->limits.return_path)
+		act(r, RELAY_TO_QEMU)->bytes = g_bytes_new_static(shut, sizeof shut);
+	to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
+	r->state = R_RUNNING;
+	r->heard_at = now;
+	g_byte_array_set_size(r->tail, 0);
+}
+
+static void
+note_tail(struct relay *r, uint64_t now, const uint8_t *data, size_t n)
+{
+	r->opaque += n;
+	if (r->opaque > r->limits.max_device_state + TAIL_MAX) {
+		fail(r, r->offset, "more than %" G_GUINT64_FORMAT " bytes of devices", r->limits.max_device_state);
+		return;
+	}
+	if (r->tail->len > 2 * DESCRIPTION_MAX)
+		g_byte_array_remove_range(r->tail, 0, r->tail->len - DESCRIPTION_MAX);
+	g_byte_array_append(r->tail, data, (guint)n);
+	if (ends_with_description(r->tail->data, r->tail->len))
+		let_go(r, now);
+}
+
+static void
+stream_bytes(struct relay *r, uint64_t now, GBytes *bytes, struct byte_reader *in)
+{
+	const uint8_t *data = in->p;
 	size_t n = in->left;
 
 	read_on(r, in);
@@ -351,6 +411,8 @@ stream_bytes(struct relay *r, GBytes *bytes, struct byte_reader *in)
 		return;
 	r->offset += n;
 	act(r, RELAY_STREAM)->bytes = g_bytes_ref(bytes);
+	if (migration_reader_ram_complete(r->reader))
+		note_tail(r, now, data, n);
 }
 
 void
@@ -363,7 +425,7 @@ relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes)
 	r->heard_at = now;
 	while (in.left > 0 && r->state != R_FAILED) {
 		if (r->state == R_INITIAL)
-			stream_bytes(r, bytes, &in);
+			stream_bytes(r, now, bytes, &in);
 		else if (r->state == R_RECEIVING)
 			checkpoint_bytes(r, now, bytes, &in);
 		else
@@ -371,12 +433,13 @@ relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes)
 	}
 }
 
+/* QEMU that was let go has its way back's end already. */
 void
 relay_from_peer_return_path(struct relay *r, uint64_t now, GBytes *bytes)
 {
 	if (r->state == R_INITIAL)
 		act(r, RELAY_TO_QEMU)->bytes = g_bytes_ref(bytes);
-	else
+	else if (r->epoch > 0)
 		fail(r, r->offset, "the peer sent return path bytes after it was ready");
 }
 
@@ -389,14 +452,17 @@ relay_peer_ready(struct relay *r, uint64_t now)
 {
 	if (r->state == R_FAILED)
 		return;
-	if (r->state != R_INITIAL || !migration_reader_ram_complete(r->reader)) {
-		fail(r, r->offset, "the peer says READY %s", r->state == R_INITIAL ? "before the end of RAM" : "a second time");
+	if (r->epoch > 0 || !migration_reader_ram_complete(r->reader)) {
+		fail(r, r->offset, "the peer says READY %s", r->epoch == 0 ? "before the end of RAM" : "a second time");
 		return;
 	}
-	to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
-	r->state = R_RUNNING;
+	if (r->state == R_INITIAL) {
+		to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
+		r->state = R_RUNNING;
+		r->heard_at = now;
+	}
 	r->epoch = 1;
-	r->epoch_start = r->heard_at = now;
+	r->epoch_start = now;
 	act(r, RELAY_LIVE);
 }
 
@@ -479,7 +545,13 @@ relay_waiting_since(const struct relay *r)
 uint64_t
 relay_peer_due_since(const struct relay *r)
 {
-	return r->state == R_INITIAL && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
+	return r->epoch == 0 && r->state != R_FAILED && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
+}
+
+bool
+relay_let_go(const struct relay *r)
+{
+	return r->epoch == 0 && (r->state == R_RUNNING || r->state == R_HELD);
 }
 
 bool

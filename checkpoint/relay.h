@@ -14,6 +14,7 @@ struct relay_limits {
 	uint64_t max_unacked_bytes;	/* no new checkpoint while more than this is not committed yet (a longer epoch, never a drop) */
 	uint64_t max_device_state;	/* largest VMSTATE_SIZE accepted */
 	uint64_t max_checkpoint_bytes;	/* one checkpoint: what the standby takes, and this side holds */
+	bool return_path;		/* QEMU's way back has messages before READY, of which SHUT is the last (from QEMU 11.0 on) */
 };
 
 enum relay_want {		/* why a checkpoint is wanted; the names are what status and events show */
@@ -33,7 +34,7 @@ const char *relay_want_name(enum relay_want want);
 enum relay_action_type {
 	RELAY_TO_QEMU,		/* `bytes` go to the primary QEMU's migration socket */
 	RELAY_STREAM,		/* `bytes` of the initial migration stream go to the peer, verbatim */
-	RELAY_LIVE,		/* READY was passed to QEMU: the pair runs, epoch 1 begins */
+	RELAY_LIVE,		/* both have READY: the pair runs, epoch 1 begins */
 	RELAY_PAUSED,		/* VMSTATE_SEND was seen: drain the filters, mark the disks, then call relay_boundary_done() */
 	RELAY_CHECKPOINT_BEGIN,	/* checkpoint `epoch` starts */
 	RELAY_CHECKPOINT_DATA,	/* `bytes` of checkpoint `epoch` */
@@ -62,7 +63,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(relay, relay_free)
 
 /* Events. Each may queue actions; take them with relay_next() until it returns false. */
 void relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes);		/* keeps a reference */
-void relay_from_peer_return_path(struct relay *r, uint64_t now, GBytes *bytes);	/* before READY only */
+void relay_from_peer_return_path(struct relay *r, uint64_t now, GBytes *bytes);	/* before the peer's READY only */
 void relay_peer_ready(struct relay *r, uint64_t now);				/* the standby's QEMU said READY */
 void relay_want_checkpoint(struct relay *r, uint64_t now, enum relay_want want);
 void relay_boundary_done(struct relay *r, uint64_t now, uint64_t epoch);	/* answer to RELAY_PAUSED */
@@ -83,8 +84,9 @@ bool relay_waiting(const struct relay *r);		/* QEMU has sent REQUEST and runs: n
 /* Since when QEMU owes us the next bytes; UINT64_MAX when it does not. */
 uint64_t relay_waiting_since(const struct relay *r);
 bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
-/* The initial stream's RAM is complete, so the guest stands until the peer is READY: the time of QEMU's last bytes. UINT64_MAX: it is not. */
+/* The initial stream is over, and the peer's READY is missing: since QEMU's last bytes. UINT64_MAX: it is not. */
 uint64_t relay_peer_due_since(const struct relay *r);
+bool relay_let_go(const struct relay *r);	/* the guest does not stand meanwhile: QEMU has READY from us */
 bool relay_receiving(const struct relay *r);	/* a checkpoint is coming in; false again once it is whole, though LOADED may wait for its commit */
 bool relay_stopping(const struct relay *r);		/* REPLY is out and LOADED is not: QEMU drains its disks */
 uint64_t relay_stopping_since(const struct relay *r);	/* the time of that REPLY; UINT64_MAX: it is not stopping */

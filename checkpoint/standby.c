@@ -37,7 +37,6 @@
 #include "checkpoint/colo-message.h"
 #include "checkpoint/migration-reader.h"
 
-#define MIG_RP_MSG_SHUT 1	/* migration/migration.h, enum mig_rp_message_type: the last message of the return path */
 #define RP_HEADER 4		/* be16 type, be16 length */
 
 enum peer_state {

@@ -51,6 +51,7 @@ primary_init(struct guard *g, uint64_t now)
 		.max_unacked_bytes = c->max_checkpoint_bytes / 2,
 		.max_device_state = 64u << 20,
 		.max_checkpoint_bytes = c->max_checkpoint_bytes,
+		.return_path = c->return_path,
 	};
 	struct comparator_limits cl = {
 		.hold_ns = c->compare_timeout_ms * 1000000ull,
@@ -793,8 +794,9 @@ guard_checkpoint_arriving(const struct guard *g)
 bool
 guard_migration_reading(const struct guard *g)
 {
-	if (!guard_is_primary(g) || g->p.live)
-		return true;	/* a checkpoint is read as fast as it comes: the guest stands meanwhile; max_unacked_bytes bounds what is queued */
+	/* As fast as it comes, when the guest stands for it: a checkpoint, and the devices behind the initial copy of RAM. The relay's limits bound what is queued. */
+	if (!guard_is_primary(g) || g->p.live || relay_peer_due_since(g->p.relay) != UINT64_MAX)
+		return true;
 	return g->env.peer_queued(g->ctx, PEER_CHANNEL_BULK) < GUARD_BULK_QUEUE_MAX;
 }
 
@@ -933,9 +935,9 @@ on_standby_ready(struct guard *g, uint64_t now)
 {
 	if (g->phase != GUARD_PHASE_MEMORY)
 		return;
-	/* The guest stands since the end of the initial stream: what it sent before leaves as unprotected, what it sends from READY on is epoch 1. */
+	/* What the guest sent before leaves as unprotected, what it sends from here on is epoch 1. */
 	g->env.filters_drain(g->ctx);
-	/* QEMU has drained its writes, so none is kept. Should one be, it is of epoch 0. */
+	/* What is kept of its writes is of epoch 0. */
 	for (unsigned i = 0; i < g->config->n_disks; i++)
 		disk_overtake(g, now, i, 0, UINT64_MAX);
 	comparator_protect(g->p.comparator, now, 1);
@@ -1117,29 +1119,41 @@ nudge_deadline(const struct guard *g)
 	return relay_waiting_since(g->p.relay) + GUARD_NUDGE_NS;
 }
 
-/* While the pair forms the guest's writes wait for the standby's disk, and at the end the guest itself for the standby's QEMU: neither for ever. */
+static uint64_t
+ready_patience(const struct guard *g)
+{
+	return relay_let_go(g->p.relay) ? GUARD_READY_RUNNING_NS : GUARD_READY_TIMEOUT_NS;
+}
+
+static uint64_t
+ready_deadline(const struct guard *g)
+{
+	uint64_t since = relay_peer_due_since(g->p.relay);
+
+	return g->failover.state == FAILOVER_FORMING && since != UINT64_MAX ? MAX(since, g->awake_since) + ready_patience(g) : UINT64_MAX;
+}
+
+static uint64_t
+forming_disk_deadline(const struct guard *g)
+{
+	bool waits = g->p.disk_pending.length > 0 || disk_compare_pending(g->p.compare) > 0;
+
+	return g->failover.state == FAILOVER_FORMING && !g->p.live && waits ? MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
+}
+
+/* While the pair forms the guest's writes wait for the standby's disk, and at the end maybe the guest itself for the standby's QEMU: neither for ever. */
 static uint64_t
 forming_deadline(const struct guard *g)
 {
-	uint64_t ready = relay_peer_due_since(g->p.relay), t = UINT64_MAX;
-
-	if (g->failover.state != FAILOVER_FORMING)
-		return UINT64_MAX;
-	if (ready != UINT64_MAX)
-		t = MAX(ready, g->awake_since) + GUARD_READY_TIMEOUT_NS;
-	if (!g->p.live && (g->p.disk_pending.length > 0 || disk_compare_pending(g->p.compare) > 0))
-		t = MIN(t, MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS);
-	return t;
+	return MIN(ready_deadline(g), forming_disk_deadline(g));
 }
 
 static void
 check_forming(struct guard *g, uint64_t now)
 {
-	if (now < forming_deadline(g))
-		return;
-	if (relay_peer_due_since(g->p.relay) != UINT64_MAX)
-		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
-	else
+	if (now >= ready_deadline(g))
+		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %d s", g->config->peer, (int)(ready_patience(g) / 1000000000ull));
+	else if (now >= forming_disk_deadline(g))
 		guard_data_failed(g, now, "the disk of the copy on %s took no write, and answered no comparison, for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
 }
 

@@ -334,6 +334,8 @@ do_standby(struct pair *p, struct standby_action *a)
 		relay_from_peer_return_path(p->relay, now(), a->bytes);
 		break;
 	case STANDBY_READY:
+		if (!relay_let_go(p->relay))
+			die("the end of the initial stream was not recognized");
 		relay_peer_ready(p->relay, now());
 		break;
 	case STANDBY_COMMITTED:
@@ -568,7 +570,8 @@ int
 main(void)
 {
 	const char *prefix = getenv("FTD_TEST_QEMU");
-	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20, .max_checkpoint_bytes = 512 << 20 };
+	struct relay_limits rl = { .max_epoch_ns = UINT64_MAX, .min_epoch_ns = 5000000, .max_unacked_bytes = 1 << 30, .max_device_state = 64 << 20, .max_checkpoint_bytes = 512 << 20,
+				   .return_path = true };
 	struct standby_limits sl = { .max_checkpoint_bytes = 256 << 20, .max_held_bytes = 512 << 20, .max_unloaded_bytes = 256 << 20 };
 	struct pair p = { .deadline = now() + DEADLINE_NS };
 

@@ -106,6 +106,21 @@ put_device_state(GByteArray *b, uint8_t fill, unsigned length)
 		put(b, fill, 1);
 }
 
+#define DESCRIPTION_BYTES 23
+
+/* What newer machines end the initial stream with. */
+static inline void
+put_description(GByteArray *b)
+{
+	static const char description[] = "{\"devices\": [{}]}";
+
+	G_STATIC_ASSERT(sizeof description - 1 + 6 == DESCRIPTION_BYTES);
+	put(b, QEMU_VM_EOF, 1);
+	put(b, QEMU_VM_VMDESCRIPTION, 1);
+	put(b, sizeof description - 1, 4);
+	g_byte_array_append(b, (const uint8_t *)description, sizeof description - 1);
+}
+
 /* The whole initial stream: page p of each block holds p, page 0 is zero; the last one sent is in block 1. */
 static inline GByteArray *
 initial_stream(void)

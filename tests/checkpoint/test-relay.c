@@ -143,6 +143,147 @@ the_initial_migration_passes_through(void **state)
 	assert_true(relay_peer_due_since(r) == UINT64_MAX);
 }
 
+/* -- QEMU is let go when the initial stream is over ------------------------------------------------------------------------------------ */
+
+static GByteArray *
+described_stream(void)
+{
+	GByteArray *b = initial_stream();
+
+	put_description(b);
+	return b;
+}
+
+static void
+send_piece(struct relay *r, uint64_t now, const GByteArray *b, size_t from, size_t to)
+{
+	g_autoptr(GBytes) bytes = piece(b, from, to);
+
+	relay_from_qemu(r, now, bytes);
+}
+
+static void
+the_guest_does_not_stand_for_the_peer(void **state)
+{
+	g_autoptr(relay) r = relay_new(&limits);
+	g_autoptr(GByteArray) b = described_stream();
+	g_autoptr(GBytes) back = g_bytes_new("\0\1\0\4\0\0\0\0", 8);
+
+	send(r, 3 * MS, b);
+	expect(r, "stream 45409; to-qemu checkpoint-ready; ");
+	assert_true(relay_let_go(r));
+	assert_true(relay_peer_due_since(r) == 3 * MS);
+	say(r, 4 * MS, COLO_REQUEST);
+	relay_want_checkpoint(r, 5 * MS, RELAY_WANT_OPERATOR);
+	relay_from_peer_return_path(r, 6 * MS, back);
+	relay_tick(r, 2000 * MS);
+	expect(r, "");
+	assert_true(relay_deadline(r) == UINT64_MAX);
+	assert_int_equal(relay_epoch(r), 0);
+	relay_peer_ready(r, 3000 * MS);
+	expect(r, "live; ");
+	assert_false(relay_let_go(r));
+	assert_true(relay_peer_due_since(r) == UINT64_MAX);
+	assert_int_equal(relay_epoch(r), 1);
+	relay_tick(r, 3009 * MS);
+	expect(r, "");
+	relay_tick(r, 3010 * MS);
+	expect(r, "to-qemu checkpoint-reply; ");
+}
+
+static void
+the_peer_may_be_ready_before_the_first_request(void **state)
+{
+	g_autoptr(relay) r = relay_new(&limits);
+	g_autoptr(GByteArray) b = described_stream();
+
+	send(r, 0, b);
+	relay_peer_ready(r, 1 * MS);
+	expect(r, "stream 45409; to-qemu checkpoint-ready; live; ");
+	say(r, 2 * MS, COLO_REQUEST);
+	relay_tick(r, 1001 * MS);
+	expect(r, "to-qemu checkpoint-reply; ");
+}
+
+static void
+the_way_back_ends_before_ready(void **state)
+{
+	struct relay_limits l = limits;
+	g_autoptr(GByteArray) b = described_stream();
+
+	l.return_path = true;
+	g_autoptr(relay) r = relay_new(&l);
+	send(r, 0, b);
+	expect(r, "stream 45409; to-qemu ? checkpoint-ready; to-qemu checkpoint-ready; ");	/* MIG_RP_MSG_SHUT of 4 bytes, 0 */
+}
+
+static void
+every_split_shows_the_end(void **state)
+{
+	g_autoptr(GByteArray) b = described_stream();
+
+	for (size_t at = b->len - 60; at < b->len; at++) {
+		g_autoptr(relay) r = relay_new(&limits);
+		g_autofree char *want = g_strdup_printf("stream 100; stream %d; ", (int)at - 100), *rest = g_strdup_printf("stream %d; to-qemu checkpoint-ready; ", (int)(b->len - at));
+
+		send_piece(r, 0, b, 0, 100);
+		send_piece(r, 0, b, 100, at);
+		expect(r, want);
+		assert_false(relay_let_go(r));
+		send_piece(r, 0, b, at, b->len);
+		expect(r, rest);
+	}
+}
+
+/* Each differs in one byte from a description that ends the stream. */
+static void
+what_is_no_description_ends_nothing(void **state)
+{
+	static const unsigned from_end[] = { 23, 22, 21, 18, 17, 1 };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(from_end); i++) {
+		g_autoptr(relay) r = relay_new(&limits);
+		g_autoptr(GByteArray) b = described_stream();
+
+		b->data[b->len - from_end[i]] ^= 1;
+		send(r, 0, b);
+		expect(r, "stream 45409; ");
+		relay_peer_ready(r, 0);
+		expect(r, "to-qemu checkpoint-ready; live; ");
+	}
+}
+
+/* A guest may have written it where its devices keep it. */
+static void
+a_stream_that_goes_on_behind_a_description_is_refused(void **state)
+{
+	g_autoptr(relay) r = relay_new(&limits);
+	g_autoptr(GByteArray) b = described_stream(), more = g_byte_array_new();
+
+	send(r, 0, b);
+	put(more, 0x12345678, 4);
+	send(r, 0, more);
+	expect(r, "stream 45409; to-qemu checkpoint-ready; failed at 45409: QEMU sent 0x12345678 (?) instead of checkpoint-request; ");
+}
+
+static void
+devices_have_a_limit(void **state)
+{
+	g_autoptr(relay) r = relay_new(&limits);
+	g_autoptr(GByteArray) b = initial_stream(), devices = g_byte_array_new();
+
+	send(r, 0, b);
+	g_byte_array_set_size(devices, 1 << 20);
+	memset(devices->data, '}', devices->len);
+	for (unsigned i = 0; i < 3; i++)
+		send(r, 0, devices);
+	expect(r, "stream 45386; stream 1048576; stream 1048576; stream 1048576; ");
+	send(r, 0, devices);
+	expect(r, "stream 1048576; failed at 4239690: more than 100 bytes of devices; ");
+}
+
+/* -- checkpoints ------------------------------------------------------------------------------------------------------------------------- */
+
 static void
 a_checkpoint_from_request_to_loaded(void **state)
 {
@@ -413,6 +554,13 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_initial_migration_passes_through),
+		cmocka_unit_test(the_guest_does_not_stand_for_the_peer),
+		cmocka_unit_test(the_peer_may_be_ready_before_the_first_request),
+		cmocka_unit_test(the_way_back_ends_before_ready),
+		cmocka_unit_test(every_split_shows_the_end),
+		cmocka_unit_test(what_is_no_description_ends_nothing),
+		cmocka_unit_test(a_stream_that_goes_on_behind_a_description_is_refused),
+		cmocka_unit_test(devices_have_a_limit),
 		cmocka_unit_test(a_checkpoint_from_request_to_loaded),
 		cmocka_unit_test(a_hang_is_the_time_since_qemu_was_heard),
 		cmocka_unit_test(every_split_makes_the_same_checkpoint),

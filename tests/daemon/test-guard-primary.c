@@ -24,11 +24,14 @@ committed(struct fixture *f, uint64_t epoch)
 	peer_says_u64(f, PEER_COMMITTED, 1, &epoch);
 }
 
+/* The initial stream is over. */
 static void
-go_live(struct fixture *f)
+copy_memory(struct fixture *f, bool described)
 {
 	g_autoptr(GByteArray) b = initial_stream();
 
+	if (described)
+		put_description(b);
 	fixture_init(f, FAILOVER_PRIMARY);
 	guard_start(f->g, f->now);
 	guard_peer_linked(f->g, f->now);
@@ -37,8 +40,16 @@ go_live(struct fixture *f)
 	op_done(f, GUARD_OP_DISKS);
 	op_done(f, GUARD_OP_MIGRATE);
 	qemu_says(f, b);
+	expect(f, described ? "op connect; op attach; op disks; op migrate; send STREAM; qemu checkpoint-ready; "
+			    : "op connect; op attach; op disks; op migrate; send STREAM; ");
+}
+
+static void
+go_live(struct fixture *f)
+{
+	copy_memory(f, false);
 	peer_says(f, PEER_READY, NULL, 0);
-	expect(f, "op connect; op attach; op disks; op migrate; send STREAM; qemu checkpoint-ready; send LIVE; ");
+	expect(f, "qemu checkpoint-ready; send LIVE; ");
 	qemu_says_message(f, COLO_REQUEST);
 }
 
@@ -336,6 +347,41 @@ nobody_waits_for_a_suspended_guest(void **state)
 	pass_looking(&f, 3000, true);
 	expect(&f, "");
 	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+}
+
+/* -- the standby is not ready yet ---------------------------------------------------------------------------------------------------- */
+
+static void
+the_guest_does_not_stand_for_its_standby(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 29999);
+	expect(&f, "");
+	assert_false(f.g->p.live);
+	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
+	peer_says(&f, PEER_READY, NULL, 0);
+	expect(&f, "send LIVE; ");
+	pass(&f, 5);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
+/* Less patience where the guest stands. */
+static void
+a_standby_that_does_not_become_ready_is_given_up(void **state)
+{
+	for (unsigned described = 0; described < 2; described++) {
+		g_auto(fixture) f;
+
+		copy_memory(&f, described);
+		guard_tick(f.g, f.now);
+		pass(&f, described ? 29999 : 4999);
+		expect(&f, "");
+		pass(&f, 1);
+		expect(&f, "event error; send GOODBYE 12; op detach; ");
+	}
 }
 
 /* -- the timer of COLO's that a clock set back puts off ------------------------------------------------------------------------- */
@@ -1029,7 +1075,7 @@ nothing_is_compared_once_the_copy_is_in_step(void **state)
 	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
 }
 
-/* QEMU has none under way when it is ready; if it had, they are of epoch 0. */
+/* They are of epoch 0. */
 static void
 what_is_kept_is_sent_before_the_first_epoch(void **state)
 {
@@ -1135,6 +1181,8 @@ main(void)
 		cmocka_unit_test(a_qemu_that_was_stopped_for_a_moment_is_kept),
 		cmocka_unit_test(a_guard_that_slept_looks_anew),
 		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
+		cmocka_unit_test(the_guest_does_not_stand_for_its_standby),
+		cmocka_unit_test(a_standby_that_does_not_become_ready_is_given_up),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
 		cmocka_unit_test(every_epoch_may_be_nudged),
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),

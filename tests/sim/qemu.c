@@ -499,6 +499,8 @@ send_initial(struct qemu *q)
 		put_ram_page(q, b, p, p == 0);
 	put_section_end(b);
 	put_devices(q, b);
+	if (q->w->described)
+		put_description(b);
 	remember(q);
 	to_guard(q, b);
 }
@@ -565,6 +567,7 @@ void
 qemu_start_migration(struct qemu *q)
 {
 	q->colo = COLO_OUT_INITIAL;
+	q->w->described = q->w->story || chance(q->w, 80);
 	q->epoch = UINT64_MAX;
 	q->last_block = UINT_MAX;
 	g_byte_array_set_size(q->in, 0);
@@ -651,11 +654,11 @@ load_pages(struct qemu *q, struct byte_reader in, uint64_t base)
 	}
 }
 
-/* RAM is what colo_cache holds (migration/ram.c, colo_flush_ram_cache()): pages that the SVM wrote go back to it, too. */
+/* The devices are the last thing there is, but for so many bytes. RAM is what colo_cache holds (migration/ram.c, colo_flush_ram_cache()): pages that the SVM wrote go back to it, too. */
 static void
-take_cache(struct qemu *q)
+take_cache(struct qemu *q, size_t behind)
 {
-	struct byte_reader r = byte_reader_init(q->in->data + q->in->len - DEVICE_BYTES, DEVICE_BYTES);
+	struct byte_reader r = byte_reader_init(q->in->data + q->in->len - behind - DEVICE_BYTES, DEVICE_BYTES);
 	uint64_t epoch = byte_reader_be64(&r), hash = byte_reader_be64(&r);
 
 	memcpy(&q->guest, &q->shadow, sizeof q->guest);
@@ -704,7 +707,7 @@ on_load(struct world *w, struct event *e)
 	load_pages(q, byte_reader_init(q->in->data + 4, q->in->len - 4), 4);
 	rx_clear(q);
 	memset(q->in_overlay, 0, sizeof q->in_overlay);
-	take_cache(q);
+	take_cache(q, 0);
 	start_cpus(q);
 	if (q->reset_at_load)
 		qemu_reset_copy(q);
@@ -727,15 +730,16 @@ initial_input(struct qemu *q)
 	static const uint8_t way_back[] = { 0, 1, 0, 4, 0, 0, 0, 0 };
 	g_autoptr(migration_reader) look = migration_reader_new(DEVICE_BYTES);
 	struct byte_reader in = byte_reader_init(q->in->data, q->in->len);
+	size_t description = q->w->described ? DESCRIPTION_BYTES : 0;
 	struct migration_event e;
 	enum migration_event_type t;
 
 	while ((t = migration_reader_next(look, &in, &e)) != MIGRATION_NEED_MORE && t != MIGRATION_ERROR && t != MIGRATION_RAM_COMPLETE)
 		;
-	if (t != MIGRATION_RAM_COMPLETE || in.left < 5 + DEVICE_BYTES)
+	if (t != MIGRATION_RAM_COMPLETE || in.left < 5 + DEVICE_BYTES + description)
 		return;
 	load_pages(q, byte_reader_init(q->in->data, q->in->len), 0);
-	take_cache(q);
+	take_cache(q, description);
 	GByteArray *b = g_byte_array_new();
 	g_byte_array_append(b, way_back, sizeof way_back);
 	put(b, COLO_READY, 4);

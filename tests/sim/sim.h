@@ -319,6 +319,7 @@ struct world {
 	uint64_t guest_delay, load_ns, loop_delay;
 	bool guest_ended, flush_load;
 	enum mode mode;			/* as configured; an operator may set another */
+	bool described;			/* the machine is: the initial stream tells its end */
 	bool image_found;		/* this round's standby has the image that the host had before */
 	uint64_t ended_due;		/* by then the primary's claim for a VM that was shut down is written; 0: it need not be */
 	bool arm_sent;			/* in this round */
