@@ -740,12 +740,18 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 
 /*
  * In a checkpoint the guest stands, and QEMU whose migration socket is closed then leaves it so until a monitor says "cont": libvirt's, which may not answer. The
- * checkpoint's end needs nobody but QEMU and us.
+ * checkpoint's end needs nobody but QEMU and us. A millisecond later the guest gets what it may have missed, with filters that go with the pair.
  */
+static bool
+detach_waits(const struct guard *g)
+{
+	return relay_stopping(g->p.relay) || (reinject_waits(g) && relay_awaits_request(g->p.relay) && g->p.suspend == SUSPEND_NONE);
+}
+
 static void
 detach_if_due(struct guard *g, uint64_t now)
 {
-	if (!g->p.detach_by || (relay_stopping(g->p.relay) && now < g->p.detach_by))
+	if (!g->p.detach_by || (detach_waits(g) && now < g->p.detach_by))
 		return;
 	g->p.detach_by = 0;
 	g->env.op_start(g->ctx, GUARD_OP_DETACH);

@@ -764,6 +764,25 @@ tcp_is_heard(struct fixture *f)
 	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
 }
 
+/* The pair ends meanwhile, and its filters with it. */
+static void
+it_is_given_again_before_the_filters_go(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	tcp_is_heard(&f);
+	guard_disable(f.g, f.now);
+	one_checkpoint(&f);
+	g_string_truncate(f.did, 0);
+	guard_claimed(f.g, f.now, ARBITER_GRANTED, NULL, NULL);
+	expect(&f, "send GOODBYE 8; ");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; op detach; ");
+}
+
 static void
 a_segment_that_came_while_the_guest_was_stopped_is_given_again(void **state)
 {
@@ -1200,6 +1219,7 @@ main(void)
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
+		cmocka_unit_test(it_is_given_again_before_the_filters_go),
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
