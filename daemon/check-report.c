@@ -17,7 +17,7 @@ static const char *const requirement_names[] = {
 	[CHECK_PAIR] = "pair", [CHECK_QEMU] = "qemu", [CHECK_CPU] = "cpu", [CHECK_MEMORY] = "memory", [CHECK_FIRMWARE] = "firmware", [CHECK_DEVICES] = "devices",
 	[CHECK_INTERFACES] = "interfaces", [CHECK_DISKS] = "disks", [CHECK_PEER] = "peer", [CHECK_PEER_QEMU] = "peer-qemu", [CHECK_PEER_MEMORY] = "peer-memory",
 	[CHECK_PEER_STORAGE] = "peer-storage", [CHECK_PEER_DOMAIN] = "peer-domain", [CHECK_LINK] = "link", [CHECK_PORTS] = "ports", [CHECK_CLOCK] = "clock",
-	[CHECK_CERTIFICATES] = "certificates", [CHECK_ARBITER] = "arbiter",
+	[CHECK_CERTIFICATES] = "certificates", [CHECK_HOOK] = "hook", [CHECK_ARBITER] = "arbiter",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(requirement_names) == CHECK_REQUIREMENT_LAST);
 
@@ -91,6 +91,7 @@ static const struct {
 	[CHECK_ARBITER_NOT_SHARED] = { "arbiter-not-shared", CHECK_ARBITER, FTD_ERROR_ARBITER_NOT_SHARED, false, "the peer asks another arbiter" },
 	[CHECK_ARBITER_MANUAL] = { "arbiter-manual", CHECK_ARBITER, WARNS, false, "an operator decides" },
 	[CHECK_ARBITER_FAILED] = { "arbiter-failed", CHECK_ARBITER, FTD_ERROR_FAILED, false, "the arbiter could not be asked" },
+	[CHECK_HOOK_MISSING] = { "hook-missing", CHECK_HOOK, WARNS, false, "on one of the hosts libvirt does not have the hook that refuses the start of a stale copy" },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(reasons) == CHECK_REASON_LAST);
 

@@ -276,10 +276,12 @@ inspect_peer(struct attempt *a, struct check_report *report)
 		answer = peer_client_call(a->client, "Inspect", inspect_request(a->domain, a->qemu, suffix), CALL_TIMEOUT_MS, &error);
 	probe_files(a, suffix, false, NULL);
 	a->return_path = !json_get(answer, "wants_return_path") || json_get_bool(answer, "wants_return_path");	/* an ftd that does not tell is for QEMU 11 */
-	if (answer)
+	if (answer) {
 		peer_check_answer(a->domain, a->qemu, cpu, peer_client_name(a->client), answer, report);
-	else
+		peer_check_hook(host_has_hook(), peer_client_name(a->client), answer, report);
+	} else {
 		check_failed(report, CHECK_PEER, error);
+	}
 }
 
 static void

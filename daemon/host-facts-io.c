@@ -5,6 +5,7 @@
 #include "daemon/base/log-io.h"
 #include "daemon/json-util.h"
 #include "daemon/libvirt-io.h"
+#include "daemon/peer-check.h"
 #include "daemon/qemu-facts-io.h"
 
 #include <fcntl.h>
@@ -173,6 +174,12 @@ host_cpu_id(void)
 	return g_strdup_printf("%s (%.8s)", name ? name : "a CPU", g_checksum_get_string(sum));
 }
 
+bool
+host_has_hook(void)
+{
+	return access(LIBVIRT_HOOK, X_OK) == 0;
+}
+
 /* Would this host's KVM run a guest that was shown that CPU? */
 static const char *
 cpu_fit(virConnectPtr conn, const char *emulator, const char *cpu)
@@ -251,6 +258,7 @@ host_inspect(const char *host_name, const char *libvirt_uri, struct json_object 
 	virConnectGetLibVersion(conn, &version);
 	json_put_u64(answer, "libvirt_version", version);
 	json_put_u64(answer, "memory_available_kib", host_memory_available_kib());
+	json_put_bool(answer, "hook", host_has_hook());
 	inspect_domain(conn, name, uuid, answer);
 	inspect_emulator(json_get_str(request, "emulator"), answer);
 	json_put_str(answer, "cpu", cpu);

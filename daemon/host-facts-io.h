@@ -9,6 +9,7 @@
 
 struct json_object *host_inspect(const char *host_name, const char *libvirt_uri, struct json_object *request, GError **error);
 char *host_cpu_id(void);	/* "AMD EPYC 7543 (1a2b3c4d)": two hosts with the same one show a guest the same CPU; NULL: not known */
+bool host_has_hook(void);	/* LIBVIRT_HOOK, and it may be executed */
 
 guint64 host_memory_available_kib(void);
 

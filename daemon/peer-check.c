@@ -2,7 +2,7 @@
 /*
  * Inspect, between the daemons: {name, uuid, emulator, cpu?, probe, disks: [{path, size, format}], files: [path]}
  * -> {host, qemu_version, has_colo, wants_return_path, qemu_missing?, emulator_error?, cpu, cpu_fit?: fits|incompatible|unknown, memory_available_kib,
- *     domain: none|defined|running, name_taken, disks: [{exists, size?, error?, directory, writable, free, shared}], files: [bool]}
+ *     hook, domain: none|defined|running, name_taken, disks: [{exists, size?, error?, directory, writable, free, shared}], files: [bool]}
  * `probe` is the suffix of an empty file that the asking host keeps beside each image meanwhile: a peer that sees it shares the storage.
  */
 #include "daemon/peer-check.h"
@@ -185,6 +185,19 @@ peer_check_answer(const struct domain_facts *domain, const struct qemu_facts *qe
 	check_memory(domain, peer, answer, report);
 	check_storage(domain, qemu, peer, answer, report);
 	check_domain(domain, peer, answer, report);
+}
+
+void
+peer_check_hook(bool here, const char *peer, struct json_object *answer, struct check_report *report)
+{
+	static const char mend[] = "install ftd there anew, or copy the file from the other host, then restart libvirt's daemon";
+	bool there = !json_get(answer, "hook") || json_get_bool(answer, "hook");	/* an older ftd does not tell */
+
+	if (!here)
+		check_object(report, CHECK_HOOK_MISSING, mend, "this host has no " LIBVIRT_HOOK ": nothing refuses the start of a stale copy");
+	if (!there)
+		check_object(report, CHECK_HOOK_MISSING, mend, "%s has no " LIBVIRT_HOOK ": nothing refuses the start of a stale copy there", peer);
+	check_fine(report, CHECK_HOOK, "both hosts refuse the start of a stale copy");
 }
 
 /* -- certificates: one that has ended was refused before, when the connection was made */

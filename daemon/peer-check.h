@@ -6,11 +6,16 @@
 #include "daemon/domain-xml.h"
 #include "daemon/qemu-facts.h"
 
+#define LIBVIRT_HOOK "/etc/libvirt/hooks/qemu.d/ftd"	/* contrib/hooks/qemu, executable */
+
 /* What the peer is asked (method Inspect); host-facts-io.c makes the answer. */
 struct json_object *inspect_request(const struct domain_facts *domain, const struct qemu_facts *qemu, const char *probe);
 /* cpu_here: host_cpu_id() of this host; NULL: not known. */
 void peer_check_answer(const struct domain_facts *domain, const struct qemu_facts *qemu, const char *cpu_here, const char *peer, struct json_object *answer,
 		       struct check_report *report);
+
+/* here: LIBVIRT_HOOK is on this host. */
+void peer_check_hook(bool here, const char *peer, struct json_object *answer, struct check_report *report);
 
 struct link_facts {			/* link-probe-io.c measures them */
 	guint64 round_trip_us;		/* the shortest of some; the text's way through both daemons is in it */

@@ -267,6 +267,26 @@ test_cpu(void **state)
 }
 
 static void
+test_hook(void **state)
+{
+	static const struct { bool here; const char *answer; enum check_reason reason; const char *word; } cases[] = {
+		{ true, "{\"hook\":true}", NONE, NULL },
+		{ true, "{}", NONE, NULL },
+		{ false, "{\"hook\":true}", CHECK_HOOK_MISSING, "this host has no /etc/libvirt" },
+		{ true, "{\"hook\":false}", CHECK_HOOK_MISSING, "b has no /etc/libvirt" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(json_object_ptr) answer = parse(cases[i].answer);
+		g_autoptr(check_report) report = check_report_new();
+
+		peer_check_hook(cases[i].here, "b", answer, report);
+		expect(report, cases[i].reason, cases[i].word);
+		assert_int_equal(check_report_length(report), 1);
+	}
+}
+
+static void
 test_link(void **state)
 {
 	static const struct { struct link_facts link; guint suspect_ms; enum check_reason reason; const char *word; } cases[] = {
@@ -387,6 +407,7 @@ main(void)
 		cmocka_unit_test(test_colo),
 		cmocka_unit_test(test_peer),
 		cmocka_unit_test(test_cpu),
+		cmocka_unit_test(test_hook),
 		cmocka_unit_test(test_link),
 		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_an_empty_answer_is_not_a_yes),

@@ -32,8 +32,11 @@ out=$(ftctl a check odd --peer b --json)
 status=$?
 jq -c '.[]' <<<"$out"
 check "each requirement has its row, in order, and nothing is refused or unknown" test "$status/$(jq -r 'map(.requirement) | unique | length' <<<"$out")/$(
-	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/18/0
+	jq -r 'map(select(.state == "refused" or .state == "unknown")) | length' <<<"$out")" = 0/19/0
 check "the link was measured" eval 'jq -e "map(select(.requirement == \"link\" and (.found | test(\"[0-9] (ms|MiB/s)\")))) | length > 0" <<<"$out"'
+"$LAB" exec b chmod -x /etc/libvirt/hooks/qemu.d/ftd
+check "a hook that libvirt cannot run is told, and is no obstacle" eval 'ftctl a check odd --peer b | grep -q "^hook .* warning .*b has no /etc/libvirt/hooks/qemu.d/ftd"'
+"$LAB" exec b chmod +x /etc/libvirt/hooks/qemu.d/ftd
 check "the ports of guards are open" eval 'jq -e "map(select(.requirement == \"ports\" and .state == \"ok\")) | length == 1" <<<"$out"'
 odd_end a odd
 
