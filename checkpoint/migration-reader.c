@@ -15,7 +15,7 @@
  * from section to section and from precopy into the first checkpoint (QEMU keeps it in RAMState.last_sent_block and per channel
  * in last_recv_block). What comes after the RAM section's END (devices, VM description) has no framing that can be read without
  * the device models, and needs none: nothing but it comes before the first COLO message, so the caller knows its end
- * (COLO_READY).
+ * (relay.c; COLO_READY).
  *
  * Invariants: a PAGE event lies within its block and is aligned; `skip` never exceeds what a limit allowed; after an error
  * nothing is read. What is refused: sections of other devices before the end of RAM (their length cannot be known), XBZRLE,

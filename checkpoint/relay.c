@@ -11,8 +11,8 @@
  *
  * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still under way to
  * it. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the stream is over nobody says,
- * but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). The only machines that send none are those
- * of QEMU 2.2 and older: with them the guest waits for the peer. A guest whose devices hold something that looks like it spoils its own protection: QEMU's next
+ * but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few
+ * machines send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that looks like it spoils its own protection: QEMU's next
  * bytes are no COLO message, and the pair is not made.
  *
  * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
@@ -38,9 +38,9 @@
 #include "checkpoint/migration-reader.h"
 
 #define CHECKPOINT_SLACK (1u << 20)	/* headers, commands, footers of a checkpoint of little RAM */
-#define DESCRIPTION_MAX (1u << 20)	/* of the machine: some 50 KiB */
+#define DESCRIPTION_MAX (8u << 20)	/* of the machine: some 10 KiB for each of its vCPUs */
 #define DESCRIPTION_HEAD 6		/* the end of the devices, the section's type, be32 length */
-#define TAIL_MAX (4u << 20)		/* of what follows RAM in the initial stream, beyond the devices: the description, and what one read brought with RAM's end */
+#define TAIL_MAX (16u << 20)		/* of what follows RAM in the initial stream, beyond the devices: the description, and what one read brought with RAM's end */
 
 enum state {
 	R_INITIAL,	/* ordinary migration; every byte is the peer's */
@@ -469,7 +469,7 @@ relay_peer_ready(struct relay *r, uint64_t now)
 void
 relay_want_checkpoint(struct relay *r, uint64_t now, enum relay_want want)
 {
-	if ((r->state != R_RUNNING && r->state != R_HELD) || r->wanted)
+	if ((r->state != R_RUNNING && r->state != R_HELD) || r->epoch == 0 || r->wanted)
 		return;
 	r->wanted = true;
 	r->want = want;

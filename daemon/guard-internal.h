@@ -21,8 +21,7 @@
 #define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
-#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY, if the guest stands for it */
-#define GUARD_READY_RUNNING_NS (30 * 1000000000ull)	/* ... if it does not, but its writes may have to wait */
+#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY: the guest may stand */
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 /* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */
@@ -100,7 +99,8 @@ struct guard_primary {
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
-	bool live;			/* READY passed: epochs count */
+	bool let_go;			/* QEMU has READY; if from us, the standby's is awaited, and what the guest writes is of epoch 1 */
+	bool live;			/* the standby is READY: epochs count */
 	uint64_t live_at;
 	bool armed_wanted;		/* the record's claim is out */
 	uint64_t arm_after;		/* epoch whose commit arms the pair */

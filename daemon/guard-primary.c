@@ -235,10 +235,20 @@ disk_is_awaited(const struct guard *g)
 	return relay_stopping(g->p.relay) || g->p.suspend != SUSPEND_NONE;
 }
 
+/*
+ * From when the guest runs until the standby's QEMU is ready nothing may reach the disk there: that QEMU empties its overlays then as it does at a load
+ * (block/replication.c, replication_start()). So these writes wait there for checkpoint 1, as its own do, and are answered as those are: nothing counts yet.
+ */
+static uint64_t
+disk_epoch(const struct guard *g)
+{
+	return MAX(relay_epoch(g->p.relay), g->p.let_go ? 1 : 0);
+}
+
 static bool
 disk_may_answer(const struct guard *g)
 {
-	if (!g->p.live)
+	if (!g->p.let_go)
 		return false;
 	return g->p.disk_outstanding <= g->config->max_disk_bytes || disk_is_awaited(g);
 }
@@ -294,7 +304,7 @@ disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request
 	enum peer_type type = r->op == NBD_OP_WRITE ? PEER_DISK_WRITE : r->op == NBD_OP_TRIM ? PEER_DISK_TRIM : PEER_DISK_ZERO;
 	struct disk_pending *w = g_new0(struct disk_pending, 1);
 
-	put_be64(head, relay_epoch(g->p.relay));
+	put_be64(head, disk_epoch(g));
 	put_be32(head + 8, disk);
 	put_be32(head + 12, r->op == NBD_OP_WRITE_ZEROES && !r->no_hole ? 1 : 0);
 	put_be64(head + 16, r->offset);
@@ -757,6 +767,15 @@ detach_if_due(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_DETACH);
 }
 
+/* The guest stands, and QEMU has drained its writes, so none is kept. Should one be, it is of epoch 0. */
+static void
+let_go(struct guard *g, uint64_t now)
+{
+	for (unsigned i = 0; i < g->config->n_disks; i++)
+		disk_overtake(g, now, i, 0, UINT64_MAX);
+	g->p.let_go = true;
+}
+
 /* Moves what the cores have to say until they are quiet. */
 void
 primary_pump(struct guard *g, uint64_t now)
@@ -784,6 +803,8 @@ guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
 {
 	if (guard_is_primary(g)) {
 		relay_from_qemu(g->p.relay, now, bytes);
+		if (!g->p.let_go && relay_let_go(g->p.relay))
+			let_go(g, now);
 		primary_pump(g, now);
 	} else {
 		standby_from_qemu(g->s.standby, now, bytes);
@@ -939,13 +960,13 @@ on_copy_unfit(struct guard *g, uint64_t now, uint64_t loaded)
 static void
 on_standby_ready(struct guard *g, uint64_t now)
 {
-	if (g->phase != GUARD_PHASE_MEMORY)
-		return;
-	/* What the guest sent before leaves as unprotected, what it sends from here on is epoch 1. */
-	g->env.filters_drain(g->ctx);
-	/* What is kept of its writes is of epoch 0. */
-	for (unsigned i = 0; i < g->config->n_disks; i++)
-		disk_overtake(g, now, i, 0, UINT64_MAX);
+	if (g->phase != GUARD_PHASE_MEMORY || g->failover.state != FAILOVER_FORMING)
+		return;		/* too late */
+	/* A guest that stood: what it sent before leaves as unprotected. Of one that runs the part that is read from here on is held. */
+	if (!g->p.let_go) {
+		g->env.filters_drain(g->ctx);
+		let_go(g, now);
+	}
 	comparator_protect(g->p.comparator, now, 1);
 	relay_peer_ready(g->p.relay, now);
 	primary_pump(g, now);
@@ -1126,17 +1147,11 @@ nudge_deadline(const struct guard *g)
 }
 
 static uint64_t
-ready_patience(const struct guard *g)
-{
-	return relay_let_go(g->p.relay) ? GUARD_READY_RUNNING_NS : GUARD_READY_TIMEOUT_NS;
-}
-
-static uint64_t
 ready_deadline(const struct guard *g)
 {
 	uint64_t since = relay_peer_due_since(g->p.relay);
 
-	return g->failover.state == FAILOVER_FORMING && since != UINT64_MAX ? MAX(since, g->awake_since) + ready_patience(g) : UINT64_MAX;
+	return g->failover.state == FAILOVER_FORMING && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_READY_TIMEOUT_NS : UINT64_MAX;
 }
 
 static uint64_t
@@ -1144,10 +1159,10 @@ forming_disk_deadline(const struct guard *g)
 {
 	bool waits = g->p.disk_pending.length > 0 || disk_compare_pending(g->p.compare) > 0;
 
-	return g->failover.state == FAILOVER_FORMING && !g->p.live && waits ? MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
+	return g->failover.state == FAILOVER_FORMING && !g->p.let_go && waits ? MAX(g->p.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
 }
 
-/* While the pair forms the guest's writes wait for the standby's disk, and at the end maybe the guest itself for the standby's QEMU: neither for ever. */
+/* While memory is copied the guest's writes wait for the standby's disk, and at the end maybe the guest itself for the standby's QEMU: neither for ever. */
 static uint64_t
 forming_deadline(const struct guard *g)
 {
@@ -1158,7 +1173,7 @@ static void
 check_forming(struct guard *g, uint64_t now)
 {
 	if (now >= ready_deadline(g))
-		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %d s", g->config->peer, (int)(ready_patience(g) / 1000000000ull));
+		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
 	else if (now >= forming_disk_deadline(g))
 		guard_data_failed(g, now, "the disk of the copy on %s took no write, and answered no comparison, for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
 }

@@ -33,7 +33,7 @@ enum peer_type {
 	PEER_ABDICATE,		/* be16 reason: this side gives up its copy, or cannot go on as a standby */
 	PEER_GOODBYE,		/* be16 reason: this side owns the next generation, or the VM was ended, or (a primary) forming is called off; any channel */
 	PEER_READY,		/* the standby's QEMU said READY; on bulk: it must not overtake the RETURN_PATH bytes that came before it */
-	PEER_LIVE,		/* READY was passed to the primary's QEMU */
+	PEER_LIVE,		/* both QEMUs have READY: epoch 1 begins */
 	PEER_COMMITTED,		/* be64 epoch */
 	PEER_SVM_STOPPED,	/* be64 epoch being loaded */
 	PEER_SVM_LOADED,	/* be64 epoch, be64 load ns, be64 stop ns */

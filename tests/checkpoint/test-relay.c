@@ -174,7 +174,7 @@ the_guest_does_not_stand_for_the_peer(void **state)
 	assert_true(relay_let_go(r));
 	assert_true(relay_peer_due_since(r) == 3 * MS);
 	say(r, 4 * MS, COLO_REQUEST);
-	relay_want_checkpoint(r, 5 * MS, RELAY_WANT_OPERATOR);
+	relay_want_checkpoint(r, 5 * MS, RELAY_WANT_BUSY);	/* nothing to make one of */
 	relay_from_peer_return_path(r, 6 * MS, back);
 	relay_tick(r, 2000 * MS);
 	expect(r, "");
@@ -185,9 +185,9 @@ the_guest_does_not_stand_for_the_peer(void **state)
 	assert_false(relay_let_go(r));
 	assert_true(relay_peer_due_since(r) == UINT64_MAX);
 	assert_int_equal(relay_epoch(r), 1);
-	relay_tick(r, 3009 * MS);
+	relay_tick(r, 3999 * MS);
 	expect(r, "");
-	relay_tick(r, 3010 * MS);
+	relay_tick(r, 4000 * MS);
 	expect(r, "to-qemu checkpoint-reply; ");
 }
 
@@ -273,13 +273,13 @@ devices_have_a_limit(void **state)
 	g_autoptr(GByteArray) b = initial_stream(), devices = g_byte_array_new();
 
 	send(r, 0, b);
-	g_byte_array_set_size(devices, 1 << 20);
+	g_byte_array_set_size(devices, 5 << 20);
 	memset(devices->data, '}', devices->len);
 	for (unsigned i = 0; i < 3; i++)
 		send(r, 0, devices);
-	expect(r, "stream 45386; stream 1048576; stream 1048576; stream 1048576; ");
+	expect(r, "stream 45386; stream 5242880; stream 5242880; stream 5242880; ");
 	send(r, 0, devices);
-	expect(r, "stream 1048576; failed at 4239690: more than 100 bytes of devices; ");
+	expect(r, "stream 5242880; failed at 21016906: more than 100 bytes of devices; ");
 }
 
 /* -- checkpoints ------------------------------------------------------------------------------------------------------------------------- */

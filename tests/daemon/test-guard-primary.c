@@ -358,7 +358,7 @@ the_guest_does_not_stand_for_its_standby(void **state)
 
 	copy_memory(&f, true);
 	qemu_says_message(&f, COLO_REQUEST);
-	pass(&f, 29999);
+	pass(&f, 4999);
 	expect(&f, "");
 	assert_false(f.g->p.live);
 	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
@@ -368,7 +368,47 @@ the_guest_does_not_stand_for_its_standby(void **state)
 	expect(&f, "qemu checkpoint-reply; ");
 }
 
-/* Less patience where the guest stands. */
+static uint64_t last_epoch;
+
+static void
+note_epoch(void *ctx, enum peer_type type, const void *head, size_t length, GBytes *body)
+{
+	struct byte_reader r = byte_reader_init(head, length);
+
+	if (type == PEER_DISK_WRITE)
+		last_epoch = byte_reader_be64(&r);
+}
+
+/* The standby's QEMU empties its overlays meanwhile. */
+static void
+its_writes_wait_for_the_first_checkpoint_and_it_does_not(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	qemu_says_message(&f, COLO_REQUEST);
+	f.g->env.peer_send = note_epoch;
+	guest_writes(&f, 4096);
+	assert_int_equal(last_epoch, 1);
+	assert_true(((struct disk_pending *)f.g->p.disk_pending.tail->data)->answered);
+	pass(&f, 4000);
+	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
+}
+
+static void
+a_standby_that_is_ready_too_late_holds_no_output(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	qemu_says_message(&f, COLO_REQUEST);
+	guard_disable(f.g, f.now);
+	g_string_truncate(f.did, 0);
+	peer_says(&f, PEER_READY, NULL, 0);
+	expect(&f, "");
+	assert_false(f.g->p.live);
+}
+
 static void
 a_standby_that_does_not_become_ready_is_given_up(void **state)
 {
@@ -377,7 +417,7 @@ a_standby_that_does_not_become_ready_is_given_up(void **state)
 
 		copy_memory(&f, described);
 		guard_tick(f.g, f.now);
-		pass(&f, described ? 29999 : 4999);
+		pass(&f, 4999);
 		expect(&f, "");
 		pass(&f, 1);
 		expect(&f, "event error; send GOODBYE 12; op detach; ");
@@ -1201,6 +1241,8 @@ main(void)
 		cmocka_unit_test(a_guard_that_slept_looks_anew),
 		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
 		cmocka_unit_test(the_guest_does_not_stand_for_its_standby),
+		cmocka_unit_test(its_writes_wait_for_the_first_checkpoint_and_it_does_not),
+		cmocka_unit_test(a_standby_that_is_ready_too_late_holds_no_output),
 		cmocka_unit_test(a_standby_that_does_not_become_ready_is_given_up),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
 		cmocka_unit_test(every_epoch_may_be_nudged),

@@ -494,7 +494,7 @@ env_disk_submit(void *ctx, const struct disk_write *write, uint64_t cookie)
 	if (p->live)
 		violated(p->w, "disk", "a write that came from the primary reaches %c after it went live", NAME(p->host));
 	if (qemu_loading(q))
-		violated(p->w, "disk", "a write reaches %c between REQUEST and LOADED", NAME(p->host));
+		violated(p->w, "disk", "a write reaches %c while QEMU empties the overlays there, at its start or in a load", NAME(p->host));
 	/* disk-target-io.c keeps the order of writes that overlap; here all keep it. */
 	at = p->w->now + between(p->w, 20 * US, p->w->host[p->host].disk_ns);
 	p->disk_last = MAX(at, p->disk_last + 1);

@@ -725,9 +725,26 @@ checkpoint_whole(const struct qemu *q)
 }
 
 static void
-initial_input(struct qemu *q)
+on_started(struct world *w, struct event *e)
 {
 	static const uint8_t way_back[] = { 0, 1, 0, 4, 0, 0, 0, 0 };
+	struct qemu *q = &w->host[e->host].q;
+	GByteArray *b;
+
+	if (e->life != q->life || !q->alive || q->colo != COLO_IN_STARTING)
+		return;
+	b = g_byte_array_new();
+	g_byte_array_append(b, way_back, sizeof way_back);
+	put(b, COLO_READY, 4);
+	to_guard(q, b);
+	q->colo = COLO_IN_IDLE;
+	start_cpus(q);
+}
+
+/* The devices are loaded, and replication is started (migration/colo.c, colo_process_incoming_thread()). */
+static void
+initial_input(struct qemu *q)
+{
 	g_autoptr(migration_reader) look = migration_reader_new(DEVICE_BYTES);
 	struct byte_reader in = byte_reader_init(q->in->data, q->in->len);
 	size_t description = q->w->described ? DESCRIPTION_BYTES : 0;
@@ -740,12 +757,8 @@ initial_input(struct qemu *q)
 		return;
 	load_pages(q, byte_reader_init(q->in->data, q->in->len), 0);
 	take_cache(q, description);
-	GByteArray *b = g_byte_array_new();
-	g_byte_array_append(b, way_back, sizeof way_back);
-	put(b, COLO_READY, 4);
-	to_guard(q, b);
-	q->colo = COLO_IN_IDLE;
-	start_cpus(q);
+	q->colo = COLO_IN_STARTING;
+	later(q->w, between(q->w, 200 * US, 4 * q->w->load_ns), &(struct event){ .fn = on_started, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 void
@@ -773,7 +786,7 @@ qemu_migration_input(struct qemu *q, GBytes *bytes)
 bool
 qemu_loading(const struct qemu *q)
 {
-	return q->colo == COLO_IN_REPLIED || q->colo == COLO_IN_LOADING;
+	return q->colo == COLO_IN_STARTING || q->colo == COLO_IN_REPLIED || q->colo == COLO_IN_LOADING;
 }
 
 /* -- life --------------------------------------------------------------------------------------------------------------------------------------- */

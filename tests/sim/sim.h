@@ -158,7 +158,7 @@ guest_value_of(const struct guest *g, uint32_t n)
 /* -- QEMU ------------------------------------------------------------------------------------------------------------------------- */
 
 enum net { NET_DIRECT, NET_FILTERED, NET_STANDBY, NET_SHUT };
-enum colo { COLO_NONE, COLO_OUT_INITIAL, COLO_OUT_REQUESTED, COLO_OUT_STOPPING, COLO_OUT_SENT, COLO_OUT_RUNNING, COLO_IN_INITIAL, COLO_IN_IDLE, COLO_IN_REPLIED, COLO_IN_LOADING };
+enum colo { COLO_NONE, COLO_OUT_INITIAL, COLO_OUT_REQUESTED, COLO_OUT_STOPPING, COLO_OUT_SENT, COLO_OUT_RUNNING, COLO_IN_INITIAL, COLO_IN_STARTING, COLO_IN_IDLE, COLO_IN_REPLIED, COLO_IN_LOADING };
 
 struct qemu {
 	struct world *w;
