@@ -59,6 +59,7 @@
 #define GUARD_CREDIT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_MISSED_MAX 256				/* segments that came while the guest was being stopped */
+#define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for as long at most (QEMU's downtime-limit) */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
 #define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
@@ -143,6 +144,8 @@ struct guard_primary {
 	struct switchover switchover;
 	GQueue missed;			/* frame-queue.h: the guest may have missed these, and is given them again */
 	GQueue given_again;		/* ... has been, since the last checkpoint */
+	GQueue recent, older;		/* while memory is copied: what came in the last GUARD_RECENT_NS, or somewhat more */
+	uint64_t recent_since;
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
@@ -254,7 +257,8 @@ void primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GByte
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-reinject.c */
-void reinject_note(struct guard *g, unsigned nic, GBytes *frame);
+void reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame);
+void reinject_let_go(struct guard *g);	/* the end of the initial migration: QEMU has READY */
 bool reinject_waits(const struct guard *g);
 void reinject_pump(struct guard *g);
 void reinject_clear(struct guard *g);

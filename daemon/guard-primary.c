@@ -589,7 +589,7 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 		g->p.heard_qemu = now;
 		primary_mirror_inbound(g, nic, frame);
 		switchover_note_inbound(g, nic, frame);
-		reinject_note(g, nic, frame);
+		reinject_note(g, now, nic, frame);
 		return;
 	}
 	if (port != GUARD_PORT_OUT)
@@ -774,6 +774,7 @@ let_go(struct guard *g, uint64_t now)
 	for (unsigned i = 0; i < g->config->n_disks; i++)
 		disk_overtake(g, now, i, 0, UINT64_MAX);
 	g->p.let_go = true;
+	reinject_let_go(g);
 }
 
 /* Moves what the cores have to say until they are quiet. */

@@ -10,6 +10,8 @@
  * doubles (RFC 9293, 3.10.7.4), and its ACK of them needs no twin (proxy/compare-tcp.c). Datagrams are not doubled: whoever sends them does not count on each, and may
  * count on none coming twice.
  *
+ * At the end of the initial migration the guest stands, too, and nobody tells since when: what has come lately is given to it again then.
+ *
  * In bulk a lost segment is mended by those that follow it, without a time-out; so what is kept has a limit, and further segments are left to that.
  */
 #include "daemon/guard-internal.h"
@@ -29,23 +31,14 @@ may_miss(const struct guard *g, unsigned nic)
 	return (relay_stopping(g->p.relay) && !g->p.closing_epoch) || (stands(g) && g->config->nics[nic].has_rewriter);
 }
 
-/* A frame that the LAN has for the guest. */
-void
-reinject_note(struct guard *g, unsigned nic, GBytes *frame)
+static void
+note(GQueue *q, unsigned nic, GBytes *frame)
 {
 	struct packet p;
 
-	if (!g->p.live || !may_miss(g, nic) || g->p.missed.length >= GUARD_MISSED_MAX)
-		return;
 	packet_parse(&p, frame);
 	if (p.class == PACKET_TCP)
-		frame_queue_push(&g->p.missed, nic, frame);
-}
-
-bool
-reinject_waits(const struct guard *g)
-{
-	return g->p.missed.length > 0;
+		frame_queue_push(q, nic, frame);
 }
 
 static void
@@ -53,6 +46,52 @@ move(GQueue *from, GQueue *to)
 {
 	while (from->length > 0)
 		g_queue_push_tail_link(to, g_queue_pop_head_link(from));
+}
+
+static void
+drop_oldest(GQueue *q)
+{
+	unsigned nic;
+
+	g_bytes_unref(frame_queue_pop(q, &nic));
+}
+
+static void
+note_recent(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
+{
+	if (now - g->p.recent_since > GUARD_RECENT_NS) {
+		frame_queue_clear(&g->p.older);
+		if (now - g->p.recent_since <= 2 * GUARD_RECENT_NS)
+			move(&g->p.recent, &g->p.older);
+		frame_queue_clear(&g->p.recent);
+		g->p.recent_since = now;
+	}
+	note(&g->p.recent, nic, frame);
+	if (g->p.recent.length > GUARD_MISSED_MAX)
+		drop_oldest(&g->p.recent);
+}
+
+void
+reinject_let_go(struct guard *g)
+{
+	move(&g->p.older, &g->p.missed);
+	move(&g->p.recent, &g->p.missed);
+}
+
+/* A frame that the LAN has for the guest. */
+void
+reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
+{
+	if (!g->p.let_go && g->phase == GUARD_PHASE_MEMORY)
+		note_recent(g, now, nic, frame);
+	else if (g->p.let_go && may_miss(g, nic) && g->p.missed.length < GUARD_MISSED_MAX)
+		note(&g->p.missed, nic, frame);
+}
+
+bool
+reinject_waits(const struct guard *g)
+{
+	return g->p.missed.length > 0;
 }
 
 /* At REPLY. What QEMU has not read by now it may read when the guest stands again. */
@@ -90,4 +129,6 @@ reinject_clear(struct guard *g)
 {
 	frame_queue_clear(&g->p.missed);
 	frame_queue_clear(&g->p.given_again);
+	frame_queue_clear(&g->p.recent);
+	frame_queue_clear(&g->p.older);
 }

@@ -24,6 +24,20 @@ committed(struct fixture *f, uint64_t epoch)
 	peer_says_u64(f, PEER_COMMITTED, 1, &epoch);
 }
 
+/* QEMU is to copy memory. */
+static void
+start_migration(struct fixture *f)
+{
+	fixture_init(f, FAILOVER_PRIMARY);
+	guard_start(f->g, f->now);
+	guard_peer_linked(f->g, f->now);
+	op_done(f, GUARD_OP_CONNECT);
+	op_done(f, GUARD_OP_ATTACH);
+	op_done(f, GUARD_OP_DISKS);
+	op_done(f, GUARD_OP_MIGRATE);
+	expect(f, "op connect; op attach; op disks; op migrate; ");
+}
+
 /* The initial stream is over. */
 static void
 copy_memory(struct fixture *f, bool described)
@@ -32,16 +46,9 @@ copy_memory(struct fixture *f, bool described)
 
 	if (described)
 		put_description(b);
-	fixture_init(f, FAILOVER_PRIMARY);
-	guard_start(f->g, f->now);
-	guard_peer_linked(f->g, f->now);
-	op_done(f, GUARD_OP_CONNECT);
-	op_done(f, GUARD_OP_ATTACH);
-	op_done(f, GUARD_OP_DISKS);
-	op_done(f, GUARD_OP_MIGRATE);
+	start_migration(f);
 	qemu_says(f, b);
-	expect(f, described ? "op connect; op attach; op disks; op migrate; send STREAM; qemu checkpoint-ready; "
-			    : "op connect; op attach; op disks; op migrate; send STREAM; ");
+	expect(f, described ? "send STREAM; qemu checkpoint-ready; " : "send STREAM; ");
 }
 
 static void
@@ -804,6 +811,51 @@ tcp_is_heard(struct fixture *f)
 	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
 }
 
+/* When QEMU stops the guest for the last part of the initial copy nobody says. */
+static void
+what_came_lately_is_given_again_when_the_guest_runs(void **state)
+{
+	g_autoptr(GByteArray) b = initial_stream();
+	g_auto(fixture) f;
+
+	put_description(b);
+	start_migration(&f);
+	tcp_is_heard(&f);
+	pass(&f, 700);
+	tcp_is_heard(&f);
+	pass(&f, 290);
+	tcp_is_heard(&f);
+	pass(&f, 290);
+	tcp_is_heard(&f);
+	heard(&f);		/* that is no TCP */
+	qemu_says(&f, b);
+	expect(&f, "send STREAM; qemu checkpoint-ready; ");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "inject; inject; inject; ");
+	tcp_is_heard(&f);
+	peer_says(&f, PEER_READY, NULL, 0);
+	expect(&f, "send LIVE; ");
+}
+
+static void
+what_came_long_ago_is_not_given_again(void **state)
+{
+	g_autoptr(GByteArray) b = initial_stream();
+	g_auto(fixture) f;
+
+	start_migration(&f);
+	for (unsigned i = 0; i < 2 * GUARD_MISSED_MAX; i++)
+		tcp_is_heard(&f);
+	assert_int_equal(f.g->p.recent.length, GUARD_MISSED_MAX);
+	pass(&f, 700);
+	tcp_is_heard(&f);
+	qemu_says(&f, b);
+	peer_says(&f, PEER_READY, NULL, 0);
+	expect(&f, "send STREAM; qemu checkpoint-ready; send LIVE; ");
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; ");
+}
+
 /* The pair ends meanwhile, and its filters with it. */
 static void
 it_is_given_again_before_the_filters_go(void **state)
@@ -1261,6 +1313,8 @@ main(void)
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
+		cmocka_unit_test(what_came_lately_is_given_again_when_the_guest_runs),
+		cmocka_unit_test(what_came_long_ago_is_not_given_again),
 		cmocka_unit_test(it_is_given_again_before_the_filters_go),
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
