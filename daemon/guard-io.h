@@ -69,6 +69,7 @@ struct guard_io {
 	GMainLoop *loop;
 	GSource *timer;
 	uint64_t armed_for;	/* ns; UINT64_MAX: not armed */
+	unsigned handled;	/* frames of QEMU and of the peer */
 	GError *fatal;
 
 	struct port_io ports[GUARD_PORT_LAST][GUARD_MAX_NICS];
@@ -142,6 +143,8 @@ void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
 /* guard-taps-io.c */
+void priority_init(void);			/* before the privileges go, and the threads are made */
+void priority_moderate(struct guard_io *io);	/* just before the main loop runs */
 void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */
 void taps_read(struct guard_io *io);	/* QEMU is dead */
 void taps_close(struct guard_io *io);

@@ -205,7 +205,7 @@ static const char *const allowed_calls[] = {
 	"brk", "munmap", "mremap", "madvise", "mlock", "munlock", "mincore", "membarrier", "get_mempolicy",
 	/* threads (clone for threads only, below), time, signals to itself */
 	"futex", "futex_waitv", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "arch_prctl", "sched_yield", "sched_getaffinity", "sched_setaffinity",
-	"sched_getparam", "sched_getscheduler", "sched_getattr", "getcpu", "getpriority", "setpriority", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrusage", "getrlimit", "prlimit64", "sysinfo",
+	"sched_getparam", "sched_getscheduler", "sched_setscheduler", "sched_getattr", "getcpu", "getpriority", "setpriority", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrusage", "getrlimit", "prlimit64", "sysinfo",
 	"uname", "times", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getitimer", "setitimer", "alarm", "rt_sigaction",
 	"rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "tgkill", "restart_syscall", "getrandom", "exit", "exit_group",
 };
