@@ -758,7 +758,7 @@ initial_input(struct qemu *q)
 	load_pages(q, byte_reader_init(q->in->data, q->in->len), 0);
 	take_cache(q, description);
 	q->colo = COLO_IN_STARTING;
-	later(q->w, between(q->w, 200 * US, 4 * q->w->load_ns), &(struct event){ .fn = on_started, .of_qemu = true, .host = q->host, .life = q->life });
+	later(q->w, q->w->story ? 200 * US : between(q->w, 200 * US, 4 * q->w->load_ns), &(struct event){ .fn = on_started, .of_qemu = true, .host = q->host, .life = q->life });
 }
 
 void
