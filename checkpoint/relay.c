@@ -9,11 +9,11 @@
  *      ^                               ^                                                                                  |
  *      |  stream verbatim              +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
  *
- * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still under way to
- * it. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the stream is over nobody says,
- * but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few
- * machines send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that looks like it spoils its own protection: QEMU's next
- * bytes are no COLO message, and the pair is not made.
+ * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still
+ * under way to it. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
+ * stream is over nobody says, but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few machines
+ * send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that
+ * looks like it spoils its own protection: QEMU's next bytes are no COLO message, and the pair is not made.
  *
  * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
  * what makes an epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch
@@ -558,6 +558,12 @@ bool
 relay_waiting(const struct relay *r)
 {
 	return r->state == R_HELD;
+}
+
+bool
+relay_wanted(const struct relay *r)
+{
+	return r->wanted;
 }
 
 bool

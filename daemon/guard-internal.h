@@ -59,7 +59,7 @@
 #define GUARD_CREDIT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_MISSED_MAX 256				/* segments that came while the guest was being stopped */
-#define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for as long at most (QEMU's downtime-limit) */
+#define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for less, mostly; what takes longer clients have sent again themselves */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
 #define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
@@ -258,7 +258,7 @@ void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-reinject.c */
 void reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame);
-void reinject_let_go(struct guard *g);	/* the end of the initial migration: QEMU has READY */
+void reinject_let_go(struct guard *g, uint64_t now);	/* the end of the initial migration: QEMU has READY */
 bool reinject_waits(const struct guard *g);
 void reinject_pump(struct guard *g);
 void reinject_clear(struct guard *g);

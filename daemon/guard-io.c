@@ -112,6 +112,7 @@ env_claim(void *ctx, const struct arbiter_record *record)
 	struct guard_io *io = ctx;
 	struct arbiter_record r = *record;
 
+	priority_now();		/* the arbiter's thread inherits it */
 	r.written_at = g_get_real_time() / G_USEC_PER_SEC;
 	arbiter_claim_async(io->arbiter, &r, GUARD_CLAIM_TIMEOUT_MS, on_claimed, io);
 }

@@ -142,9 +142,12 @@ void migration_close(struct guard_io *io);
 void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
-/* guard-taps-io.c */
+/* guard-priority-io.c */
 void priority_init(void);			/* before the privileges go, and the threads are made */
 void priority_moderate(struct guard_io *io);	/* just before the main loop runs */
+void priority_now(void);			/* whatever the load is */
+
+/* guard-taps-io.c */
 void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */
 void taps_read(struct guard_io *io);	/* QEMU is dead */
 void taps_close(struct guard_io *io);

@@ -7,10 +7,10 @@
  *   disk      mirror jobs, until every disk is in step. A write is answered only when the standby has applied it, so that the stop at the end of the
  *             initial migration (which drains all writes) finds both disks equal. Towards an image that was there before, what the mirror copies is compared
  *             first (checkpoint/disk-compare.c); so is what the guest writes meanwhile, which looks the same
- *   memory    the initial migration stream, passed through untouched
- *   arm       READY: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
+ *   memory    the initial migration stream, passed through untouched; when it is over QEMU is let go, and the guest runs on
+ *   arm       READY of the standby: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
  *
- * From then on a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
+ * From when it is let go a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
  * the write is still held), as long as less than max_disk_bytes wait for the standby. The standby applies them once a checkpoint ends their epoch, so one is asked for
  * when the buffer is half full: the other half takes what the guest writes until it is applied. At the limit writes wait; while QEMU
  * stops for a checkpoint every write is answered, because QEMU waits for them with its big lock held.
@@ -771,10 +771,11 @@ detach_if_due(struct guard *g, uint64_t now)
 static void
 let_go(struct guard *g, uint64_t now)
 {
+	g->env.filters_drain(g->ctx);
 	for (unsigned i = 0; i < g->config->n_disks; i++)
 		disk_overtake(g, now, i, 0, UINT64_MAX);
 	g->p.let_go = true;
-	reinject_let_go(g);
+	reinject_let_go(g, now);
 }
 
 /* Moves what the cores have to say until they are quiet. */
@@ -963,11 +964,9 @@ on_standby_ready(struct guard *g, uint64_t now)
 {
 	if (g->phase != GUARD_PHASE_MEMORY || g->failover.state != FAILOVER_FORMING)
 		return;		/* too late */
-	/* A guest that stood: what it sent before leaves as unprotected. Of one that runs the part that is read from here on is held. */
-	if (!g->p.let_go) {
-		g->env.filters_drain(g->ctx);
+	/* What was read of the guest's output left as unprotected; what is read from here on is held. */
+	if (!g->p.let_go)
 		let_go(g, now);
-	}
 	comparator_protect(g->p.comparator, now, 1);
 	relay_peer_ready(g->p.relay, now);
 	primary_pump(g, now);

@@ -57,23 +57,30 @@ drop_oldest(GQueue *q)
 }
 
 static void
+forget_old(struct guard *g, uint64_t now)
+{
+	if (now - g->p.recent_since <= GUARD_RECENT_NS)
+		return;
+	frame_queue_clear(&g->p.older);
+	if (now - g->p.recent_since <= 2 * GUARD_RECENT_NS)
+		move(&g->p.recent, &g->p.older);
+	frame_queue_clear(&g->p.recent);
+	g->p.recent_since = now;
+}
+
+static void
 note_recent(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
 {
-	if (now - g->p.recent_since > GUARD_RECENT_NS) {
-		frame_queue_clear(&g->p.older);
-		if (now - g->p.recent_since <= 2 * GUARD_RECENT_NS)
-			move(&g->p.recent, &g->p.older);
-		frame_queue_clear(&g->p.recent);
-		g->p.recent_since = now;
-	}
+	forget_old(g, now);
 	note(&g->p.recent, nic, frame);
 	if (g->p.recent.length > GUARD_MISSED_MAX)
 		drop_oldest(&g->p.recent);
 }
 
 void
-reinject_let_go(struct guard *g)
+reinject_let_go(struct guard *g, uint64_t now)
 {
+	forget_old(g, now);
 	move(&g->p.older, &g->p.missed);
 	move(&g->p.recent, &g->p.missed);
 }

@@ -205,7 +205,7 @@ static const char *const allowed_calls[] = {
 	"brk", "munmap", "mremap", "madvise", "mlock", "munlock", "mincore", "membarrier", "get_mempolicy",
 	/* threads (clone for threads only, below), time, signals to itself */
 	"futex", "futex_waitv", "set_robust_list", "get_robust_list", "rseq", "set_tid_address", "arch_prctl", "sched_yield", "sched_getaffinity", "sched_setaffinity",
-	"sched_getparam", "sched_getscheduler", "sched_setscheduler", "sched_getattr", "getcpu", "getpriority", "setpriority", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrusage", "getrlimit", "prlimit64", "sysinfo",
+	"sched_getparam", "sched_getscheduler", "sched_getattr", "getcpu", "getpriority", "setpriority", "gettid", "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getrusage", "getrlimit", "prlimit64", "sysinfo",
 	"uname", "times", "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getitimer", "setitimer", "alarm", "rt_sigaction",
 	"rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait", "rt_sigsuspend", "sigaltstack", "tgkill", "restart_syscall", "getrandom", "exit", "exit_group",
 };
@@ -283,6 +283,15 @@ add_threads(scmp_filter_ctx filter)
 	return code;
 }
 
+/* Of the calling thread and of the first one; not of other processes, some of which are root's as well. */
+static int
+add_priority(scmp_filter_ctx filter)
+{
+	int code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler), 1, SCMP_A0(SCMP_CMP_EQ, 0));
+
+	return code ? code : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+}
+
 #define CALLS_MAX 512		/* more than any number today */
 
 static char *call_names[CALLS_MAX];
@@ -341,6 +350,8 @@ add_all(scmp_filter_ctx filter)
 		code = add_ioctls(filter);
 	if (code == 0)
 		code = add_memory(filter);
+	if (code == 0)
+		code = add_priority(filter);
 	return code ? code : add_threads(filter);
 }
 

@@ -356,6 +356,33 @@ nobody_waits_for_a_suspended_guest(void **state)
 	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
 }
 
+/* -- promptness ----------------------------------------------------------------------------------------------------------------- */
+
+static void
+it_is_urgent_while_somebody_waits_for_it(void **state)
+{
+	g_auto(fixture) f;
+
+	go_live(&f);
+	assert_true(guard_is_urgent(f.g));
+	fixture_clear(&f);
+	protect(&f);
+	assert_true(guard_is_urgent(f.g));	/* no heartbeat has come: nothing leaves */
+	pass(&f, 30);
+	assert_false(guard_is_urgent(f.g));
+	relay_want_checkpoint(f.g->p.relay, f.now, RELAY_WANT_DIFFERENCE);
+	assert_true(guard_is_urgent(f.g));
+	pass(&f, 250);
+	assert_true(guard_is_urgent(f.g));
+	one_checkpoint(&f);
+	assert_true(guard_is_urgent(f.g));
+	committed(&f, 2);
+	assert_false(guard_is_urgent(f.g));
+	f.config->max_disk_bytes = 1 << 20;
+	guest_writes(&f, 3 << 19);
+	assert_true(guard_is_urgent(f.g));
+}
+
 /* -- the standby is not ready yet ---------------------------------------------------------------------------------------------------- */
 
 static void
@@ -838,7 +865,7 @@ what_came_lately_is_given_again_when_the_guest_runs(void **state)
 }
 
 static void
-what_came_long_ago_is_not_given_again(void **state)
+long_ago(bool later)
 {
 	g_autoptr(GByteArray) b = initial_stream();
 	g_auto(fixture) f;
@@ -848,12 +875,20 @@ what_came_long_ago_is_not_given_again(void **state)
 		tcp_is_heard(&f);
 	assert_int_equal(f.g->p.recent.length, GUARD_MISSED_MAX);
 	pass(&f, 700);
-	tcp_is_heard(&f);
+	if (later)
+		tcp_is_heard(&f);
 	qemu_says(&f, b);
 	peer_says(&f, PEER_READY, NULL, 0);
 	expect(&f, "send STREAM; qemu checkpoint-ready; send LIVE; ");
 	qemu_says_message(&f, COLO_REQUEST);
-	expect(&f, "send INBOUND; inject; ");
+	expect(&f, later ? "send INBOUND; inject; " : "");
+}
+
+static void
+what_came_long_ago_is_not_given_again(void **state)
+{
+	long_ago(true);
+	long_ago(false);
 }
 
 /* The pair ends meanwhile, and its filters with it. */
@@ -873,6 +908,26 @@ it_is_given_again_before_the_filters_go(void **state)
 	expect(&f, "send GOODBYE 8; ");
 	qemu_says_message(&f, COLO_REQUEST);
 	expect(&f, "send INBOUND; inject; op detach; ");
+}
+
+/* QEMU may hang by now. */
+static void
+the_filters_go_in_any_case(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	tcp_is_heard(&f);
+	guard_disable(f.g, f.now);
+	one_checkpoint(&f);
+	guard_claimed(f.g, f.now, ARBITER_GRANTED, NULL, NULL);
+	g_string_truncate(f.did, 0);
+	pass(&f, 999);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "op detach; ");
 }
 
 static void
@@ -1292,6 +1347,7 @@ main(void)
 		cmocka_unit_test(a_qemu_that_was_stopped_for_a_moment_is_kept),
 		cmocka_unit_test(a_guard_that_slept_looks_anew),
 		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
+		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(the_guest_does_not_stand_for_its_standby),
 		cmocka_unit_test(its_writes_wait_for_the_first_checkpoint_and_it_does_not),
 		cmocka_unit_test(a_standby_that_is_ready_too_late_holds_no_output),
@@ -1316,6 +1372,7 @@ main(void)
 		cmocka_unit_test(what_came_lately_is_given_again_when_the_guest_runs),
 		cmocka_unit_test(what_came_long_ago_is_not_given_again),
 		cmocka_unit_test(it_is_given_again_before_the_filters_go),
+		cmocka_unit_test(the_filters_go_in_any_case),
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),

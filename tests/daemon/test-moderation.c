@@ -67,10 +67,11 @@ test_starved(void **state)
 static void
 test_wraps(void **state)
 {
-	struct load l = { .now = 1000000 * MS, .events = UINT32_MAX - 100 };
+	struct load l = { .m = { .since = 1000000 * MS, .events = UINT32_MAX - 100 }, .now = 1000000 * MS, .events = UINT32_MAX - 100 };
 
-	prompt_after(&l, 50, 5000, false);
-	assert_false(prompt_after(&l, 50, 5000, false));
+	for (unsigned ms = 0; ms < 200; ms++)
+		assert_true(prompt_after(&l, 1, 1000, false));
+	assert_true(l.events < 100);
 }
 
 int
