@@ -10,7 +10,8 @@
  * doubles (RFC 9293, 3.10.7.4), and its ACK of them needs no twin (proxy/compare-tcp.c). Datagrams are not doubled: whoever sends them does not count on each, and may
  * count on none coming twice.
  *
- * At the end of the initial migration the guest stands, too, and nobody tells since when: what has come lately is given to it again then.
+ * At the end of the initial migration the guest stands, too, and nobody tells since when: the data that has come lately is given to it again then. No more than that: to
+ * a filter-rewriter the second SYN of a connection that is open by now is a new one, and it miscounts ever after (net/filter-rewriter.c, handle_primary_tcp_pkt()).
  *
  * In bulk a lost segment is mended by those that follow it, without a time-out; so what is kept has a limit, and further segments are left to that.
  */
@@ -71,8 +72,12 @@ forget_old(struct guard *g, uint64_t now)
 static void
 note_recent(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
 {
+	struct packet p;
+
 	forget_old(g, now);
-	note(&g->p.recent, nic, frame);
+	packet_parse(&p, frame);
+	if (p.class == PACKET_TCP && p.payload_length > 0 && !(p.flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))
+		frame_queue_push(&g->p.recent, nic, frame);
 	if (g->p.recent.length > GUARD_MISSED_MAX)
 		drop_oldest(&g->p.recent);
 }
