@@ -283,15 +283,6 @@ add_threads(scmp_filter_ctx filter)
 	return code;
 }
 
-/* Of the calling thread and of the first one; not of other processes, some of which are root's as well. */
-static int
-add_priority(scmp_filter_ctx filter)
-{
-	int code = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler), 1, SCMP_A0(SCMP_CMP_EQ, 0));
-
-	return code ? code : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-}
-
 #define CALLS_MAX 512		/* more than any number today */
 
 static char *call_names[CALLS_MAX];
@@ -350,8 +341,6 @@ add_all(scmp_filter_ctx filter)
 		code = add_ioctls(filter);
 	if (code == 0)
 		code = add_memory(filter);
-	if (code == 0)
-		code = add_priority(filter);
 	return code ? code : add_threads(filter);
 }
 
