@@ -36,6 +36,8 @@
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
+/* ... of a primary whose standby's copy is not fit: nobody would go on, and a disk that takes its time is no reason to end the guest. */
+#define GUARD_QEMU_ALONE_NS (10000 * 1000000ull)
 /* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
@@ -141,6 +143,7 @@ struct guard_primary {
 	uint64_t nudged;		/* the epoch in which it was tried */
 	bool repair_wanted;		/* the standby has asked for a checkpoint that is not asked for yet */
 	uint64_t repair_after;		/* ... and will be from this time on */
+	uint64_t fit_from;		/* the copy reset itself: not fit to take over before it has loaded this epoch */
 	struct switchover switchover;
 	GQueue missed;			/* frame-queue.h: the guest may have missed these, and is given them again */
 	GQueue given_again;		/* ... has been, since the last checkpoint */
@@ -248,6 +251,7 @@ void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standb
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
 void primary_pump(struct guard *g, uint64_t now);
+uint64_t primary_hang_patience(const struct guard *g, uint64_t usual);	/* ns; longer while nobody could take over */
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
 void primary_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n);
 void primary_resume(struct guard *g, uint64_t now);

@@ -951,12 +951,19 @@ on_copy_unfit(struct guard *g, uint64_t now, uint64_t loaded)
 		guard_data_failed(g, now, "the standby has loaded epoch %" G_GUINT64_FORMAT " in epoch %" G_GUINT64_FORMAT, loaded, relay_epoch(g->p.relay));
 		return;
 	}
+	g->p.fit_from = loaded + 1;
 	/* A checkpoint that is on its way to it, or is being made, mends the copy; if not, it asks again. */
 	if (loaded + 1 < relay_epoch(g->p.relay) || relay_stopping(g->p.relay))
 		return;
 	g->p.repair_wanted = true;
 	repair_if_due(g, now);
 	primary_pump(g, now);
+}
+
+uint64_t
+primary_hang_patience(const struct guard *g, uint64_t usual)
+{
+	return g->p.loaded < g->p.fit_from ? MAX(usual, GUARD_QEMU_ALONE_NS) : usual;
 }
 
 static void
@@ -1127,7 +1134,7 @@ hang_deadline(const struct guard *g)
 {
 	uint64_t since = relay_waiting_since(g->p.relay);
 
-	return counts_on_qemu(g) && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS : UINT64_MAX;
+	return counts_on_qemu(g) && since != UINT64_MAX ? MAX(since, g->awake_since) + primary_hang_patience(g, GUARD_QEMU_HANG_NS) : UINT64_MAX;
 }
 
 /* Once per silence: what an idle guest's QEMU has to say to the checkpoint is no news. */

@@ -421,7 +421,7 @@ stopped_patience(const struct guard *g)
 {
 	if (guard_is_suspended(g) || g->failover.state != FAILOVER_PROTECTED)
 		return UINT64_MAX;
-	return guard_is_primary(g) ? g->config->suspect_ms * 1000000ull : GUARD_QEMU_HANG_NS;
+	return guard_is_primary(g) ? primary_hang_patience(g, g->config->suspect_ms * 1000000ull) : GUARD_QEMU_HANG_NS;
 }
 
 void

@@ -493,6 +493,41 @@ who_does_not_move_when_nudged_hangs(void **state)
 	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
 }
 
+/* Nobody could go on: its copy has reset itself. */
+static void
+a_hang_is_sat_out_while_the_copy_is_not_fit(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	copy_unfit(&f, 1);
+	pass(&f, 2000);
+	expect(&f, "qemu checkpoint-reply; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	one_checkpoint(&f);
+	committed(&f, 2);
+	pass(&f, 5000);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	g_string_truncate(f.did, 0);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	pass(&f, 1);
+	expect(&f, "event error; send ABDICATE 15; op stop-copy; ");
+}
+
+static void
+a_stopped_qemu_is_waited_for_while_the_copy_is_not_fit(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	copy_unfit(&f, 1);
+	pass_looking(&f, 9900, true);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	pass_looking(&f, 500, true);
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+}
+
 /* -- suspend and resume ---------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -1349,6 +1384,8 @@ main(void)
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),
 		cmocka_unit_test(every_epoch_may_be_nudged),
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),
+		cmocka_unit_test(a_hang_is_sat_out_while_the_copy_is_not_fit),
+		cmocka_unit_test(a_stopped_qemu_is_waited_for_while_the_copy_is_not_fit),
 		cmocka_unit_test(no_checkpoint_while_the_guest_is_suspended),
 		cmocka_unit_test(a_checkpoint_that_had_begun_is_made_good),
 		cmocka_unit_test(a_resume_that_was_overtaken_counts),

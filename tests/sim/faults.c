@@ -505,6 +505,9 @@ check_liveness(struct world *w)
 		return false;
 	acked = w->client.n_acked;
 	end = w->now + (2000 + w->max_epoch_ms) * MS;	/* a QEMU that hangs and owes nothing is found out at its epoch's end */
+	for (unsigned i = 0; i < 2; i++)
+		if (w->host[i].q.alive && w->host[i].q.was_reset)
+			end += GUARD_QEMU_ALONE_NS;
 	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
 		look_after(w);
