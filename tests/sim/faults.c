@@ -418,13 +418,25 @@ describe(struct world *w, const char *what)
 		 register_newest(w), w->generation);
 }
 
+/* How much longer a primary's QEMU may hang: nobody could go on in its place. */
+static uint64_t
+sat_out(const struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const struct guard *g = w->host[i].p.g;
+		if (g && guard_is_primary(g) && (g->p.loaded < g->p.fit_from || w->host[!i].q.was_reset))
+			return GUARD_QEMU_ALONE_NS;
+	}
+	return 0;
+}
+
 /* Whoever counts on a host that has no power any more, or on a QEMU that is stopped, has found out. */
 static void
 check_noticed(struct world *w)
 {
 	const struct host *h = &w->host[w->primary];
 
-	if (h->q.stopped && h->q.hung_until > w->now && w->now > h->q.hung_since + NOTICED && proc_live(&h->p) && w->now > h->p.paused_until + NOTICED &&
+	if (h->q.stopped && h->q.hung_until > w->now && w->now > h->q.hung_since + NOTICED + sat_out(w) && proc_live(&h->p) && w->now > h->p.paused_until + NOTICED &&
 	    guard_state(h->p.g) == FAILOVER_PROTECTED && !guard_is_suspended(h->p.g))
 		describe(w, "a QEMU that is stopped is still counted on");
 	for (unsigned i = 0; i < 2; i++) {
@@ -479,11 +491,11 @@ look_after(struct world *w)
 static bool
 check_liveness(struct world *w)
 {
-	uint64_t end = w->now + QUIET;
+	uint64_t end = w->now + QUIET + sat_out(w), quiet = end - w->now;
 	uint32_t acked;
 
 	run_until(w, MAX(w->now, MAX(w->host[0].p.paused_until, w->host[1].p.paused_until)) + 400 * MS);
-	end += w->now - (end - QUIET);
+	end = w->now + quiet;
 	while (w->now < end && !settled(w) && !w->violation[0]) {
 		run_until(w, w->now + 20 * MS);
 		call_off(w);
@@ -505,9 +517,7 @@ check_liveness(struct world *w)
 		return false;
 	acked = w->client.n_acked;
 	end = w->now + (2000 + w->max_epoch_ms) * MS;	/* a QEMU that hangs and owes nothing is found out at its epoch's end */
-	for (unsigned i = 0; i < 2; i++)
-		if (w->host[i].q.alive && w->host[i].q.was_reset)
-			end += GUARD_QEMU_ALONE_NS;
+	end += sat_out(w);
 	while (w->now < end && w->client.n_acked < acked + 5 && !w->violation[0]) {
 		run_until(w, w->now + 10 * MS);
 		look_after(w);
