@@ -424,7 +424,7 @@ sat_out(const struct world *w)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		const struct guard *g = w->host[i].p.g;
-		if (g && guard_is_primary(g) && (g->p.loaded < g->p.fit_from || w->host[!i].q.was_reset))
+		if (g && guard_is_primary(g) && g->p.loaded < g->p.fit_from)
 			return GUARD_QEMU_ALONE_NS;
 	}
 	return 0;
