@@ -32,13 +32,20 @@ may_miss(const struct guard *g, unsigned nic)
 	return (relay_stopping(g->p.relay) && !g->p.closing_epoch) || (stands(g) && g->config->nics[nic].has_rewriter);
 }
 
+/* QEMU asks for its first checkpoint when its delay is over, not as soon as the guest runs; a connection may be opened meanwhile. */
+static bool
+may_run(const struct guard *g)
+{
+	return relay_epoch(g->p.relay) <= 1 && relay_awaits_request(g->p.relay);
+}
+
 static void
-note(GQueue *q, unsigned nic, GBytes *frame)
+note(GQueue *q, unsigned nic, GBytes *frame, bool only_data)
 {
 	struct packet p;
 
 	packet_parse(&p, frame);
-	if (p.class == PACKET_TCP)
+	if (p.class == PACKET_TCP && (!only_data || (p.payload_length > 0 && !(p.flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))))
 		frame_queue_push(q, nic, frame);
 }
 
@@ -72,12 +79,8 @@ forget_old(struct guard *g, uint64_t now)
 static void
 note_recent(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
 {
-	struct packet p;
-
 	forget_old(g, now);
-	packet_parse(&p, frame);
-	if (p.class == PACKET_TCP && p.payload_length > 0 && !(p.flags & (PACKET_TCP_SYN | PACKET_TCP_FIN | PACKET_TCP_RST)))
-		frame_queue_push(&g->p.recent, nic, frame);
+	note(&g->p.recent, nic, frame, true);
 	if (g->p.recent.length > GUARD_MISSED_MAX)
 		drop_oldest(&g->p.recent);
 }
@@ -97,7 +100,7 @@ reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
 	if (!g->p.let_go && g->phase == GUARD_PHASE_MEMORY)
 		note_recent(g, now, nic, frame);
 	else if (g->p.let_go && may_miss(g, nic) && g->p.missed.length < GUARD_MISSED_MAX)
-		note(&g->p.missed, nic, frame);
+		note(&g->p.missed, nic, frame, may_run(g));
 }
 
 bool

@@ -1016,6 +1016,32 @@ a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state
 	expect(&f, "send INBOUND; inject; ");
 }
 
+/* Its double would come when the connection is open: to the rewriter that is a new one. */
+static void
+a_connection_that_is_opened_before_the_first_request_is_not_given_again(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	f.config->nics[0].has_rewriter = true;
+	flagged_data_is_heard(&f, PACKET_TCP_SYN);
+	tcp_is_heard(&f);	/* nor is that data */
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "");
+}
+
+static void
+data_that_comes_before_the_first_request_is_given_again(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	f.config->nics[0].has_rewriter = true;
+	data_is_heard(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "inject; ");
+}
+
 /* Nor can QEMU be sure to have given it what it had not read. */
 static void
 what_qemu_reads_too_late_is_given_again_again(void **state)
@@ -1406,6 +1432,8 @@ main(void)
 		cmocka_unit_test(the_filters_go_in_any_case),
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
+		cmocka_unit_test(a_connection_that_is_opened_before_the_first_request_is_not_given_again),
+		cmocka_unit_test(data_that_comes_before_the_first_request_is_given_again),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
 		cmocka_unit_test(nothing_is_handed_over_while_the_guest_misses_something),
 		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
