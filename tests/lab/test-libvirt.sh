@@ -77,11 +77,18 @@ check "the copy was reset: a checkpoint at once makes it fit" eval '[ "$(repairs
 check "the copy was reset: still protected" eval 'state_is a vm1 protected && state_is b vm1 protected'
 
 suspended() { [ "$(status a vm1 .suspended)" = true ]; }
+# One that comes while a checkpoint stops the guest is lost, and has to be said again (ftd(8)).
+suspend() {
+	for _ in 1 2 3; do
+		"$LAB" virsh a suspend vm1 || die "suspend"
+		! until_true 3 suspended || return 0
+		echo "a checkpoint has had its way with it"
+	done
+}
 client l ledger
 client_moves l 30
 for round in 1 2; do
-	"$LAB" virsh a suspend vm1 || die "suspend"
-	until_true 5 suspended
+	suspend
 	check "suspend $round: ftd holds it" suspended
 	before=$(client_answered l)
 	sleep 3
