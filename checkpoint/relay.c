@@ -5,12 +5,12 @@
  * The relay answers the primary's QEMU in the secondary's place (QEMU migration/colo.c, colo_do_checkpoint_transaction()), so
  * that the guest stops only for as long as its state takes to reach this process, never for the peer's network or load.
  *
- *   INITIAL --(it is over)/READY--> RUNNING --REQUEST--> HELD --(a checkpoint is due)/REPLY--> REPLIED --VMSTATE_SEND--> RECEIVING
- *      ^                               ^                                                                                  |
- *      |  stream verbatim              +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
+ *   INITIAL --(it is over)--> ENDED --relay_tracked()/READY--> RUNNING --REQUEST--> HELD --(a checkpoint is due)/REPLY--> REPLIED --VMSTATE_SEND--> RECEIVING
+ *      ^                                                         ^                                                                                  |
+ *      |  stream verbatim                                        +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
  *
  * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still
- * under way to it. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
+ * under way to it. In ENDED the caller makes sure that QEMU sees what its guest writes from then on: what it misses is in no checkpoint. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
  * stream is over nobody says, but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few machines
  * send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that
  * looks like it spoils its own protection: QEMU's next bytes are no COLO message, and the pair is not made.
@@ -44,6 +44,7 @@
 
 enum state {
 	R_INITIAL,	/* ordinary migration; every byte is the peer's */
+	R_ENDED,	/* it is over, and QEMU, which stands, has no READY yet */
 	R_RUNNING,	/* READY or LOADED was answered; the next message is REQUEST */
 	R_HELD,		/* REQUEST is here and not answered: the guest runs */
 	R_REPLIED,	/* QEMU is stopping the guest; the next message is VMSTATE_SEND */
@@ -65,8 +66,10 @@ struct relay {
 	GQueue actions;		/* struct relay_action*; filled by one event, emptied by the caller before the next */
 	char *reason;
 
-	GByteArray *tail;	/* the last bytes of the initial stream, once its RAM is complete */
+	GByteArray *tail;	/* the last bytes of the initial stream, once its RAM is complete; NULL once it has ended */
 	uint64_t opaque;	/* bytes since then */
+	bool shut_due;		/* QEMU's way back has not got its end from the peer */
+	bool peer_ready;
 
 	uint8_t message[COLO_MESSAGE_BYTES];
 	size_t have;		/* bytes in message */
@@ -134,7 +137,7 @@ relay_free(struct relay *r)
 	g_queue_clear_full(&r->unacked, g_free);
 	migration_reader_free(r->reader);
 	XXH3_freeState(r->hash);
-	g_byte_array_unref(r->tail);
+	g_clear_pointer(&r->tail, g_byte_array_unref);
 	g_free(r->reason);
 	g_free(r);
 }
@@ -371,22 +374,42 @@ ends_with_description(const uint8_t *d, size_t n)
 	return false;
 }
 
-/* The bytes that end the way back of the initial migration, and READY. */
 static void
-let_go(struct relay *r, uint64_t now)
+stream_ends(struct relay *r, bool shut_due)
+{
+	r->state = R_ENDED;
+	r->shut_due = shut_due && r->limits.return_path;
+	g_clear_pointer(&r->tail, g_byte_array_unref);
+	act(r, RELAY_STREAM_END);
+}
+
+static void
+go_live(struct relay *r, uint64_t now)
+{
+	r->epoch = 1;
+	r->epoch_start = now;
+	act(r, RELAY_LIVE);
+}
+
+/* The bytes that end the way back of the initial migration, and READY. */
+void
+relay_tracked(struct relay *r, uint64_t now)
 {
 	static const uint8_t shut[] = { 0, MIG_RP_MSG_SHUT, 0, 4, 0, 0, 0, 0 };
 
-	if (r->limits.return_path)
+	if (r->state != R_ENDED)
+		return;
+	if (r->shut_due)
 		act(r, RELAY_TO_QEMU)->bytes = g_bytes_new_static(shut, sizeof shut);
 	to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
 	r->state = R_RUNNING;
 	r->heard_at = now;
-	g_byte_array_set_size(r->tail, 0);
+	if (r->peer_ready)
+		go_live(r, now);
 }
 
 static void
-note_tail(struct relay *r, uint64_t now, const uint8_t *data, size_t n)
+note_tail(struct relay *r, const uint8_t *data, size_t n)
 {
 	r->opaque += n;
 	if (r->opaque > r->limits.max_device_state + TAIL_MAX) {
@@ -397,11 +420,11 @@ note_tail(struct relay *r, uint64_t now, const uint8_t *data, size_t n)
 		g_byte_array_remove_range(r->tail, 0, r->tail->len - DESCRIPTION_MAX);
 	g_byte_array_append(r->tail, data, (guint)n);
 	if (ends_with_description(r->tail->data, r->tail->len))
-		let_go(r, now);
+		stream_ends(r, true);
 }
 
 static void
-stream_bytes(struct relay *r, uint64_t now, GBytes *bytes, struct byte_reader *in)
+stream_bytes(struct relay *r, GBytes *bytes, struct byte_reader *in)
 {
 	const uint8_t *data = in->p;
 	size_t n = in->left;
@@ -412,7 +435,7 @@ stream_bytes(struct relay *r, uint64_t now, GBytes *bytes, struct byte_reader *i
 	r->offset += n;
 	act(r, RELAY_STREAM)->bytes = g_bytes_ref(bytes);
 	if (migration_reader_ram_complete(r->reader))
-		note_tail(r, now, data, n);
+		note_tail(r, data, n);
 }
 
 void
@@ -425,7 +448,7 @@ relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes)
 	r->heard_at = now;
 	while (in.left > 0 && r->state != R_FAILED) {
 		if (r->state == R_INITIAL)
-			stream_bytes(r, now, bytes, &in);
+			stream_bytes(r, bytes, &in);
 		else if (r->state == R_RECEIVING)
 			checkpoint_bytes(r, now, bytes, &in);
 		else
@@ -433,13 +456,13 @@ relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes)
 	}
 }
 
-/* QEMU that was let go has its way back's end already. */
+/* The end of QEMU's way back is ours once we know that its stream is over. */
 void
 relay_from_peer_return_path(struct relay *r, uint64_t now, GBytes *bytes)
 {
 	if (r->state == R_INITIAL)
 		act(r, RELAY_TO_QEMU)->bytes = g_bytes_ref(bytes);
-	else if (r->epoch > 0)
+	else if (r->peer_ready)
 		fail(r, r->offset, "the peer sent return path bytes after it was ready");
 }
 
@@ -452,18 +475,15 @@ relay_peer_ready(struct relay *r, uint64_t now)
 {
 	if (r->state == R_FAILED)
 		return;
-	if (r->epoch > 0 || !migration_reader_ram_complete(r->reader)) {
-		fail(r, r->offset, "the peer says READY %s", r->epoch == 0 ? "before the end of RAM" : "a second time");
+	if (r->peer_ready || !migration_reader_ram_complete(r->reader)) {
+		fail(r, r->offset, "the peer says READY %s", r->peer_ready ? "a second time" : "before the end of RAM");
 		return;
 	}
-	if (r->state == R_INITIAL) {
-		to_qemu(r, &(enum colo_message){ COLO_READY }, 1);
-		r->state = R_RUNNING;
-		r->heard_at = now;
-	}
-	r->epoch = 1;
-	r->epoch_start = now;
-	act(r, RELAY_LIVE);
+	r->peer_ready = true;
+	if (r->state == R_INITIAL)
+		stream_ends(r, false);
+	else if (r->state != R_ENDED)
+		go_live(r, now);
 }
 
 void

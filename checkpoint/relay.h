@@ -34,6 +34,7 @@ const char *relay_want_name(enum relay_want want);
 enum relay_action_type {
 	RELAY_TO_QEMU,		/* `bytes` go to the primary QEMU's migration socket */
 	RELAY_STREAM,		/* `bytes` of the initial migration stream go to the peer, verbatim */
+	RELAY_STREAM_END,	/* that is over and the guest stands: see to it that QEMU notes what it writes from now on, then call relay_tracked() */
 	RELAY_LIVE,		/* both have READY: the pair runs, epoch 1 begins */
 	RELAY_PAUSED,		/* VMSTATE_SEND was seen: drain the filters, mark the disks, then call relay_boundary_done() */
 	RELAY_CHECKPOINT_BEGIN,	/* checkpoint `epoch` starts */
@@ -64,6 +65,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(relay, relay_free)
 /* Events. Each may queue actions; take them with relay_next() until it returns false. */
 void relay_from_qemu(struct relay *r, uint64_t now, GBytes *bytes);		/* keeps a reference */
 void relay_from_peer_return_path(struct relay *r, uint64_t now, GBytes *bytes);	/* before the peer's READY only */
+void relay_tracked(struct relay *r, uint64_t now);				/* answer to RELAY_STREAM_END; nothing at another time */
 void relay_peer_ready(struct relay *r, uint64_t now);				/* the standby's QEMU said READY */
 void relay_want_checkpoint(struct relay *r, uint64_t now, enum relay_want want);
 void relay_boundary_done(struct relay *r, uint64_t now, uint64_t epoch);	/* answer to RELAY_PAUSED */

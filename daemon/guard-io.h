@@ -12,6 +12,7 @@
 #include "proxy/wire-frame.h"
 #include "qmp/qmp-client-io.h"
 #include "qmp/qmp-commands.h"
+#include "qmp/qmp-tlb-flush.h"
 
 #define GUARD_EVENTS_KEPT 1000
 #define GUARD_SUBSCRIBERS_MAX 16
@@ -95,6 +96,7 @@ struct guard_io {
 	struct qmp_client *qmp;
 	bool monitor_closed;
 	bool tcg;
+	struct qmp_tlb_flush tlb_flush;	/* primary: GUARD_OP_TRACK */
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
 	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */

@@ -8,6 +8,7 @@
 #include "daemon/guard-io.h"
 #include "policy/durable-mark-io.h"
 #include "qmp/qmp-events.h"
+#include "qmp/qmp-json.h"
 
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #define DOWNTIME_RAISE_POLLS 50	/* 5 s of copying memory without an end: the last piece may be larger */
 #define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
+#define FLUSH_TIMEOUT_MS 1000	/* the guest stands meanwhile */
 #define QUIT_TIMEOUT_MS 3000
 #define DETACH_RETRY_MS 500
 #define COMMIT_POLL_MS 2
@@ -145,10 +147,22 @@ on_parameters(struct json_object *reply, const GError *error, gpointer user_data
 }
 
 static void
+on_primary_kvm(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+
+	if (error || !qmp_read_tcg(reply, &io->tcg, &local))
+		op_done(io, GUARD_OP_ATTACH, error ? error : local);
+	else
+		query(io, "query-migrate-parameters", on_parameters);
+}
+
+static void
 op_attach(struct guard_io *io)
 {
 	io->qmp = qmp_client_new_libvirt(io->config->libvirt_uri, io->config->pair, on_monitor_closed, io);
-	query(io, "query-migrate-parameters", on_parameters);
+	query(io, "query-kvm", on_primary_kvm);
 }
 
 /* -- disks (primary) --------------------------------------------------------------------------------------------------------------- */
@@ -290,6 +304,43 @@ op_migrate(struct guard_io *io)
 	qmp_plan_add(plan, qmp_getfd("ftd-migration"), NULL, fd, 0);
 	qmp_plan_add(plan, qmp_migrate_fd("ftd-migration"), NULL, -1, 0);
 	run(io, plan, on_migrating);
+}
+
+/* -- track (primary): qmp-tlb-flush.c -------------------------------------------------------------------------------------------------- */
+
+static void flush_on(struct guard_io *io, const char *reply);
+
+static void
+on_flush_line(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct json_object *text = error ? NULL : json_member(reply, "return", json_type_string);
+
+	if (error)
+		op_done(user_data, GUARD_OP_TRACK, error);
+	else
+		flush_on(user_data, text ? json_object_get_string(text) : "");
+}
+
+static void
+flush_on(struct guard_io *io, const char *reply)
+{
+	g_autoptr(GError) error = NULL;
+	const char *line = qmp_tlb_flush_next(&io->tlb_flush, reply, &error);
+
+	if (line)
+		qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, FLUSH_TIMEOUT_MS, on_flush_line, io);
+	else
+		op_done(io, GUARD_OP_TRACK, error);
+}
+
+static void
+op_track(struct guard_io *io)
+{
+	io->tlb_flush = (struct qmp_tlb_flush){ 0 };
+	if (io->tcg)
+		flush_on(io, NULL);
+	else
+		op_done(io, GUARD_OP_TRACK, NULL);
 }
 
 /* -- detach (primary) ------------------------------------------------------------------------------------------------------------------ */
@@ -950,6 +1001,7 @@ on_start(gpointer user_data)
 		[GUARD_OP_ATTACH] = op_attach,
 		[GUARD_OP_DISKS] = op_disks,
 		[GUARD_OP_MIGRATE] = op_migrate,
+		[GUARD_OP_TRACK] = op_track,
 		[GUARD_OP_SUSPEND] = op_suspend,
 		[GUARD_OP_STANDS] = op_stands,
 		[GUARD_OP_NUDGE] = op_nudge,

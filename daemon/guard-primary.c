@@ -697,6 +697,17 @@ on_live(struct guard *g, uint64_t now)
 	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 }
 
+/* The guest stands, and QEMU has drained its writes, so none is kept. Should one be, it is of epoch 0. */
+static void
+let_go(struct guard *g, uint64_t now)
+{
+	g->env.filters_drain(g->ctx);
+	for (unsigned i = 0; i < g->config->n_disks; i++)
+		disk_overtake(g, now, i, 0, UINT64_MAX);
+	g->p.let_go = true;
+	reinject_let_go(g, now);
+}
+
 static void
 relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 {
@@ -707,6 +718,11 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 	case RELAY_STREAM:
 		g->p.bytes_total += g_bytes_get_size(a->bytes);
 		guard_send(g, PEER_STREAM, NULL, 0, a->bytes);
+		break;
+	case RELAY_STREAM_END:
+		if (!g->p.let_go)
+			let_go(g, now);
+		g->env.op_start(g->ctx, GUARD_OP_TRACK);
 		break;
 	case RELAY_LIVE:
 		on_live(g, now);
@@ -767,17 +783,6 @@ detach_if_due(struct guard *g, uint64_t now)
 	g->env.op_start(g->ctx, GUARD_OP_DETACH);
 }
 
-/* The guest stands, and QEMU has drained its writes, so none is kept. Should one be, it is of epoch 0. */
-static void
-let_go(struct guard *g, uint64_t now)
-{
-	g->env.filters_drain(g->ctx);
-	for (unsigned i = 0; i < g->config->n_disks; i++)
-		disk_overtake(g, now, i, 0, UINT64_MAX);
-	g->p.let_go = true;
-	reinject_let_go(g, now);
-}
-
 /* Moves what the cores have to say until they are quiet. */
 void
 primary_pump(struct guard *g, uint64_t now)
@@ -805,8 +810,6 @@ guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes)
 {
 	if (guard_is_primary(g)) {
 		relay_from_qemu(g->p.relay, now, bytes);
-		if (!g->p.let_go && relay_let_go(g->p.relay))
-			let_go(g, now);
 		primary_pump(g, now);
 	} else {
 		standby_from_qemu(g->s.standby, now, bytes);
@@ -1105,6 +1108,12 @@ primary_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		break;
 	case GUARD_OP_MIGRATE:
 		break;		/* READY comes from the standby */
+	case GUARD_OP_TRACK:
+		if (g->phase == GUARD_PHASE_MEMORY && g->failover.state == FAILOVER_FORMING) {
+			relay_tracked(g->p.relay, now);
+			primary_pump(g, now);
+		}
+		break;
 	case GUARD_OP_DETACH:
 		guard_policy(g, now, g->failover.state == FAILOVER_SETTLING ? FAILOVER_EV_SETTLED : FAILOVER_EV_STOPPED, g->failover.reason);
 		break;

@@ -36,7 +36,7 @@ may_miss(const struct guard *g, unsigned nic)
 static bool
 may_run(const struct guard *g)
 {
-	return relay_epoch(g->p.relay) <= 1 && relay_awaits_request(g->p.relay);
+	return relay_epoch(g->p.relay) <= 1 && !relay_stopping(g->p.relay);
 }
 
 static void

@@ -30,6 +30,7 @@ guard_op_name(enum guard_op op)
 		[GUARD_OP_ATTACH] = "attach",
 		[GUARD_OP_DISKS] = "disks",
 		[GUARD_OP_MIGRATE] = "migrate",
+		[GUARD_OP_TRACK] = "track",
 		[GUARD_OP_SUSPEND] = "suspend",
 		[GUARD_OP_STANDS] = "stands",
 		[GUARD_OP_NUDGE] = "nudge",
@@ -528,6 +529,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_NUDGE:
 		g->p.nudging = false;
 		return;
+	case GUARD_OP_TRACK:	/* for trying (TCG) that will do */
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_WAKE:
 	case GUARD_OP_STANDBY_COMMIT:

@@ -295,6 +295,9 @@ do_relay(struct pair *p, struct relay_action *a)
 		packer_stream(p->packer, a->bytes);
 		standby_stream(p->standby, now(), a->bytes);
 		break;
+	case RELAY_STREAM_END:
+		relay_tracked(p->relay, now());
+		break;
 	case RELAY_LIVE:
 		p->live = true;
 		standby_live(p->standby, now());

@@ -168,6 +168,8 @@ do_relay(struct world *w, const struct relay_action *a)
 		a_takes(w, a->bytes);
 	if (a->type == RELAY_STREAM)
 		standby_stream(w->standby, w->now, a->bytes);
+	if (a->type == RELAY_STREAM_END)
+		relay_tracked(w->relay, w->now);
 	if (a->type == RELAY_LIVE) {
 		w->epoch = 1;
 		standby_live(w->standby, w->now);

@@ -25,6 +25,9 @@ describe(const struct relay_action *a, GString *out)
 	case RELAY_STREAM:
 		g_string_append_printf(out, "stream %d", (int)length);
 		break;
+	case RELAY_STREAM_END:
+		g_string_append(out, "end");
+		break;
 	case RELAY_LIVE:
 		g_string_append(out, "live");
 		break;
@@ -92,6 +95,8 @@ live_relay(const struct relay_limits *l)
 	send(r, 0, b);
 	expect(r, "stream 45386; ");
 	relay_peer_ready(r, 0);
+	expect(r, "end; ");
+	relay_tracked(r, 0);
 	expect(r, "to-qemu checkpoint-ready; live; ");
 	return r;
 }
@@ -138,6 +143,9 @@ the_initial_migration_passes_through(void **state)
 	assert_true(relay_peer_due_since(r) == 5);
 	assert_int_equal(relay_epoch(r), 0);
 	relay_peer_ready(r, 7);
+	expect(r, "end; ");
+	assert_int_equal(relay_epoch(r), 0);
+	relay_tracked(r, 8);
 	expect(r, "to-qemu checkpoint-ready; live; ");
 	assert_int_equal(relay_epoch(r), 1);
 	assert_true(relay_peer_due_since(r) == UINT64_MAX);
@@ -170,8 +178,12 @@ the_guest_does_not_stand_for_the_peer(void **state)
 	g_autoptr(GBytes) back = g_bytes_new("\0\1\0\4\0\0\0\0", 8);
 
 	send(r, 3 * MS, b);
-	expect(r, "stream 45409; to-qemu checkpoint-ready; ");
+	expect(r, "stream 45409; end; ");
+	assert_false(relay_let_go(r));
+	relay_tracked(r, 3 * MS);
+	expect(r, "to-qemu checkpoint-ready; ");
 	assert_true(relay_let_go(r));
+	relay_tracked(r, 3 * MS);	/* once */
 	assert_true(relay_peer_due_since(r) == 3 * MS);
 	say(r, 4 * MS, COLO_REQUEST);
 	relay_want_checkpoint(r, 5 * MS, RELAY_WANT_BUSY);	/* nothing to make one of */
@@ -198,8 +210,9 @@ the_peer_may_be_ready_before_the_first_request(void **state)
 	g_autoptr(GByteArray) b = described_stream();
 
 	send(r, 0, b);
+	relay_tracked(r, 0);
 	relay_peer_ready(r, 1 * MS);
-	expect(r, "stream 45409; to-qemu checkpoint-ready; live; ");
+	expect(r, "stream 45409; end; to-qemu checkpoint-ready; live; ");
 	say(r, 2 * MS, COLO_REQUEST);
 	relay_tick(r, 1001 * MS);
 	expect(r, "to-qemu checkpoint-reply; ");
@@ -214,7 +227,59 @@ the_way_back_ends_before_ready(void **state)
 	l.return_path = true;
 	g_autoptr(relay) r = relay_new(&l);
 	send(r, 0, b);
-	expect(r, "stream 45409; to-qemu ? checkpoint-ready; to-qemu checkpoint-ready; ");	/* MIG_RP_MSG_SHUT of 4 bytes, 0 */
+	relay_tracked(r, 0);
+	expect(r, "stream 45409; end; to-qemu ? checkpoint-ready; to-qemu checkpoint-ready; ");	/* MIG_RP_MSG_SHUT of 4 bytes, 0 */
+}
+
+/* It may have loaded everything while we make sure that QEMU notes what its guest writes. */
+static void
+the_peer_may_be_ready_before_the_guest_runs(void **state)
+{
+	struct relay_limits l = limits;
+	g_autoptr(GByteArray) b = described_stream();
+	g_autoptr(GBytes) back = g_bytes_new("\0\1\0\4\0\0\0\0", 8);
+
+	l.return_path = true;
+	g_autoptr(relay) r = relay_new(&l);
+	send(r, 0, b);
+	relay_from_peer_return_path(r, 1 * MS, back);	/* the end, which QEMU gets from us */
+	relay_peer_ready(r, 1 * MS);
+	expect(r, "stream 45409; end; ");
+	assert_int_equal(relay_epoch(r), 0);
+	relay_tracked(r, 2 * MS);
+	expect(r, "to-qemu ? checkpoint-ready; to-qemu checkpoint-ready; live; ");
+	assert_int_equal(relay_epoch(r), 1);
+}
+
+/* Its way back had its end from the peer. */
+static void
+a_stream_whose_end_is_not_seen_ends_with_the_peer(void **state)
+{
+	struct relay_limits l = limits;
+	g_autoptr(GByteArray) b = initial_stream();
+	g_autoptr(GBytes) back = g_bytes_new("\0\1\0\4\0\0\0\0", 8);
+
+	l.return_path = true;
+	g_autoptr(relay) r = relay_new(&l);
+	send(r, 0, b);
+	relay_tracked(r, 0);	/* nobody asked */
+	relay_from_peer_return_path(r, 1 * MS, back);
+	expect(r, "stream 45386; to-qemu ? checkpoint-ready; ");
+	relay_peer_ready(r, 1 * MS);
+	relay_tracked(r, 2 * MS);
+	expect(r, "end; to-qemu checkpoint-ready; live; ");
+}
+
+static void
+qemu_says_nothing_before_it_may_go_on(void **state)
+{
+	g_autoptr(relay) r = relay_new(&limits);
+	g_autoptr(GByteArray) b = described_stream();
+
+	send(r, 0, b);
+	say(r, 0, COLO_REQUEST);
+	relay_tracked(r, 0);
+	expect(r, "stream 45409; end; failed at 45409: QEMU sent something (0x00000001) while it waits for an answer; ");
 }
 
 static void
@@ -224,7 +289,7 @@ every_split_shows_the_end(void **state)
 
 	for (size_t at = b->len - 60; at < b->len; at++) {
 		g_autoptr(relay) r = relay_new(&limits);
-		g_autofree char *want = g_strdup_printf("stream 100; stream %d; ", (int)at - 100), *rest = g_strdup_printf("stream %d; to-qemu checkpoint-ready; ", (int)(b->len - at));
+		g_autofree char *want = g_strdup_printf("stream 100; stream %d; ", (int)at - 100), *rest = g_strdup_printf("stream %d; end; ", (int)(b->len - at));
 
 		send_piece(r, 0, b, 0, 100);
 		send_piece(r, 0, b, 100, at);
@@ -249,7 +314,8 @@ what_is_no_description_ends_nothing(void **state)
 		send(r, 0, b);
 		expect(r, "stream 45409; ");
 		relay_peer_ready(r, 0);
-		expect(r, "to-qemu checkpoint-ready; live; ");
+		relay_tracked(r, 0);
+		expect(r, "end; to-qemu checkpoint-ready; live; ");
 	}
 }
 
@@ -261,9 +327,10 @@ a_stream_that_goes_on_behind_a_description_is_refused(void **state)
 	g_autoptr(GByteArray) b = described_stream(), more = g_byte_array_new();
 
 	send(r, 0, b);
+	relay_tracked(r, 0);
 	put(more, 0x12345678, 4);
 	send(r, 0, more);
-	expect(r, "stream 45409; to-qemu checkpoint-ready; failed at 45409: QEMU sent 0x12345678 (?) instead of checkpoint-request; ");
+	expect(r, "stream 45409; end; to-qemu checkpoint-ready; failed at 45409: QEMU sent 0x12345678 (?) instead of checkpoint-request; ");
 }
 
 static void
@@ -557,6 +624,9 @@ main(void)
 		cmocka_unit_test(the_guest_does_not_stand_for_the_peer),
 		cmocka_unit_test(the_peer_may_be_ready_before_the_first_request),
 		cmocka_unit_test(the_way_back_ends_before_ready),
+		cmocka_unit_test(the_peer_may_be_ready_before_the_guest_runs),
+		cmocka_unit_test(a_stream_whose_end_is_not_seen_ends_with_the_peer),
+		cmocka_unit_test(qemu_says_nothing_before_it_may_go_on),
 		cmocka_unit_test(every_split_shows_the_end),
 		cmocka_unit_test(what_is_no_description_ends_nothing),
 		cmocka_unit_test(a_stream_that_goes_on_behind_a_description_is_refused),

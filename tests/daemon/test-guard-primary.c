@@ -48,7 +48,11 @@ copy_memory(struct fixture *f, bool described)
 		put_description(b);
 	start_migration(f);
 	qemu_says(f, b);
-	expect(f, described ? "send STREAM; qemu checkpoint-ready; " : "send STREAM; ");
+	expect(f, described ? "send STREAM; op track; " : "send STREAM; ");
+	if (described) {
+		op_done(f, GUARD_OP_TRACK);
+		expect(f, "qemu checkpoint-ready; ");
+	}
 }
 
 static void
@@ -56,6 +60,8 @@ go_live(struct fixture *f)
 {
 	copy_memory(f, false);
 	peer_says(f, PEER_READY, NULL, 0);
+	expect(f, "op track; ");
+	op_done(f, GUARD_OP_TRACK);
 	expect(f, "qemu checkpoint-ready; send LIVE; ");
 	qemu_says_message(f, COLO_REQUEST);
 }
@@ -886,7 +892,8 @@ what_came_lately_is_given_again_when_the_guest_runs(void **state)
 	flagged_data_is_heard(&f, PACKET_TCP_SYN);
 	flagged_data_is_heard(&f, PACKET_TCP_FIN);
 	qemu_says(&f, b);
-	expect(&f, "send STREAM; qemu checkpoint-ready; ");
+	op_done(&f, GUARD_OP_TRACK);
+	expect(&f, "send STREAM; op track; qemu checkpoint-ready; ");
 	qemu_says_message(&f, COLO_REQUEST);
 	expect(&f, "inject; inject; inject; ");
 	data_is_heard(&f);
@@ -909,7 +916,8 @@ long_ago(bool later)
 		data_is_heard(&f);
 	qemu_says(&f, b);
 	peer_says(&f, PEER_READY, NULL, 0);
-	expect(&f, "send STREAM; qemu checkpoint-ready; send LIVE; ");
+	op_done(&f, GUARD_OP_TRACK);
+	expect(&f, "send STREAM; op track; qemu checkpoint-ready; send LIVE; ");
 	qemu_says_message(&f, COLO_REQUEST);
 	expect(&f, later ? "send INBOUND; inject; " : "");
 }
@@ -1014,6 +1022,27 @@ a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state
 	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("2") "send INBOUND; ");
 	qemu_says_message(&f, COLO_REQUEST);
 	expect(&f, "send INBOUND; inject; ");
+}
+
+/* The guest stands until QEMU is sure to note what it writes; the standby may be ready by then. Called off meanwhile, it gets no READY. */
+static void
+ready_waits_for_what_the_guest_writes_to_be_noted(void **state)
+{
+	for (unsigned off = 0; off < 2; off++) {
+		g_autoptr(GByteArray) b = initial_stream();
+		g_auto(fixture) f;
+
+		put_description(b);
+		start_migration(&f);
+		qemu_says(&f, b);
+		peer_says(&f, PEER_READY, NULL, 0);
+		expect(&f, "send STREAM; op track; ");
+		if (off)
+			guard_disable(f.g, f.now);
+		g_string_truncate(f.did, 0);
+		op_done(&f, GUARD_OP_TRACK);
+		expect(&f, off ? "" : "qemu checkpoint-ready; send LIVE; ");
+	}
 }
 
 /* Its double would come when the connection is open: to the rewriter that is a new one. */
@@ -1310,7 +1339,8 @@ what_is_kept_is_sent_before_the_first_epoch(void **state)
 	op_done(&f, GUARD_OP_MIGRATE);
 	qemu_says(&f, b);
 	peer_says(&f, PEER_READY, NULL, 0);
-	expect(&f, "send DISK_COMPARE; op migrate; send STREAM; send DISK_WRITE; qemu checkpoint-ready; send LIVE; ");
+	op_done(&f, GUARD_OP_TRACK);
+	expect(&f, "send DISK_COMPARE; op migrate; send STREAM; send DISK_WRITE; op track; qemu checkpoint-ready; send LIVE; ");
 }
 
 static void
@@ -1432,6 +1462,7 @@ main(void)
 		cmocka_unit_test(the_filters_go_in_any_case),
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
+		cmocka_unit_test(ready_waits_for_what_the_guest_writes_to_be_noted),
 		cmocka_unit_test(a_connection_that_is_opened_before_the_first_request_is_not_given_again),
 		cmocka_unit_test(data_that_comes_before_the_first_request_is_given_again),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),

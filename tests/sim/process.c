@@ -803,6 +803,7 @@ on_op(struct world *w, struct event *e)
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
 	case GUARD_OP_STANDBY_WAKE:
+	case GUARD_OP_TRACK:	/* the model's QEMU misses nothing */
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
 	case GUARD_OP_LAST:
 		break;

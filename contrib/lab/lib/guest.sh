@@ -21,7 +21,7 @@ guest_options() {
 		--image) G_IMAGE=$2 ;;
 		--kernel) G_KERNEL=$2 ;;
 		--initrd) G_INITRD=$2 ;;
-		--append) G_APPEND=$2 ;;
+		--append) G_APPEND+=" $2" ;;
 		--timeout) G_TIMEOUT=$2 ;;
 		*) die "guest: unknown argument '$1' (see lab --help)" ;;
 		esac
@@ -145,7 +145,7 @@ guest_xml() {
 	append="console=ttyS0 panic=-1 quiet tsc=unstable random.trust_cpu=1 ftd.ip=$G_IP ftd.ip6=$LAN_NET6:$(printf %x "$last")"
 	[ -z "$G_IMAGE" ] || append+=' ftd.image=/dev/vda'
 	[ -z "$G_KERNEL" ] || append="console=ttyS0 panic=-1 tsc=unstable random.trust_cpu=1 root=/dev/vda rw"
-	append+="${G_SECOND:+ ftd.second-ip=$G_SECOND}${G_APPEND:+ $G_APPEND}"
+	append+="${G_SECOND:+ ftd.second-ip=$G_SECOND}$G_APPEND"
 	cat <<-XML
 		<domain type='qemu'>
 		  <name>$G_NAME</name>
