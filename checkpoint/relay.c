@@ -10,7 +10,8 @@
  *      |  stream verbatim                                        +---(last byte and relay_boundary_done())/RECEIVED LOADED---- BOUNDARY <--last byte--+
  *
  * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still
- * under way to it. In ENDED the caller makes sure that QEMU sees what its guest writes from then on: what it misses is in no checkpoint. Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
+ * under way to it. Before that, in ENDED, the caller makes sure that QEMU notes what its guest writes from then on: what it misses is in no checkpoint.
+ * Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
  * stream is over nobody says, but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few machines
  * send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that
  * looks like it spoils its own protection: QEMU's next bytes are no COLO message, and the pair is not made.
@@ -565,13 +566,7 @@ relay_waiting_since(const struct relay *r)
 uint64_t
 relay_peer_due_since(const struct relay *r)
 {
-	return r->epoch == 0 && r->state != R_FAILED && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
-}
-
-bool
-relay_let_go(const struct relay *r)
-{
-	return r->epoch == 0 && (r->state == R_RUNNING || r->state == R_HELD);
+	return !r->peer_ready && r->state != R_FAILED && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
 }
 
 bool

@@ -50,7 +50,8 @@
 #define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 /* The pair counts from this checkpoint on. Not from the first: under TCG about one copy in ten does not survive what the first load after the initial migration leaves
- * (its kernel finds broken lists and pointers within 50 ms, though its RAM is the primary's; not one after the second load in some 300 pairs; cause not known). */
+ * (its kernel finds broken lists and pointers within 50 ms; not one after the second load in some 300 pairs). That was before READY waited for GUARD_OP_TRACK, which
+ * mends the cause that is known (qmp/qmp-tlb-flush.c); whether it was the only one has not been measured. */
 #define GUARD_ARM_EPOCH 2
 #define GUARD_EPOCH_MIN_NS (100 * 1000000ull)		/* shorter epochs come only when somebody asks for a checkpoint */
 /* For this long at most the standby is not told what has left: with the guest's next frame it costs nothing. After a failover a client may hear that much twice. */
@@ -102,7 +103,8 @@ struct guard_primary {
 	uint64_t stopped_ns;		/* the copy stood for loads */
 	struct relay *relay;
 	struct comparator *comparator;
-	bool let_go;			/* QEMU has READY; if from us, the standby's is awaited, and what the guest writes is of epoch 1 */
+	bool let_go;			/* the initial migration is over: QEMU has READY, or will have it; what the guest writes then is of epoch 1 */
+	bool tracking;			/* GUARD_OP_TRACK is under way: the guest stands */
 	bool live;			/* the standby is READY: epochs count */
 	uint64_t live_at;
 	bool armed_wanted;		/* the record's claim is out */
@@ -262,7 +264,7 @@ void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
 /* guard-reinject.c */
 void reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame);
-void reinject_let_go(struct guard *g, uint64_t now);	/* the end of the initial migration: QEMU has READY */
+void reinject_let_go(struct guard *g, uint64_t now);	/* the end of the initial migration: QEMU gets READY */
 bool reinject_waits(const struct guard *g);
 void reinject_pump(struct guard *g);
 void reinject_clear(struct guard *g);

@@ -96,7 +96,10 @@ struct guard_io {
 	struct qmp_client *qmp;
 	bool monitor_closed;
 	bool tcg;
-	struct qmp_tlb_flush tlb_flush;	/* primary: GUARD_OP_TRACK */
+	/* primary: GUARD_OP_TRACK */
+	struct qmp_tlb_flush tlb_flush;
+	gint64 flush_by;		/* us */
+	GError *flush_error;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
 	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */

@@ -17,6 +17,7 @@
 #define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
 #define FLUSH_TIMEOUT_MS 1000	/* the guest stands meanwhile */
+#define PUT_BACK_TIMEOUT_MS 500
 #define QUIT_TIMEOUT_MS 3000
 #define DETACH_RETRY_MS 500
 #define COMMIT_POLL_MS 2
@@ -311,12 +312,35 @@ op_migrate(struct guard_io *io)
 static void flush_on(struct guard_io *io, const char *reply);
 
 static void
+on_put_back(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) why = g_steal_pointer(&io->flush_error);
+
+	op_done(io, GUARD_OP_TRACK, why);
+}
+
+/* The monitor does not answer in time, and does what it was told all the same, later; so this comes after it. */
+static void
+flush_fails(struct guard_io *io, const GError *error)
+{
+	const char *line = qmp_tlb_flush_put_back(&io->tlb_flush);
+
+	if (!line) {
+		op_done(io, GUARD_OP_TRACK, error);
+		return;
+	}
+	io->flush_error = g_error_copy(error);
+	qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, PUT_BACK_TIMEOUT_MS, on_put_back, io);
+}
+
+static void
 on_flush_line(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct json_object *text = error ? NULL : json_member(reply, "return", json_type_string);
 
 	if (error)
-		op_done(user_data, GUARD_OP_TRACK, error);
+		flush_fails(user_data, error);
 	else
 		flush_on(user_data, text ? json_object_get_string(text) : "");
 }
@@ -326,9 +350,10 @@ flush_on(struct guard_io *io, const char *reply)
 {
 	g_autoptr(GError) error = NULL;
 	const char *line = qmp_tlb_flush_next(&io->tlb_flush, reply, &error);
+	gint64 left_ms = (io->flush_by - g_get_monotonic_time()) / 1000;
 
 	if (line)
-		qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, FLUSH_TIMEOUT_MS, on_flush_line, io);
+		qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, (unsigned)MAX(left_ms, 1), on_flush_line, io);
 	else
 		op_done(io, GUARD_OP_TRACK, error);
 }
@@ -337,6 +362,7 @@ static void
 op_track(struct guard_io *io)
 {
 	io->tlb_flush = (struct qmp_tlb_flush){ 0 };
+	io->flush_by = g_get_monotonic_time() + FLUSH_TIMEOUT_MS * 1000;
 	if (io->tcg)
 		flush_on(io, NULL);
 	else
@@ -1056,4 +1082,5 @@ ops_clear(struct guard_io *io)
 	g_clear_pointer(&io->qmp, qmp_client_free);
 	g_clear_pointer(&io->old_parameters, json_object_put);
 	g_clear_pointer(&io->gone_why, g_free);
+	g_clear_error(&io->flush_error);
 }

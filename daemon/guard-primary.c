@@ -7,7 +7,8 @@
  *   disk      mirror jobs, until every disk is in step. A write is answered only when the standby has applied it, so that the stop at the end of the
  *             initial migration (which drains all writes) finds both disks equal. Towards an image that was there before, what the mirror copies is compared
  *             first (checkpoint/disk-compare.c); so is what the guest writes meanwhile, which looks the same
- *   memory    the initial migration stream, passed through untouched; when it is over QEMU is let go, and the guest runs on
+ *   memory    the initial migration stream, passed through untouched; when it is over and QEMU is sure to note what the guest writes from then on (track) it is let go,
+ *             and the guest runs on
  *   arm       READY of the standby: the gate closes, epoch 1 begins; the first commit permits the claim of the pair's record, and the grant the ARM frame
  *
  * From when it is let go a mirrored write is answered as soon as it is in the link's queue (the loss of this host takes QEMU with it, and the output that depends on
@@ -722,6 +723,9 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 	case RELAY_STREAM_END:
 		if (!g->p.let_go)
 			let_go(g, now);
+		if (g->failover.state != FAILOVER_FORMING)
+			break;		/* called off: it gets no READY, but the end of its migration */
+		g->p.tracking = true;
 		g->env.op_start(g->ctx, GUARD_OP_TRACK);
 		break;
 	case RELAY_LIVE:
@@ -767,11 +771,12 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 /*
  * In a checkpoint the guest stands, and QEMU whose migration socket is closed then leaves it so until a monitor says "cont": libvirt's, which may not answer. The
  * checkpoint's end needs nobody but QEMU and us. A millisecond later the guest gets what it may have missed, with filters that go with the pair.
+ * And what is done to a guest that stands at the end of the initial migration must not be done to one that runs.
  */
 static bool
 detach_waits(const struct guard *g)
 {
-	return relay_stopping(g->p.relay) || (reinject_waits(g) && relay_awaits_request(g->p.relay) && g->p.suspend == SUSPEND_NONE);
+	return g->p.tracking || relay_stopping(g->p.relay) || (reinject_waits(g) && relay_awaits_request(g->p.relay) && g->p.suspend == SUSPEND_NONE);
 }
 
 static void
@@ -1107,12 +1112,12 @@ primary_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		g->env.op_start(g->ctx, GUARD_OP_MIGRATE);
 		break;
 	case GUARD_OP_MIGRATE:
-		break;		/* READY comes from the standby */
+		break;		/* the end of the stream, and the standby's READY, come of themselves */
 	case GUARD_OP_TRACK:
-		if (g->phase == GUARD_PHASE_MEMORY && g->failover.state == FAILOVER_FORMING) {
+		g->p.tracking = false;
+		if (g->failover.state == FAILOVER_FORMING)
 			relay_tracked(g->p.relay, now);
-			primary_pump(g, now);
-		}
+		primary_pump(g, now);
 		break;
 	case GUARD_OP_DETACH:
 		guard_policy(g, now, g->failover.state == FAILOVER_SETTLING ? FAILOVER_EV_SETTLED : FAILOVER_EV_STOPPED, g->failover.reason);

@@ -32,9 +32,9 @@ may_miss(const struct guard *g, unsigned nic)
 	return (relay_stopping(g->p.relay) && !g->p.closing_epoch) || (stands(g) && g->config->nics[nic].has_rewriter);
 }
 
-/* QEMU asks for its first checkpoint when its delay is over, not as soon as the guest runs; a connection may be opened meanwhile. */
+/* QEMU asks for its first checkpoint when its delay is over, not as soon as the guest runs. What is given again then comes late: a connection may have been opened. */
 static bool
-may_run(const struct guard *g)
+comes_late(const struct guard *g)
 {
 	return relay_epoch(g->p.relay) <= 1 && !relay_stopping(g->p.relay);
 }
@@ -100,7 +100,7 @@ reinject_note(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
 	if (!g->p.let_go && g->phase == GUARD_PHASE_MEMORY)
 		note_recent(g, now, nic, frame);
 	else if (g->p.let_go && may_miss(g, nic) && g->p.missed.length < GUARD_MISSED_MAX)
-		note(&g->p.missed, nic, frame, may_run(g));
+		note(&g->p.missed, nic, frame, comes_late(g));
 }
 
 bool

@@ -497,6 +497,13 @@ guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const
 
 /* -- events of the shell ----------------------------------------------------------------------------------------------------- */
 
+static void
+setup_failed(struct guard *g, uint64_t now, const GError *error)
+{
+	remember_failure(g, error->message);
+	guard_policy(g, now, FAILOVER_EV_DATA_FAILED, FAILOVER_REASON_SETUP_FAILED);
+}
+
 void
 guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error)
 {
@@ -511,10 +518,13 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		if (g->failover.state != FAILOVER_FORMING)
 			return;		/* called off meanwhile */
 		if (error) {
-			remember_failure(g, error->message);
-			guard_policy(g, now, FAILOVER_EV_DATA_FAILED, FAILOVER_REASON_SETUP_FAILED);
+			setup_failed(g, now, error);
 			return;
 		}
+		break;
+	case GUARD_OP_TRACK:
+		if (error && g->failover.state == FAILOVER_FORMING)
+			setup_failed(g, now, error);
 		break;
 	case GUARD_OP_STOP_COPY:
 		guard_policy(g, now, FAILOVER_EV_STOPPED, g->failover.reason);
@@ -529,7 +539,6 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 	case GUARD_OP_NUDGE:
 		g->p.nudging = false;
 		return;
-	case GUARD_OP_TRACK:	/* for trying (TCG) that will do */
 	case GUARD_OP_DETACH:
 	case GUARD_OP_STANDBY_WAKE:
 	case GUARD_OP_STANDBY_COMMIT:

@@ -28,7 +28,7 @@ enum guard_op {
 	GUARD_OP_ATTACH,		/* filters, capabilities */
 	GUARD_OP_DISKS,			/* NBD nodes and mirror jobs, until all are in step */
 	GUARD_OP_MIGRATE,		/* start the migration stream (done = QEMU accepted it) */
-	GUARD_OP_TRACK,			/* the guest stands at the end of that: QEMU notes each page that it writes from now on; an error: perhaps not each */
+	GUARD_OP_TRACK,			/* the guest stands at the end of that: QEMU notes each page that it writes from now on */
 	GUARD_OP_SUSPEND,		/* stop the guest, which an administrator suspended, for as long as no checkpoint is made */
 	GUARD_OP_STANDS,		/* ask whether it stands: an error if it does not */
 	GUARD_OP_NUDGE,			/* make QEMU send its REQUEST, which it has forgotten */

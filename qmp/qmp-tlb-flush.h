@@ -9,7 +9,8 @@
 
 struct qmp_tlb_flush {		/* all zero: at the beginning */
 	unsigned step;
-	uint32_t latch, bridge, value;
+	uint32_t latch;
+	const char *failure;
 	char line[32];
 };
 
@@ -18,3 +19,5 @@ struct qmp_tlb_flush {		/* all zero: at the beginning */
  * reply: what the last line brought; NULL at the beginning. Once a line was sent the rest must be, too: they put back what the guest sees.
  */
 const char *qmp_tlb_flush_next(struct qmp_tlb_flush *f, const char *reply, GError **error);
+/* The monitor failed, or did not answer in time: the line that puts back what the guest had set; NULL: nothing was changed. It is over then. */
+const char *qmp_tlb_flush_put_back(struct qmp_tlb_flush *f);

@@ -337,7 +337,7 @@ do_standby(struct pair *p, struct standby_action *a)
 		relay_from_peer_return_path(p->relay, now(), a->bytes);
 		break;
 	case STANDBY_READY:
-		if (!relay_let_go(p->relay))
+		if (relay_epoch(p->relay) != 0 || (!relay_awaits_request(p->relay) && !relay_waiting(p->relay)))
 			die("the end of the initial stream was not recognized");
 		relay_peer_ready(p->relay, now());
 		break;

@@ -1024,25 +1024,79 @@ a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state
 	expect(&f, "send INBOUND; inject; ");
 }
 
-/* The guest stands until QEMU is sure to note what it writes; the standby may be ready by then. Called off meanwhile, it gets no READY. */
+/* The initial stream is over, and QEMU not let go yet. */
+static void
+end_stream(struct fixture *f)
+{
+	g_autoptr(GByteArray) b = initial_stream();
+
+	put_description(b);
+	start_migration(f);
+	qemu_says(f, b);
+	expect(f, "send STREAM; op track; ");
+}
+
+/* The standby may be ready before. */
 static void
 ready_waits_for_what_the_guest_writes_to_be_noted(void **state)
 {
-	for (unsigned off = 0; off < 2; off++) {
-		g_autoptr(GByteArray) b = initial_stream();
-		g_auto(fixture) f;
+	g_auto(fixture) f;
 
-		put_description(b);
-		start_migration(&f);
-		qemu_says(&f, b);
-		peer_says(&f, PEER_READY, NULL, 0);
-		expect(&f, "send STREAM; op track; ");
-		if (off)
-			guard_disable(f.g, f.now);
-		g_string_truncate(f.did, 0);
-		op_done(&f, GUARD_OP_TRACK);
-		expect(&f, off ? "" : "qemu checkpoint-ready; send LIVE; ");
-	}
+	end_stream(&f);
+	peer_says(&f, PEER_READY, NULL, 0);
+	pass(&f, GUARD_READY_TIMEOUT_NS / MS);	/* the standby is not to blame */
+	expect(&f, "");
+	op_done(&f, GUARD_OP_TRACK);
+	expect(&f, "qemu checkpoint-ready; send LIVE; ");
+}
+
+/* What is done to a guest that stands is not done to one that runs; but not for ever. */
+static void
+a_pair_that_is_called_off_lets_qemu_go_when_its_guest_is_left_alone(void **state)
+{
+	g_auto(fixture) f, hangs;
+
+	end_stream(&f);
+	guard_disable(f.g, f.now);
+	g_string_truncate(f.did, 0);
+	pass(&f, 900);
+	expect(&f, "");
+	op_done(&f, GUARD_OP_TRACK);
+	expect(&f, "op detach; ");
+
+	end_stream(&hangs);
+	guard_disable(hangs.g, hangs.now);
+	g_string_truncate(hangs.did, 0);
+	pass(&hangs, 1000);
+	expect(&hangs, "op detach; ");
+	op_done(&hangs, GUARD_OP_TRACK);
+	expect(&hangs, "");
+}
+
+static void
+a_stream_that_ends_after_all_was_called_off_changes_nothing(void **state)
+{
+	g_autoptr(GByteArray) b = initial_stream();
+	g_auto(fixture) f;
+
+	put_description(b);
+	start_migration(&f);
+	guard_disable(f.g, f.now);
+	g_string_truncate(f.did, 0);
+	qemu_says(&f, b);
+	assert_null(strstr(f.did->str, "track"));
+	assert_null(strstr(f.did->str, "ready"));
+}
+
+static void
+a_guest_whose_writes_are_missed_is_not_protected(void **state)
+{
+	g_auto(fixture) f;
+
+	end_stream(&f);
+	refused(&f, GUARD_OP_TRACK);
+	expect(&f, "event error; send GOODBYE 12; op detach; ");
+	assert_int_not_equal(guard_state(f.g), FAILOVER_FORMING);
 }
 
 /* Its double would come when the connection is open: to the rewriter that is a new one. */
@@ -1463,6 +1517,9 @@ main(void)
 		cmocka_unit_test(what_waits_in_qemu_for_a_guest_that_stands_is_not_given_again),
 		cmocka_unit_test(a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands),
 		cmocka_unit_test(ready_waits_for_what_the_guest_writes_to_be_noted),
+		cmocka_unit_test(a_pair_that_is_called_off_lets_qemu_go_when_its_guest_is_left_alone),
+		cmocka_unit_test(a_stream_that_ends_after_all_was_called_off_changes_nothing),
+		cmocka_unit_test(a_guest_whose_writes_are_missed_is_not_protected),
 		cmocka_unit_test(a_connection_that_is_opened_before_the_first_request_is_not_given_again),
 		cmocka_unit_test(data_that_comes_before_the_first_request_is_given_again),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
