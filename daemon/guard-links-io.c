@@ -286,16 +286,27 @@ channel_of(enum peer_type type)
 	g_assert_not_reached();
 }
 
-void
-links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body)
+static void
+send_on(struct guard_io *io, enum peer_channel channel, enum peer_type type, const void *head, size_t head_length, GBytes *body)
 {
-	struct guard_io *io = ctx;
-	struct link_io *l = &io->links[channel_of(type)];
+	struct link_io *l = &io->links[channel];
 
 	if (l->up && l->channel == PEER_CHANNEL_BULK && io->packer)
 		bulk_packer_put(io->packer, type, head, head_length, body);
 	else if (l->up)
 		peer_link_send(l->link, type, head, head_length, body);
+}
+
+/*
+ * What is lost on the way holds back all that follows on its connection: for 200 ms, TCP's shortest time-out, if what is sent in its place is lost too. That is longer
+ * than a peer is silent before it is suspected. So signs of life go over two connections.
+ */
+void
+links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body)
+{
+	send_on(ctx, channel_of(type), type, head, head_length, body);
+	if (type == PEER_HEARTBEAT)
+		send_on(ctx, PEER_CHANNEL_DISK, type, head, head_length, body);
 }
 
 size_t

@@ -573,6 +573,8 @@ heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame
 		guard_data_failed(g, now, "a heartbeat of %u bytes", frame->length);
 		return;
 	}
+	if (theirs <= g->peer_clock)
+		return;		/* it came over the other connection already */
 	g->peer_clock = theirs;
 	g->peer_clock_at = now;
 	if (echo == 0 || echo > now)

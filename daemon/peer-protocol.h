@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define PEER_MAGIC 0x46544431u
-#define PEER_VERSION 3
+#define PEER_VERSION 4
 #define PEER_HEADER 24
 #define PEER_MAX_CONTROL (80 * 1024)		/* payload of anything but bulk, disk and JSON frames; INBOUND and OUTPUT carry up to QEMU's NET_BUFSIZE (68 KiB) */
 #define PEER_MAX_BULK (1024 * 1024 + 64)	/* CHECKPOINT_DATA, STREAM, RETURN_PATH: 1 MiB of data behind the fixed fields */

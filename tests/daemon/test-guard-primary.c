@@ -814,6 +814,27 @@ what_waits_for_the_lease_has_not_left(void **state)
 	expect(&f, "send TWIN_LEFT 7; send INBOUND; ");
 }
 
+/* Heartbeats come over two connections: what comes late is a sign of life, but tells an old time. */
+static void
+a_late_heartbeat_says_nothing_new(void **state)
+{
+	uint64_t heard_at, lease;
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ f.now + 5, f.now, 0 });
+	heard_at = f.g->peer_clock_at;
+	lease = f.g->p.lease_until;
+	f.now += 30 * MS;
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ heard_at + 5, f.now, 0 });
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ heard_at - 50 * MS, f.now, 0 });
+	assert_int_equal(f.g->peer_clock, heard_at + 5);
+	assert_int_equal(f.g->peer_clock_at, heard_at);
+	assert_int_equal(f.g->p.lease_until, lease);
+	assert_int_equal(f.g->liveness.heard_at, f.now);
+}
+
 static void
 half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
 {
@@ -1508,6 +1529,7 @@ main(void)
 		cmocka_unit_test(patterns_that_miss_a_boundary_get_the_next_one),
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
+		cmocka_unit_test(a_late_heartbeat_says_nothing_new),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
 		cmocka_unit_test(what_came_lately_is_given_again_when_the_guest_runs),

@@ -628,7 +628,7 @@ test_bad_frames(void **state)
 	static const struct { uint32_t magic; uint16_t type, flags; uint32_t length, reserved; const char *text; } cases[] = {
 		{ 0x46544432, PEER_DISK_MARK, 0, 8, 0, "does not speak" },
 		{ PEER_MAGIC, 999, 0, 8, 0, "type 999" },
-		{ PEER_MAGIC, PEER_HEARTBEAT, 0, 24, 0, "does not belong on the disk channel" },
+		{ PEER_MAGIC, PEER_ARM, 0, 0, 0, "does not belong on the disk channel" },
 		{ PEER_MAGIC, PEER_DISK_MARK, 1, 8, 0, "flags" },
 		{ PEER_MAGIC, PEER_DISK_MARK, 0, 8, 1, "flags" },
 		{ PEER_MAGIC, PEER_DISK_MARK, 0, PEER_MAX_CONTROL + 1, 0, "at most" },

@@ -17,7 +17,7 @@ static const struct { unsigned type; const char *name; unsigned channels; uint32
 	{ 1, "HELLO", C | F | B | D, 81920 },
 	{ 2, "WELCOME", C | F | B | D, 81920 },
 	{ 3, "JSON", C, 4194304 },
-	{ 16, "HEARTBEAT", F, 81920 },
+	{ 16, "HEARTBEAT", F | D, 81920 },
 	{ 17, "ARM", F, 81920 },
 	{ 18, "ARMED", F, 81920 },
 	{ 19, "ABDICATE", F, 81920 },
@@ -142,7 +142,7 @@ test_hello(void **state)
 	assert_false(peer_hello_decode(bytes, PEER_HELLO_LENGTH, &back, NULL));
 	bytes[1] = PEER_VERSION + 1;
 	assert_false(peer_hello_decode(bytes, 2, &back, &error));	/* of whatever length: the version is the news */
-	assert_non_null(strstr(error->message, "version 4"));
+	assert_non_null(strstr(error->message, "version 5"));
 }
 
 int

@@ -127,10 +127,9 @@ corrupt(struct world *w, GBytes **payload)
 	*payload = g_bytes_new_take(data, n);
 }
 
-void
-link_send(struct world *w, unsigned from, enum peer_type type, uint64_t generation, const void *head, size_t length, GBytes *body)
+static void
+send_on(struct world *w, unsigned from, enum peer_channel c, enum peer_type type, uint64_t generation, const void *head, size_t length, GBytes *body)
 {
-	enum peer_channel c = channel_of(type);
 	size_t n = body ? g_bytes_get_size(body) : 0;
 	uint8_t *data = g_malloc(length + n + 1);
 	GBytes *payload;
@@ -147,6 +146,15 @@ link_send(struct world *w, unsigned from, enum peer_type type, uint64_t generati
 		return;
 	}
 	schedule(w, from, c, ITEM_DATA, type, generation, payload);
+}
+
+/* As links_env_send() does. */
+void
+link_send(struct world *w, unsigned from, enum peer_type type, uint64_t generation, const void *head, size_t length, GBytes *body)
+{
+	send_on(w, from, channel_of(type), type, generation, head, length, body);
+	if (type == PEER_HEARTBEAT)
+		send_on(w, from, PEER_CHANNEL_DISK, type, generation, head, length, body);
 }
 
 void
