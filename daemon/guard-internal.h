@@ -44,6 +44,8 @@
 #define GUARD_NUDGE_NS (150 * 1000000ull)
 /* Leaving COLO, QEMU's main loop stands while it frees its second copy of the RAM (0.1 ms per MiB of small pages). Clients get their answers before it. */
 #define GUARD_LIVE_DELAY_NS (100 * 1000000ull)
+#define GUARD_CAUSE_NS (200 * 1000000ull)		/* what libvirt tells of a QEMU's end takes some milliseconds through ftd */
+#define GUARD_FAST_SILENT_NS (5 * 1000000000ull)	/* more than a full queue on a slow link holds up what is behind it */
 #define GUARD_DETACH_CHECKPOINT_NS (1 * 1000000000ull)	/* going solo: for as long QEMU may take to end the checkpoint that it is in */
 #define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
@@ -151,6 +153,7 @@ struct guard_primary {
 	GQueue given_again;		/* ... has been, since the last checkpoint */
 	GQueue recent, older;		/* while memory is copied: what came in the last GUARD_RECENT_NS, or somewhat more */
 	uint64_t recent_since;
+	uint64_t ended_due;		/* QEMU has ended in good order: that was on purpose, unless another cause is told until then; 0: it has not; UINT64_MAX: judged */
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 
@@ -209,6 +212,7 @@ struct guard {
 	char nonce[33];
 	char failure[256];		/* the first cause, for people */
 	bool written;			/* the last state that had to be durable is, or will be as soon as the disk answers */
+	uint64_t fast_heard_at;		/* a frame over that connection */
 	uint64_t peer_clock, peer_clock_at;	/* the peer's clock in its last heartbeat, and when that came */
 	uint64_t state_since;
 	uint64_t gap_from, gap_ns;	/* standby: the last sign of the primary's guest, and how long after it the copy was heard */

@@ -1249,6 +1249,10 @@ void
 primary_tick(struct guard *g, uint64_t now)
 {
 	check_forming(g, now);
+	if (g->p.ended_due && now >= g->p.ended_due) {
+		guard_qemu_gone(g, now);
+		g->p.ended_due = UINT64_MAX;
+	}
 	if (g->p.live && g->phase == GUARD_PHASE_ARM && now >= g->p.arm_deadline) {
 		g->p.arm_deadline = UINT64_MAX;
 		guard_data_failed(g, now, "the pair did not come up: no first commit from %s in %llu s", g->config->peer, GUARD_ARM_TIMEOUT_NS / 1000000000ull);
@@ -1286,6 +1290,8 @@ primary_deadline(const struct guard *g)
 		t = MIN(t, g->p.repair_after);
 	if (g->p.detach_by)
 		t = MIN(t, g->p.detach_by);
+	if (g->p.ended_due)
+		t = MIN(t, g->p.ended_due);
 	if (g->failover.state == FAILOVER_PROTECTED)
 		t = MIN(t, g->p.mode.look_at);
 	if (g->p.live && g->phase == GUARD_PHASE_ARM)

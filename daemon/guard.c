@@ -327,6 +327,7 @@ guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 {
 	if (!guard_is_primary(g) || (g->failover.state != FAILOVER_PROTECTED && g->failover.state != FAILOVER_SWITCHING))
 		return;
+	g->p.ended_due = UINT64_MAX;
 	remember_failure(g, failover_reason_text(reason));
 	guard_policy(g, now, FAILOVER_EV_QEMU_DIED, reason);
 }
@@ -389,11 +390,24 @@ guard_qemu_failed(struct guard *g, uint64_t now, const char *what)
 	guard_data_failed(g, now, "QEMU closed %s", what);
 }
 
+/* A guest that panicked is ended by libvirt in good order as well, and who tells of the panic has a longer way. Nobody waits for a guest that was ended on purpose. */
+static bool
+cause_may_come(const struct guard *g)
+{
+	return guard_is_primary(g) && g->p.took_leave && (g->failover.state == FAILOVER_PROTECTED || g->failover.state == FAILOVER_SWITCHING);
+}
+
 void
 guard_qemu_gone(struct guard *g, uint64_t now)
 {
 	if (g->detaching || g->finished)
 		return;
+	if (cause_may_come(g)) {
+		if (!g->p.ended_due)
+			g->p.ended_due = now + GUARD_CAUSE_NS;
+		if (now < g->p.ended_due)
+			return;
+	}
 	if (guard_is_primary(g) && g->p.took_leave)
 		guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
 	if (g->finished || g->failover.state == FAILOVER_CLOSING)
@@ -589,6 +603,7 @@ guard_peer_linked(struct guard *g, uint64_t now)
 {
 	g->linked = true;
 	liveness_heard(&g->liveness, now);
+	g->fast_heard_at = now;
 	guard_event(g, "linked", "connected to %s", g->config->peer);
 }
 
@@ -629,6 +644,8 @@ guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 	if (!of_this_generation(g, now, frame))
 		return;
 	liveness_heard(&g->liveness, now);
+	if (frame->channel == PEER_CHANNEL_FAST)
+		g->fast_heard_at = now;
 	switch ((int)frame->type) {
 	case PEER_HEARTBEAT:
 		heartbeat_received(g, now, frame);
@@ -659,6 +676,13 @@ guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, 
 
 /* -- time ---------------------------------------------------------------------------------------------------------------------- */
 
+/* Its heartbeats may come over the disk connection while the one that decisions come over stands still, until TCP gives it up after a quarter of an hour. */
+static uint64_t
+fast_deadline(const struct guard *g)
+{
+	return MAX(g->fast_heard_at, g->awake_since) + MAX(GUARD_FAST_SILENT_NS, 5 * g->liveness.limit_ns);
+}
+
 static void
 liveness_tick(struct guard *g, uint64_t now)
 {
@@ -666,7 +690,7 @@ liveness_tick(struct guard *g, uint64_t now)
 		return;
 	if (liveness_beat_due(&g->liveness, now))
 		guard_send_u64(g, PEER_HEARTBEAT, 3, (uint64_t[]){ now, g->peer_clock, now - g->peer_clock_at });
-	if (liveness_check(&g->liveness, now) == LIVENESS_LOST) {
+	if (liveness_check(&g->liveness, now) == LIVENESS_LOST || now >= fast_deadline(g)) {
 		g->linked = false;
 		if (g->failover.state == FAILOVER_FORMING)
 			remember_failure(g, failover_reason_text(FAILOVER_REASON_PEER_SILENT));
@@ -697,7 +721,7 @@ guard_deadline(const struct guard *g)
 	if (g->finished)
 		return UINT64_MAX;
 	if (g->linked)
-		t = MIN(t, liveness_deadline(&g->liveness));
+		t = MIN(t, MIN(liveness_deadline(&g->liveness), fast_deadline(g)));
 	return MIN(t, guard_is_primary(g) ? primary_deadline(g) : standby_side_deadline(g));
 }
 

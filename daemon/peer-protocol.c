@@ -137,7 +137,7 @@ peer_header_decode(const uint8_t in[PEER_HEADER], enum peer_channel channel, str
 		g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "%s frame of %u bytes, at most %u are allowed", peer_type_name(type), length, max);
 		return false;
 	}
-	*out = (struct peer_frame){ .type = type, .generation = generation, .length = length };
+	*out = (struct peer_frame){ .type = type, .channel = channel, .generation = generation, .length = length };
 	return true;
 }
 

@@ -67,6 +67,7 @@ enum peer_switchover { PEER_SWITCHOVER_OFF, PEER_SWITCHOVER_PREPARE, PEER_SWITCH
 
 struct peer_frame {
 	enum peer_type type;
+	enum peer_channel channel;	/* that it came over */
 	uint64_t generation;
 	const uint8_t *payload;		/* valid during the callback; see peer_link for keeping it */
 	uint32_t length;

@@ -189,7 +189,7 @@ static inline void
 peer_says(struct fixture *f, enum peer_type type, const void *data, size_t length)
 {
 	g_autoptr(GBytes) payload = g_bytes_new(data, length);
-	struct peer_frame frame = { .type = type, .generation = guard_generation(f->g), .payload = g_bytes_get_data(payload, NULL), .length = (uint32_t)length };
+	struct peer_frame frame = { .type = type, .channel = PEER_CHANNEL_FAST, .generation = guard_generation(f->g), .payload = g_bytes_get_data(payload, NULL), .length = (uint32_t)length };
 
 	guard_peer_frame(f->g, f->now, &frame, payload);
 }

@@ -128,7 +128,7 @@ static void
 deliver(struct pair *t, GQueue *from, struct fixture *to)
 {
 	struct frame *f = g_queue_pop_head(from);
-	struct peer_frame frame = { .type = f->type, .generation = 1, .payload = g_bytes_get_data(f->payload, NULL), .length = (uint32_t)g_bytes_get_size(f->payload) };
+	struct peer_frame frame = { .type = f->type, .channel = PEER_CHANNEL_FAST, .generation = 1, .payload = g_bytes_get_data(f->payload, NULL), .length = (uint32_t)g_bytes_get_size(f->payload) };
 
 	guard_peer_frame(to->g, to->now, &frame, f->payload);
 	frame_free(f);

@@ -835,6 +835,89 @@ a_late_heartbeat_says_nothing_new(void **state)
 	assert_int_equal(f.g->liveness.heard_at, f.now);
 }
 
+/* TCP may hold it up for a quarter of an hour, and what the standby has decided with it. */
+static void
+a_fast_connection_that_stands_still_is_noticed(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	for (unsigned i = 1; i <= 260; i++) {
+		uint8_t data[24];
+		g_autoptr(GBytes) payload = NULL;
+		struct peer_frame frame = { .type = PEER_HEARTBEAT, .channel = PEER_CHANNEL_DISK, .generation = guard_generation(f.g), .length = sizeof data };
+
+		f.now += 20 * MS;
+		put_be64(data, f.now);
+		put_be64(data + 8, f.now);
+		put_be64(data + 16, 0);
+		payload = g_bytes_new(data, sizeof data);
+		frame.payload = g_bytes_get_data(payload, NULL);
+		guard_peer_frame(f.g, f.now, &frame, payload);
+		guard_tick(f.g, f.now);
+		if (i < 250)
+			assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	}
+	assert_int_equal(guard_state(f.g), FAILOVER_DECIDING);
+}
+
+/* -- a QEMU that ends in good order ----------------------------------------------------------------------------------------------- */
+
+static void
+ends_in_good_order(struct fixture *f)
+{
+	struct nbd_request r = { .op = NBD_OP_DISCONNECT };
+
+	protect(f);
+	pass(f, 100);
+	g_string_truncate(f->did, 0);
+	guard_disk_request(f->g, f->now, 0, &r);
+	guard_qemu_gone(f->g, f->now);
+	guard_qemu_gone(f->g, f->now);	/* one socket after the other */
+	assert_int_equal(guard_state(f->g), FAILOVER_PROTECTED);
+}
+
+static void
+that_was_on_purpose_if_nobody_says_why(void **state)
+{
+	g_auto(fixture) f;
+
+	ends_in_good_order(&f);
+	pass(&f, 199);
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
+	pass(&f, 1);
+	assert_int_equal(guard_state(f.g), FAILOVER_CLOSING);
+}
+
+static void
+that_was_on_purpose_as_soon_as_somebody_says_so(void **state)
+{
+	g_auto(fixture) f;
+
+	ends_in_good_order(&f);
+	guard_guest_ended(f.g, f.now);
+	assert_int_equal(guard_state(f.g), FAILOVER_CLOSING);
+	pass(&f, 300);
+	assert_int_equal(guard_state(f.g), FAILOVER_CLOSING);
+}
+
+/* libvirt destroys it, and ftd tells of the panic afterwards. */
+static void
+that_was_a_panic_if_somebody_says_so(void **state)
+{
+	g_auto(fixture) f;
+
+	ends_in_good_order(&f);
+	pass(&f, 150);
+	guard_guest_failed(f.g, f.now, FAILOVER_REASON_GUEST_PANICKED);
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+	assert_non_null(strstr(f.did->str, "send ABDICATE"));
+	g_string_truncate(f.did, 0);
+	pass(&f, 300);
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+	assert_null(strstr(f.did->str, "send GOODBYE"));
+}
+
 static void
 half_a_buffer_of_writes_asks_for_a_checkpoint(void **state)
 {
@@ -1530,6 +1613,10 @@ main(void)
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(a_late_heartbeat_says_nothing_new),
+		cmocka_unit_test(a_fast_connection_that_stands_still_is_noticed),
+		cmocka_unit_test(that_was_on_purpose_if_nobody_says_why),
+		cmocka_unit_test(that_was_on_purpose_as_soon_as_somebody_says_so),
+		cmocka_unit_test(that_was_a_panic_if_somebody_says_so),
 		cmocka_unit_test(half_a_buffer_of_writes_asks_for_a_checkpoint),
 		cmocka_unit_test(a_segment_that_came_while_the_guest_was_stopped_is_given_again),
 		cmocka_unit_test(what_came_lately_is_given_again_when_the_guest_runs),

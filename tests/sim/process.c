@@ -65,7 +65,7 @@ static void
 link_item(struct proc *p, enum source s, const struct item *i)
 {
 	enum peer_channel c = s == SRC_FAST ? PEER_CHANNEL_FAST : s == SRC_BULK ? PEER_CHANNEL_BULK : PEER_CHANNEL_DISK;
-	struct peer_frame f = { .type = (enum peer_type)i->a, .generation = i->b };
+	struct peer_frame f = { .type = (enum peer_type)i->a, .channel = c, .generation = i->b };
 
 	if (i->kind == ITEM_CLOSED) {
 		guard_peer_closed(p->g, p->w->now, c, "closed");
