@@ -11,7 +11,7 @@
  *
  * READY, too, is ours: the guest stands from the end of the initial migration until QEMU has it, and the peer's QEMU may need long for what is still
  * under way to it. Before that, in ENDED, the caller makes sure that QEMU notes what its guest writes from then on: what it misses is in no checkpoint.
- * Epoch 1 begins with the peer's own READY; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
+ * Epoch 1 begins when the peer is READY as well; until then (epoch 0) the guest runs as if it were alone, and a REQUEST is held. When the
  * stream is over nobody says, but its last part does: a description of the machine in JSON, whose length precedes it (migration/savevm.c). Few machines
  * send none (the types of QEMU 2.2 and older, suppress-vmdesc=on): with them the guest waits for the peer. A guest whose devices hold something that
  * looks like it spoils its own protection: QEMU's next bytes are no COLO message, and the pair is not made.

@@ -100,6 +100,7 @@ struct guard_io {
 	struct qmp_tlb_flush tlb_flush;
 	gint64 flush_by;		/* us */
 	GError *flush_error;
+	guint flush_timer;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
 	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */

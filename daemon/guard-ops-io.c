@@ -16,8 +16,8 @@
 #define DOWNTIME_RAISE_POLLS 50	/* 5 s of copying memory without an end: the last piece may be larger */
 #define DOWNTIME_MAX_MS 2000
 #define QMP_CONNECT_MS 10000
-#define FLUSH_TIMEOUT_MS 1000	/* the guest stands meanwhile */
-#define PUT_BACK_TIMEOUT_MS 500
+#define FLUSH_TIMEOUT_MS 600	/* the guest stands meanwhile. Both together: less than GUARD_DETACH_CHECKPOINT_NS */
+#define PUT_BACK_MS 300
 #define QUIT_TIMEOUT_MS 3000
 #define DETACH_RETRY_MS 500
 #define COMMIT_POLL_MS 2
@@ -312,15 +312,32 @@ op_migrate(struct guard_io *io)
 static void flush_on(struct guard_io *io, const char *reply);
 
 static void
-on_put_back(struct json_object *reply, const GError *error, gpointer user_data)
+flush_failed(struct guard_io *io)
 {
-	struct guard_io *io = user_data;
 	g_autoptr(GError) why = g_steal_pointer(&io->flush_error);
 
-	op_done(io, GUARD_OP_TRACK, why);
+	g_clear_handle_id(&io->flush_timer, g_source_remove);
+	if (why)
+		op_done(io, GUARD_OP_TRACK, why);
 }
 
-/* The monitor does not answer in time, and does what it was told all the same, later; so this comes after it. */
+static void
+on_put_back(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	flush_failed(user_data);
+}
+
+static gboolean
+on_put_back_late(gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	io->flush_timer = 0;
+	flush_failed(io);
+	return G_SOURCE_REMOVE;
+}
+
+/* The monitor does not answer in time, and does what it was told all the same, later; this waits for its turn behind that, also when nobody waits for it any more. */
 static void
 flush_fails(struct guard_io *io, const GError *error)
 {
@@ -331,7 +348,8 @@ flush_fails(struct guard_io *io, const GError *error)
 		return;
 	}
 	io->flush_error = g_error_copy(error);
-	qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, PUT_BACK_TIMEOUT_MS, on_put_back, io);
+	io->flush_timer = g_timeout_add(PUT_BACK_MS, on_put_back_late, io);
+	qmp_client_execute(io->qmp, qmp_hmp(line), -1, 0, GUARD_QMP_TIMEOUT_MS, on_put_back, io);
 }
 
 static void
@@ -1083,4 +1101,5 @@ ops_clear(struct guard_io *io)
 	g_clear_pointer(&io->old_parameters, json_object_put);
 	g_clear_pointer(&io->gone_why, g_free);
 	g_clear_error(&io->flush_error);
+	g_clear_handle_id(&io->flush_timer, g_source_remove);
 }
