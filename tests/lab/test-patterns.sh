@@ -46,7 +46,7 @@ client_moves l 50
 until_true 20 state_is b vm1 solo
 "$LAB" boot a || die "boot a"
 until_true 10 eval 'ftctl a status >/dev/null 2>&1'
-until_true 15 ftctl b enable vm1 --peer a || die "enable"	# a has to find out first what became of its copy
+enable b vm1 a
 check "the host that has taken over has kept them" eval '[ "$(settings b)" = "icmp tcp:1000,udp:5 passive" ]'
 client_end l
 client_end e
