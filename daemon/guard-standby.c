@@ -696,8 +696,8 @@ refuse_switchover(struct guard *g)
 	guard_send(g, PEER_SWITCHOVER, payload, sizeof payload, NULL);
 }
 
-/* The primary hands over. PREPARE: what is committed up to an epoch is loaded at once; what follows is loaded with the last checkpoint, in one go. TAKE_OVER: its guest
- * stands at the end of that one, which is here. */
+/* The primary hands over. PREPARE: what is committed up to an epoch is loaded at once; what follows is loaded with the last checkpoint, in one go. TAKE_OVER: either its
+ * guest stands at the end of that one, which is here, or nothing was committed since, and the copy goes on as it runs. */
 static void
 on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {

@@ -8,7 +8,10 @@
  *           and until the guest has again what it may have missed (guard-reinject.c)
  *   LAST    the last checkpoint is wanted
  *   STANDS  its boundary is here: the guest stands and is not let go, the checkpoint is on its way
- *   TOLD    it is committed. The standby has what was held, which it sends when it takes over, and is asked to do so; it claims while it loads
+ *   TOLD    the standby is asked to take over. It has what was held, if that is committed, and sends it then; it claims while it loads
+ *
+ * A copy that is level needs no LAST and no STANDS: it has sent whatever the guest has since the first of the two was loaded, so it explains all that has left, as it
+ * does when this host dies, and nothing has to be loaded while clients wait. This guest runs on, unheard.
  *
  * What the guest is sent meanwhile QEMU reads and mirrors, as of the epoch that begins, or leaves in the tap; that follows when this side is fenced. So no packet is
  * lost. When nothing comes of it in time, the guest goes on where it stood, and what was handed over is sent from here too: a network may double a packet.
@@ -74,13 +77,31 @@ switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	if (g->p.switchover.step == SWITCHOVER_WARM && epoch >= g->p.switchover.epoch)
 		enter(g, now, SWITCHOVER_CATCHUP, GUARD_SWITCHOVER_CATCHUP_NS);
+	g->p.switchover.level_since = now;
 }
 
-/* In passive mode the copy stands, and nothing waits for it. */
+/* No checkpoint since the one that is loaded, and none on its way: any difference would have asked for one. */
 static bool
-caught_up(const struct guard *g, uint64_t now)
+runs_what_was_loaded(const struct guard *g)
 {
-	return g->p.passive || comparator_held_for(g->p.comparator, now) < GUARD_SWITCHOVER_CAUGHT_UP_NS || now >= g->p.switchover.deadline;
+	return g->p.loaded + 1 == relay_epoch(g->p.relay) && !relay_stopping(g->p.relay) && !relay_receiving(g->p.relay);
+}
+
+/* In passive mode the copy stands: nothing waits for it, and it is not level. */
+static void
+catch_up(struct guard *g, uint64_t now)
+{
+	struct switchover *s = &g->p.switchover;
+
+	if (comparator_held_for(g->p.comparator, now) >= GUARD_SWITCHOVER_CAUGHT_UP_NS)
+		s->level_since = now;
+	s->level = !g->p.passive && now - s->level_since >= GUARD_SWITCHOVER_LEVEL_NS && runs_what_was_loaded(g);
+	if (!s->level && !g->p.passive && now < s->deadline)
+		return;
+	if (s->level)
+		relay_suspend(g->p.relay, true);
+	s->since = now;
+	enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
 }
 
 /* Whether the guest got these before it stood cannot be told. So the copy gets them in either epoch: a network may double a packet. */
@@ -115,9 +136,16 @@ switchover_stands(struct guard *g, uint64_t now, uint64_t epoch)
 		return false;
 	enter(g, now, SWITCHOVER_STANDS, 0);
 	s->epoch = epoch;
-	s->stood_since = now;
+	s->since = now;
 	mirror_late(g);
 	return true;
+}
+
+static void
+ask_standby(struct guard *g, uint64_t now)
+{
+	enter(g, now, SWITCHOVER_TOLD, 0);
+	tell(g, PEER_SWITCHOVER_TAKE_OVER, now - g->p.switchover.since);
 }
 
 static void
@@ -141,8 +169,7 @@ switchover_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	if (s->step != SWITCHOVER_STANDS || epoch < s->epoch)
 		return;
 	hand_over(g, epoch);
-	enter(g, now, SWITCHOVER_TOLD, 0);
-	tell(g, PEER_SWITCHOVER_TAKE_OVER, now - s->stood_since);
+	ask_standby(g, now);
 }
 
 /* What was handed over and came back to us; it is committed. */
@@ -158,12 +185,12 @@ switchover_give_back(struct guard *g)
 	}
 }
 
-/* The state is another one. Fenced: the guest stands until it is gone, and what it was sent is the other side's. */
+/* The state is another one. Fenced: the guest is not heard until it is gone, and what it was sent is the other side's. */
 void
 switchover_ended(struct guard *g, uint64_t now)
 {
 	struct switchover *s = &g->p.switchover;
-	bool stood = s->step >= SWITCHOVER_STANDS;
+	bool stood = s->step >= SWITCHOVER_STANDS && !s->level;
 
 	if (g->failover.state == FAILOVER_FENCED) {
 		if (g->failover.reason == FAILOVER_REASON_OPERATOR_SWITCHOVER) {
@@ -174,9 +201,20 @@ switchover_ended(struct guard *g, uint64_t now)
 	}
 	s->step = SWITCHOVER_NONE;
 	frame_queue_clear(&s->late);
+	if (s->level && (g->failover.state == FAILOVER_PROTECTED || g->failover.state == FAILOVER_ASKING)) {
+		relay_suspend(g->p.relay, false);
+		relay_tick(g->p.relay, now);
+	}
+	s->level = false;
 	if (stood)
 		primary_boundary_finish(g, now, s->epoch);
 	primary_pump(g, now);
+}
+
+static bool
+is_quiet(const struct guard *g)
+{
+	return !reinject_waits(g) && !g->env.writes_unread(g->ctx, GUARD_PORT_REL) && !g->env.writes_unread(g->ctx, GUARD_PORT_INJ);
 }
 
 void
@@ -186,10 +224,14 @@ switchover_tick(struct guard *g, uint64_t now)
 
 	if (g->failover.state != FAILOVER_SWITCHING)
 		return;
-	if (s->step == SWITCHOVER_CATCHUP && caught_up(g, now))
-		enter(g, now, SWITCHOVER_QUIET, GUARD_SWITCHOVER_HOLD_NS);
-	if (s->step == SWITCHOVER_QUIET && !reinject_waits(g) && !g->env.writes_unread(g->ctx, GUARD_PORT_REL) && !g->env.writes_unread(g->ctx, GUARD_PORT_INJ))
-		enter(g, now, SWITCHOVER_LAST, 0);
+	if (s->step == SWITCHOVER_CATCHUP)
+		catch_up(g, now);
+	if (s->step == SWITCHOVER_QUIET && is_quiet(g)) {
+		if (s->level)
+			ask_standby(g, now);
+		else
+			enter(g, now, SWITCHOVER_LAST, 0);
+	}
 	if (s->step == SWITCHOVER_LAST)		/* again and again: a checkpoint that was made already when it was asked for is not the last one */
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	if (now < s->deadline)

@@ -13,8 +13,8 @@
  *  6. A copy that is not fit to be promoted does not claim: the generation is left to the primary.
  *  7. When the VM is ended on purpose the primary claims generation + 1, so that a standby that hears nothing is denied, and says GOODBYE at once, so
  *     that one that hears stops even if the arbiter is silent. Only if both are lost, or if it had won before, can a standby bring back a VM that was shut down.
- *  8. A switchover adds no right: the primary makes a last checkpoint, keeps its guest standing at the end of it and asks the standby, which claims as for an
- *     operator's failover; GOODBYE tells that it has won. Before that the pair is whole, so a primary that waits too long lets its guest go on, by the rule.
+ *  8. A switchover adds no right: the primary holds its output, or its guest at the end of a last checkpoint, and asks the standby, which claims as for an
+ *     operator's failover; GOODBYE tells that it has won. Before that the pair is whole, so a primary that waits too long goes on, by the rule.
  *
  *   FORMING --ARM--> PROTECTED --operator asks---------> ASKING --GRANTED---------+
  *      |              |  |  |                              | pair breaks           |

@@ -142,7 +142,14 @@ fixture_started(void *ctx, const GError *error)
 {
 }
 
+static void
+fixture_switchover_off(void *ctx, const char *why)
+{
+	g_string_append(((struct fixture *)ctx)->did, "off; ");
+}
+
 static const struct guard_env fixture_env = {
+	.switchover_off = fixture_switchover_off,
 	.peer_send = fixture_peer_send,
 	.peer_queued = fixture_peer_queued,
 	.frame_write = fixture_frame_write,

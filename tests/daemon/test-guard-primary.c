@@ -1265,7 +1265,7 @@ nothing_is_handed_over_while_the_guest_misses_something(void **state)
 	one_checkpoint(&f);
 	committed(&f, 2);
 	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
-	pass(&f, 5);
+	pass(&f, 35);
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_QUIET);
 	g_string_truncate(f.did, 0);
 	f.unread = true;
@@ -1275,8 +1275,8 @@ nothing_is_handed_over_while_the_guest_misses_something(void **state)
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_QUIET);
 	f.unread = false;
 	pass(&f, 5);
-	expect(&f, "qemu checkpoint-reply; ");
-	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+	expect(&f, "send SWITCHOVER; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_TOLD);
 }
 
 /* -- handing over ------------------------------------------------------------------------------------------------------------- */
@@ -1307,15 +1307,52 @@ a_copy_catches_up_before_it_is_handed_the_guest(void **state)
 
 	warm_up(&f);
 	copy_sends_in(&f, 1, 3);
-	pass(&f, 6);
-	expect(&f, "qemu checkpoint-reply; send TWIN_LEFT 1; ");
+	pass(&f, 25);
+	expect(&f, "send TWIN_LEFT 1; ");
+	pass(&f, 11);
+	expect(&f, "send SWITCHOVER; ");
 	guest_frame(&f, GUARD_PORT_OUT);
 	copy_sends_in(&f, 2, 3);
 	pass(&f, 6);
 	expect(&f, "");		/* it is the standby that sends this */
 }
 
-/* Its output leaves by commit then, as ever. */
+/* It runs unheard, and no checkpoint is made, whatever asks for one: the copy would have to load it. */
+static void
+a_guest_whose_copy_is_level_is_handed_over_as_it_runs(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	copy_sends_in(&f, 1, 3);
+	pass(&f, 36);
+	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	guest_frame(&f, GUARD_PORT_MIR);
+	pass(&f, 300);
+	expect(&f, "send INBOUND; ");
+	guard_policy(f.g, f.now, FAILOVER_EV_PEER_GOODBYE, FAILOVER_REASON_OPERATOR_SWITCHOVER);
+	expect(&f, "op stop-copy; ");
+	guest_frame(&f, GUARD_PORT_MIR);	/* before it is gone */
+	expect(&f, "send INBOUND; ");
+}
+
+/* Then it is a guest like any other again: what was held is compared, or leaves by commit. */
+static void
+a_guest_that_was_not_taken_over_gets_its_checkpoints_again(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	copy_sends_in(&f, 1, 3);
+	pass(&f, 36);
+	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 1001);
+	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; off; ");
+}
+
+/* Its output leaves by commit then, as ever, and it has to be level since that was loaded. */
 static void
 a_copy_that_is_slow_costs_a_checkpoint_more(void **state)
 {
@@ -1328,9 +1365,14 @@ a_copy_that_is_slow_costs_a_checkpoint_more(void **state)
 	qemu_says_message(&f, COLO_REQUEST);
 	expect(&f, CHECKPOINT("3"));
 	committed(&f, 3);
-	pass(&f, 6);
-	expect(&f, "qemu checkpoint-reply; ");
-	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+	pass(&f, 40);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_CATCHUP);
+	expect(&f, "");
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 3, 1, 1 });
+	pass(&f, 29);
+	expect(&f, "");
+	pass(&f, 2);
+	expect(&f, "send SWITCHOVER; ");
 }
 
 static void
@@ -1634,6 +1676,8 @@ main(void)
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
 		cmocka_unit_test(nothing_is_handed_over_while_the_guest_misses_something),
 		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
+		cmocka_unit_test(a_guest_whose_copy_is_level_is_handed_over_as_it_runs),
+		cmocka_unit_test(a_guest_that_was_not_taken_over_gets_its_checkpoints_again),
 		cmocka_unit_test(a_copy_that_is_slow_costs_a_checkpoint_more),
 		cmocka_unit_test(a_copy_that_does_not_catch_up_is_handed_it_all_the_same),
 		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),

@@ -741,6 +741,8 @@ on_op(struct world *w, struct event *e)
 
 	if (e->life != p->life || !proc_live(p) || e->b != p->op_round)
 		return;
+	if (op == GUARD_OP_STANDBY_REFRESH)
+		q->restoring = false;
 	if (p->op_fails && guard_state(p->g) == FAILOVER_FORMING) {
 		p->op_fails = false;
 		op_ends(p, op, true);
@@ -800,8 +802,8 @@ on_op(struct world *w, struct event *e)
 		on_stop_ends(w, e);
 		return;
 	case GUARD_OP_CONNECT:
-	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
+	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_WAKE:
 	case GUARD_OP_TRACK:	/* the model's QEMU misses nothing */
 	case GUARD_OP_NUDGE:	/* no wall clocks either */
@@ -842,6 +844,8 @@ env_op_start(void *ctx, enum guard_op op)
 		if (q->alive)
 			qemu_leave(q);
 	}
+	if (op == GUARD_OP_STANDBY_REFRESH)
+		q->restoring = true;
 	if (op == GUARD_OP_STANDBY_WAKE) {
 		if (broken != BREAK_DISK_DISCARD)
 			p->disks_open = false;

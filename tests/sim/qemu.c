@@ -771,6 +771,8 @@ qemu_migration_input(struct qemu *q, GBytes *bytes)
 		initial_input(q);
 	} else if (q->colo == COLO_IN_IDLE) {
 		g_byte_array_set_size(q->in, 0);	/* REQUEST */
+		if (q->restoring)
+			violated(q->w, "protocol", "QEMU on %c got REQUEST while it drops translations: it aborts", NAME(q->host));
 		stop_soon(q);
 	} else if (q->colo == COLO_IN_REPLIED) {
 		if (!checkpoint_whole(q))
@@ -812,6 +814,7 @@ qemu_prepare_standby(struct qemu *q)
 	q->life++;
 	q->running = q->suspended = q->reset_at_load = false;
 	q->hung_until = 0;
+	q->restoring = false;
 	q->kicked = false;
 	q->net = NET_STANDBY;
 	q->colo = COLO_IN_INITIAL;
@@ -836,6 +839,7 @@ qemu_kill(struct qemu *q)
 	q->alive = q->running = q->suspended = false;
 	q->life++;
 	q->hung_until = 0;
+	q->restoring = false;
 	q->colo = COLO_NONE;
 	rx_clear(q);
 }

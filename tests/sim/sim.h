@@ -169,6 +169,7 @@ struct qemu {
 	bool wish_lost;			/* what ftd(8) says of such wishes: somebody has to look after the guest */
 	uint64_t life, kick_at;
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
+	bool restoring;				/* standby: GUARD_OP_STANDBY_REFRESH is under way: RUN_STATE_RESTORE_VM */
 	bool stopped;			/* ... by SIGSTOP, which its guard sees */
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
