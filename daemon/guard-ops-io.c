@@ -401,6 +401,33 @@ on_detach_again(gpointer user_data)
 	return G_SOURCE_REMOVE;
 }
 
+static bool
+detach_again(struct guard_io *io, const char *why)
+{
+	if (io->monitor_closed)
+		return false;
+	log_warn("qmp", "detach: %s; trying again", why);
+	g_assert(io->poll_timer == 0);
+	io->poll_timer = g_timeout_add(DETACH_RETRY_MS, on_detach_again, io);
+	return true;
+}
+
+/* libvirtd may have gone between the stop for the mirrors' end and the cont after it. */
+static void
+on_objects_after(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) local = NULL;
+	bool standing = true;
+
+	if (!error && !qmp_read_left_standing(reply, &standing, &local))
+		error = local;
+	if (standing && detach_again(io, error ? error->message : "the guest still stands"))
+		return;
+	filters_close(io);
+	op_done(io, GUARD_OP_DETACH, error);
+}
+
 /*
  * As long as the filters are in QEMU this process is the guest's network: it stays and passes everything on, until libvirtd is back (it may be stopped,
  * or be upgraded) and they can be removed.
@@ -414,14 +441,9 @@ on_channels_after(struct json_object *reply, const GError *error, gpointer user_
 
 	if (!error && !qmp_read_has_channels(reply, &has, &local))
 		error = local;
-	if (has && !io->monitor_closed) {
-		log_warn("qmp", "detach: %s; trying again", error ? error->message : "the filters are still there");
-		g_assert(io->poll_timer == 0);
-		io->poll_timer = g_timeout_add(DETACH_RETRY_MS, on_detach_again, io);
+	if (has && detach_again(io, error ? error->message : "the filters are still there"))
 		return;
-	}
-	filters_close(io);
-	op_done(io, GUARD_OP_DETACH, error);
+	qmp_client_execute(io->qmp, qmp_qom_list("/objects"), -1, 0, GUARD_QMP_TIMEOUT_MS, on_objects_after, io);
 }
 
 static void

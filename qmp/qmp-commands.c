@@ -137,6 +137,15 @@ qom_arguments(const char *path, const char *property)
 }
 
 struct json_object *
+qmp_qom_list(const char *path)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	json_object_object_add(arguments, "path", json_object_new_string(path));
+	return qmp_command("qom-list", arguments);
+}
+
+struct json_object *
 qmp_qom_get(const char *path, const char *property)
 {
 	return qmp_command("qom-get", qom_arguments(path, property));

@@ -25,6 +25,7 @@ struct json_object *qmp_cont(void);
 struct json_object *qmp_quit(void);
 struct json_object *qmp_hmp(const char *line);
 struct json_object *qmp_query(const char *what);	/* "query-status" ... without arguments */
+struct json_object *qmp_qom_list(const char *path);
 struct json_object *qmp_qom_get(const char *path, const char *property);
 struct json_object *qmp_qom_set_str(const char *path, const char *property, const char *value);
 struct json_object *qmp_blockdev_del(const char *node);

@@ -26,6 +26,7 @@ struct step {
 	struct qmp_plan *undo;
 	struct json_object *result;
 	char *skip_if;
+	bool only_if_running;
 	int fd;
 	unsigned flags;
 	unsigned retries;
@@ -126,6 +127,15 @@ qmp_plan_skip_if(struct qmp_plan *p, const char *value)
 }
 
 void
+qmp_plan_only_if_running(struct qmp_plan *p)
+{
+	struct step *s = last_step(p);
+
+	g_assert(p->steps->len >= 2 && s->fd < 0 && !s->skip_if);
+	s->only_if_running = true;
+}
+
+void
 qmp_plan_set_undo(struct qmp_plan *p, struct qmp_plan *undo)
 {
 	struct step *s = last_step(p);
@@ -173,8 +183,11 @@ qmp_plan_undo(struct qmp_plan *p)
 static bool
 must_skip(const struct qmp_plan *p, const struct step *s)
 {
-	const struct step *before = s->skip_if ? step_at(p, p->at - 1) : NULL;
+	const struct step *before = s->skip_if || s->only_if_running ? step_at(p, p->at - 1) : NULL;
+	bool running = false;
 
+	if (s->only_if_running)
+		return !json_member_bool(before->result, "running", &running) || !running;
 	return before && (!json_object_is_type(before->result, json_type_string) || g_str_equal(json_object_get_string(before->result), s->skip_if));
 }
 

@@ -31,6 +31,8 @@ unsigned qmp_plan_length(const struct qmp_plan *p);
 void qmp_plan_add(struct qmp_plan *p, struct json_object *command, struct json_object *undo, int fd, unsigned flags);
 /* The step last added is skipped (it has no result and no undo then) when the step before it returned the string `value`, or no string at all. */
 void qmp_plan_skip_if(struct qmp_plan *p, const char *value);
+/* The step last added is skipped unless the step before it returned a StatusInfo (query-status) of a guest that runs. */
+void qmp_plan_only_if_running(struct qmp_plan *p);
 /* Undoing the step last added takes more than one command: all of `undo`, in its order and with its flags. Takes it over. */
 void qmp_plan_set_undo(struct qmp_plan *p, struct qmp_plan *undo);
 /* A second plan's steps appended; `other` is freed. Before the first qmp_plan_next() only. */

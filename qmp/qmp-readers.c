@@ -46,6 +46,8 @@ qmp_read_job(struct json_object *reply, const char *job_id, struct qmp_job *out,
 		return bad(error, "query-block-jobs", "list");
 	info = find(list, "device", job_id);
 	if (info) {
+		const char *io_status = json_member_string(info, "io-status");
+
 		job.found = true;
 		copy(job.status, sizeof job.status, json_member_string(info, "status"));
 		copy(job.error, sizeof job.error, json_member_string(info, "error"));
@@ -53,6 +55,8 @@ qmp_read_job(struct json_object *reply, const char *job_id, struct qmp_job *out,
 			return bad(error, "query-block-jobs", "status");
 		if (!json_member_uint64(info, "len", &job.length) || !json_member_uint64(info, "offset", &job.offset))
 			return bad(error, "query-block-jobs", "progress");
+		if (!job.error[0] && io_status && strcmp(io_status, "ok") != 0)
+			copy(job.error, sizeof job.error, "its target reports an error");
 		if (!json_member_bool(info, "actively-synced", &job.actively_synced))
 			job.actively_synced = job.ready;
 	}
@@ -99,6 +103,17 @@ qmp_read_left_stopped(struct json_object *reply)
 
 	return qmp_read_status(reply, status, &running, NULL) && !running &&
 	       (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0 || strcmp(status, "colo") == 0);
+}
+
+bool
+qmp_read_left_standing(struct json_object *reply, bool *standing, GError **error)
+{
+	struct json_object *list = json_member(reply, "return", json_type_array);
+
+	if (!list)
+		return bad(error, "qom-list", "list");
+	*standing = find(list, "name", "ftd-stands") != NULL;
+	return true;
 }
 
 /* MigrationInfo: everything is optional; an empty object before the first migration, no "ram" before the set-up is done. */

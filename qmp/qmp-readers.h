@@ -20,6 +20,8 @@ bool qmp_read_job(struct json_object *query_block_jobs_reply, const char *job_id
 bool qmp_read_status(struct json_object *query_status_reply, char status[32], bool *running, GError **error);
 /* Is the guest stopped by our own doings (a migration that ended, COLO)? Then it is ours to continue; one that an administrator suspended is not. */
 bool qmp_read_left_stopped(struct json_object *query_status_reply);
+/* Was the end of the mirrors broken off (qmp-recipes.h)? From qom-list of /objects. */
+bool qmp_read_left_standing(struct json_object *qom_list_reply, bool *standing, GError **error);
 struct qmp_migration { char status[24]; uint64_t transferred, total, remaining; char error[256]; };	/* status "none" before the first migration */
 bool qmp_read_migration(struct json_object *query_migrate_reply, struct qmp_migration *out, GError **error);
 bool qmp_read_tcg(struct json_object *query_kvm_reply, bool *tcg, GError **error);		/* "enabled": false means TCG */

@@ -235,14 +235,53 @@ plan_nbd_node(struct qmp_plan *p, unsigned i, struct qmp_disk *d)
 	qmp_plan_add(p, qmp_command("blockdev-add", arguments), NULL, -1, QMP_STEP_MUST);
 }
 
-/* A job ends in its own time, and while it is there the node is in use: both wait. */
-static void
-plan_end_mirror(struct qmp_plan *p, unsigned i)
-{
-	g_autofree char *job = g_strdup_printf("ftd-mirror%u", i);
+#define STANDS "ftd-stands"	/* an object in QEMU: the guest stands by our word, and whoever finds it lets it go */
 
-	qmp_plan_add(p, qmp_job_cancel_force(job), NULL, -1, QMP_STEP_MAY_FAIL);
-	qmp_plan_add(p, qmp_job_dismiss(job), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
+static void
+plan_if_marked(struct qmp_plan *p, struct json_object *command)
+{
+	qmp_plan_add(p, qmp_qom_get("/objects/" STANDS, "type"), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(p, command, NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_skip_if(p, "");
+}
+
+static void
+plan_stand(struct qmp_plan *p)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	add_str(arguments, "qom-type", "throttle-group");
+	add_str(arguments, "id", STANDS);
+	qmp_plan_add(p, qmp_command("query-status", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_add(p, qmp_command("object-add", arguments), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_only_if_running(p);
+	plan_if_marked(p, qmp_stop());
+}
+
+static void
+plan_run_again(struct qmp_plan *p)
+{
+	plan_if_marked(p, qmp_cont());
+	qmp_plan_add(p, qmp_object_del(STANDS), NULL, -1, QMP_STEP_MAY_FAIL);
+}
+
+/*
+ * A job ends in its own time, and while it is there the node is in use: both wait.
+ *
+ * A write-blocking mirror that is cancelled, or ends with an error, frees what it knows of the guest's writes while those that are under way still use it
+ * (block/mirror.c: mirror_run() waits for in_flight, which counts no active writes, and active_write_settle() clears their bits in in_flight_bitmap). QEMU dies of
+ * that, at once if the disk is large. So the job does not end by itself (on-target-error), and the guest stands while it is cancelled: then no write is under way.
+ */
+static void
+plan_end_mirrors(struct qmp_plan *p, unsigned first, unsigned n)
+{
+	plan_stand(p);
+	for (unsigned i = first; i < first + n; i++) {
+		g_autofree char *job = g_strdup_printf("ftd-mirror%u", i);
+		qmp_plan_add(p, qmp_job_cancel_force(job), NULL, -1, QMP_STEP_MAY_FAIL);
+		qmp_plan_add(p, qmp_job_dismiss(job), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
+	}
+	plan_run_again(p);
 }
 
 static void
@@ -264,7 +303,7 @@ mirror(unsigned i, const char *device)
 	add_str(arguments, "sync", "full");
 	add_str(arguments, "copy-mode", "write-blocking");
 	add_str(arguments, "on-source-error", "report");
-	add_str(arguments, "on-target-error", "report");
+	add_str(arguments, "on-target-error", "stop");
 	json_object_object_add(arguments, "auto-dismiss", json_object_new_boolean(false));
 	return qmp_command("blockdev-mirror", arguments);
 }
@@ -279,18 +318,21 @@ qmp_recipe_primary_disk(unsigned i, struct qmp_disk *d)
 	plan_del_node(undo_node, i, "nbd");
 	qmp_plan_set_undo(p, undo_node);
 	qmp_plan_add(p, mirror(i, d->node), NULL, -1, QMP_STEP_MUST);
-	plan_end_mirror(undo_mirror, i);
+	plan_end_mirrors(undo_mirror, i, 1);
 	qmp_plan_set_undo(p, undo_mirror);
 	return p;
 }
 
 struct qmp_plan *
-qmp_recipe_primary_disk_detach(unsigned i)
+qmp_recipe_primary_disks_detach(unsigned first, unsigned n)
 {
-	struct qmp_plan *p = qmp_plan_new("detach the primary's disk");
+	struct qmp_plan *p = qmp_plan_new("detach the primary's disks");
 
-	plan_end_mirror(p, i);
-	plan_del_node(p, i, "nbd");
+	if (n == 0)
+		return p;
+	plan_end_mirrors(p, first, n);
+	for (unsigned i = first; i < first + n; i++)
+		plan_del_node(p, i, "nbd");
 	return p;
 }
 
@@ -304,8 +346,7 @@ qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old
 	qmp_plan_add(p, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
 	for (unsigned i = 0; i < nics; i++)
 		qmp_plan_append(p, qmp_recipe_primary_nic_detach(i));
-	for (unsigned i = 0; i < disks; i++)
-		qmp_plan_append(p, qmp_recipe_primary_disk_detach(i));
+	qmp_plan_append(p, qmp_recipe_primary_disks_detach(0, disks));
 	qmp_plan_add(p, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
 	if (old)
 		qmp_plan_add(p, qmp_restore_migration_parameters(old), NULL, -1, QMP_STEP_MAY_FAIL);

@@ -653,7 +653,7 @@ static char *
 mirror_command(unsigned i)
 {
 	return g_strdup_printf("{'execute':'blockdev-mirror','arguments':{'job-id':'job%u','device':'disk%u','target':'nbd%u','sync':'full',"
-			       "'copy-mode':'write-blocking','on-target-error':'report','on-source-error':'report'}}", i, i, i);
+			       "'copy-mode':'write-blocking','on-target-error':'stop','on-source-error':'report'}}", i, i, i);
 }
 
 static json_object *
@@ -952,9 +952,28 @@ test_silence_is_no_error(void **state)
 	assert_same_images(p);
 }
 
+static void
+assert_job_stands(struct pair *p, unsigned i)
+{
+	assert_true(wait_for(event(&p->source, "BLOCK_JOB_ERROR"), PATIENCE_MS));
+	assert_null(event(&p->source, "BLOCK_JOB_COMPLETED"));
+	assert_non_null(job(p, i));
+	assert_string_equal(json_object_get_string(json_object_object_get(job(p, i), "io-status")), "failed");
+}
+
+/* As qmp-recipes.c ends it: with writes under way QEMU would clear bits in memory that it has freed. */
+static void
+end_job_of_standing_guest(struct pair *p, unsigned i)
+{
+	qmp(&p->source, "{'execute':'stop'}");
+	qmp(&p->source, "{'execute':'job-cancel','arguments':{'id':'job%u'}}", i);
+	assert_true(wait_for(event(&p->source, "BLOCK_JOB_CANCELLED") || event(&p->source, "BLOCK_JOB_COMPLETED"), PATIENCE_MS));
+	qmp(&p->source, "{'execute':'cont'}");
+}
+
 /*
- * Closing the connection with a write unanswered: the guest's write succeeds (its own disk has it), the job ends with an error,
- * the guest runs on. This is what the guard does only after the arbiter has spoken.
+ * Closing the connection with a write unanswered: the guest's write succeeds (its own disk has it), the job stays but copies no more, the guest runs on, also while
+ * the job is ended. This is what the guard does only after the arbiter has spoken, and what its death does.
  */
 static void
 test_close_releases_the_guest(void **state)
@@ -967,13 +986,21 @@ test_close_releases_the_guest(void **state)
 	assert_guest_io(p, 0, "aio_write -P 0xaa 0 64k");
 	assert_true(wait_for(p->silent.length > 0, PATIENCE_MS));
 	hang_up(&p->disk[0]);
-	assert_job_failed(p, "Input/output error");
-	assert_non_null(event(&p->source, "BLOCK_JOB_ERROR"));
+	assert_job_stands(p, 0);
 	p->mute = false;
 	assert_null(event(&p->source, "BLOCK_IO_ERROR"));
 	assert_guest_io(p, 0, "read -P 0xaa 0 64k");
 	assert_guest_io(p, 0, "write -P 0xbb 0 64k");
 	assert_string_equal(json_object_get_string(json_object_object_get(qmp(&p->source, "{'execute':'query-status'}"), "status")), "running");
+	for (unsigned n = 0; n < 64; n++) {
+		g_autofree char *command = g_strdup_printf("aio_write -P %u %uk 64k", n + 1, n * 64);
+
+		assert_guest_io(p, 0, command);
+	}
+	end_job_of_standing_guest(p, 0);
+	assert_guest_io(p, 0, "read -P 64 4032k 64k");
+	assert_guest_io(p, 0, "write -P 0xcc 0 64k");
+	assert_null(event(&p->source, "BLOCK_IO_ERROR"));
 	assert_non_null(job(p, 1));
 	qmp(&p->source, "{'execute':'blockdev-del','arguments':{'node-name':'nbd0'}}");
 }
@@ -988,7 +1015,7 @@ test_close_when_idle(void **state)
 	hang_up(&p->disk[0]);
 	assert_false(wait_for(event(&p->source, "BLOCK_JOB_COMPLETED"), 1000));
 	assert_guest_io(p, 0, "write -P 0xaa 0 64k");
-	assert_job_failed(p, "Input/output error");
+	assert_job_stands(p, 0);
 }
 
 /* A target of another size is refused by QEMU itself, before the first byte is copied. */

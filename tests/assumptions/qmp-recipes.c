@@ -666,7 +666,7 @@ other_size(struct qemu *q, struct qemu *target, const char *nbd_path)
 		g_usleep(2000);
 	}
 	assert_non_null(strstr(job.error, "different sizes"));
-	run_ok(q, qmp_recipe_primary_disk_detach(7));
+	run_ok(q, qmp_recipe_primary_disks_detach(7, 1));
 	assert_inventory(q, before);
 	tell(target, qmp_command("block-export-del", json_tokener_parse("{\"id\":\"big\",\"mode\":\"hard\"}")));
 	{
@@ -691,7 +691,7 @@ primary_disk_comes_and_goes(struct qemu *q, const char *nbd_path)
 	assert_true(job.ready);
 	assert_int_equal(job.length, DISK_BYTES);
 	in_use = refusal(q, qmp_blockdev_del("ftd-nbd0"));
-	run_ok(q, qmp_recipe_primary_disk_detach(0));
+	run_ok(q, qmp_recipe_primary_disks_detach(0, 1));
 	assert_inventory(q, before);
 }
 
@@ -825,7 +825,7 @@ lose_the_standby(struct qemu *q, struct qemu *standby, struct wires *w)
 	say_on_wire(w->rel, "last words");
 	assert_true(hears(q->lan, "last words", HEARD));
 	run_ok(q, qmp_recipe_primary_nic_detach(0));
-	run_ok(q, qmp_recipe_primary_disk_detach(0));
+	run_ok(q, qmp_recipe_primary_disks_detach(0, 1));
 }
 
 /* The survivor keeps the rewriter and the replication node, and can be a primary with them. */

@@ -26,6 +26,10 @@ job(void **state)
 	assert_true(j.found && !j.ready);
 	assert_string_equal(j.status, "concluded");
 	assert_string_equal(j.error, "Source and target image have different sizes");
+	/* on-target-error=stop: it stays, and says so */
+	assert_true(READ("{\"return\":[{\"io-status\":\"failed\",\"device\":\"m\",\"len\":1,\"offset\":1,\"status\":\"paused\",\"ready\":false}]}",
+			 qmp_read_job(r, "m", &j, &e)));
+	assert_string_equal(j.error, "its target reports an error");
 	assert_true(READ("{\"return\":[]}", qmp_read_job(r, "ftd-mirror0", &j, &e)));
 	assert_false(j.found);
 	/* QEMU before 8.2 */

@@ -141,7 +141,11 @@ standby_nic(void **state)
 }
 
 #define MIRROR(node) C("blockdev-mirror", "\"job-id\":\"ftd-mirror2\",\"device\":\"" node "\",\"target\":\"ftd-nbd2\",\"sync\":\"full\"," \
-		       "\"copy-mode\":\"write-blocking\",\"on-source-error\":\"report\",\"on-target-error\":\"report\",\"auto-dismiss\":false")
+		       "\"copy-mode\":\"write-blocking\",\"on-source-error\":\"report\",\"on-target-error\":\"stop\",\"auto-dismiss\":false")
+/* What the answers to the queries skip is in it: the plan as it is when every reply is an empty one. */
+#define MARK C("qom-get", "\"path\":\"/objects/ftd-stands\",\"property\":\"type\"")
+#define STAND "{\"execute\":\"query-status\"}", MARK
+#define RUN_AGAIN MARK, OBJECT_DEL("stands")
 #define JOB(command) C(command, "\"id\":\"ftd-mirror2\"")
 #define BLOCKDEV_DEL(node) C("blockdev-del", "\"node-name\":\"" node "\"")
 
@@ -153,14 +157,59 @@ primary_disk(void **state)
 	assert_recipe(qmp_recipe_primary_disk(2, &d),
 		LINES(C("blockdev-add", "\"driver\":\"nbd\",\"node-name\":\"ftd-nbd2\",\"export\":\"ftd2\",\"server\":{\"type\":\"unix\",\"path\":\"/run/x\"}"),
 		      MIRROR("libvirt-1-format")),
-		LINES(JOB("job-cancel"), JOB("job-dismiss"), BLOCKDEV_DEL("ftd-nbd2")));
+		LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2")));
 	d.nbd_fd = null_fd();
 	assert_recipe(qmp_recipe_primary_disk(2, &d),
 		LINES(GETFD("nbd2"), C("blockdev-add", "\"driver\":\"nbd\",\"node-name\":\"ftd-nbd2\",\"export\":\"ftd2\",\"server\":{\"type\":\"fd\",\"str\":\"ftd-fd-nbd2\"}"),
 		      MIRROR("libvirt-1-format")),
-		LINES(JOB("job-cancel"), JOB("job-dismiss"), BLOCKDEV_DEL("ftd-nbd2"), CLOSEFD("nbd2")));
+		LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2"), CLOSEFD("nbd2")));
 	assert_int_equal(d.nbd_fd, -1);
-	assert_recipe(qmp_recipe_primary_disk_detach(2), LINES(JOB("job-cancel"), JOB("job-dismiss"), BLOCKDEV_DEL("ftd-nbd2")), NULL);
+	assert_recipe(qmp_recipe_primary_disks_detach(2, 1), LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2")), NULL);
+}
+
+/* QEMU as it answers here: the guest runs, or stands; the mark is there once it was made. */
+static struct json_object *
+answer_of(const char *command, bool running, bool *marked)
+{
+	if (strstr(command, "query-status"))
+		return parse(running ? "{\"return\":{\"running\":true}}" : "{\"return\":{\"running\":false}}");
+	if (strstr(command, "qom-get"))
+		return parse(*marked ? "{\"return\":\"throttle-group\"}" : "{\"error\":{\"desc\":\"not found\"}}");
+	*marked = (*marked || strstr(command, "object-add")) && !strstr(command, "object-del");
+	return parse("{\"return\":{}}");
+}
+
+static char *
+names_of_commands(struct qmp_plan *recipe, bool running, bool marked)
+{
+	g_autoptr(qmp_plan) p = recipe;
+	GString *names = g_string_new(NULL);
+	struct json_object *command;
+	unsigned flags;
+	int fd;
+
+	while ((command = qmp_plan_next(p, &fd, &flags))) {
+		const char *name = json_object_get_string(json_object_object_get(command, "execute"));
+		g_autoptr(json_object) answer = answer_of(json_object_to_json_string(command), running, &marked);
+
+		if (!g_str_equal(name, "query-status") && !g_str_equal(name, "qom-get"))
+			g_string_append_printf(names, "%s ", name);
+		json_object_put(command);
+		assert_true(qmp_plan_reply(p, answer, NULL));
+	}
+	return g_string_free(names, FALSE);
+}
+
+static void
+a_guest_stands_while_its_mirrors_end(void **state)
+{
+	g_autofree char *running = names_of_commands(qmp_recipe_primary_disks_detach(0, 2), true, false);
+	g_autofree char *suspended = names_of_commands(qmp_recipe_primary_disks_detach(0, 1), false, false);
+	g_autofree char *broken_off = names_of_commands(qmp_recipe_primary_disks_detach(0, 1), false, true);
+
+	assert_string_equal(running, "object-add stop job-cancel job-dismiss job-cancel job-dismiss cont object-del blockdev-del blockdev-del ");
+	assert_string_equal(suspended, "job-cancel job-dismiss object-del blockdev-del ");
+	assert_string_equal(broken_off, "stop job-cancel job-dismiss cont object-del blockdev-del ");
 }
 
 static void
@@ -174,7 +223,8 @@ primary_all(void **state)
 	assert_recipe(qmp_recipe_primary_detach(2, 0, old),
 		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7,\"downtime-limit\":300")), NULL);
 	assert_recipe(qmp_recipe_primary_detach(0, 1, NULL),
-		LINES(LOST_HEARTBEAT, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), BLOCKDEV_DEL("ftd-nbd0"), CAPABILITIES_OFF), NULL);
+		LINES(LOST_HEARTBEAT, STAND, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd0"),
+		      CAPABILITIES_OFF), NULL);
 }
 
 #define NO_FLUSH "\"cache\":{\"no-flush\":true}"
@@ -267,7 +317,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(primary_nic), cmocka_unit_test(primary_nic_of_a_former_standby), cmocka_unit_test(standby_nic), cmocka_unit_test(primary_disk),
-		cmocka_unit_test(primary_all),
+		cmocka_unit_test(primary_all), cmocka_unit_test(a_guest_stands_while_its_mirrors_end),
 		cmocka_unit_test(standby_disk), cmocka_unit_test(standby_disk_drive), cmocka_unit_test(standby_release), cmocka_unit_test(translations),
 	};
 
