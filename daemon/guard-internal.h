@@ -69,7 +69,7 @@
 #define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
 #define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
 #define GUARD_SWITCHOVER_LEVEL_NS (30 * 1000000ull)	/* ... and for so long: it needs no last checkpoint. */
-#define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, and then the guest stands */
+#define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, or the guest stands */
 #define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
@@ -96,6 +96,7 @@ struct switchover {			/* guard-switchover.c */
 	uint64_t deadline;
 	uint64_t since;			/* the guest is not heard: its output is held, or it stands */
 	uint64_t level_since;		/* CATCHUP: the copy has not been behind */
+	uint64_t same_before;		/* ... frames of it that had left by comparison before that */
 	bool level;			/* from QUIET on: it takes over as it runs */
 	GQueue late;			/* frame-queue.h: read by QEMU between the last REPLY and the boundary */
 	GQueue handed;			/* frame-queue.h: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */
@@ -267,6 +268,7 @@ void primary_started(struct guard *g, uint64_t now, const uint64_t *starts, size
 void primary_resume(struct guard *g, uint64_t now);
 void primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch);
 void primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame);
+void primary_tell_left(struct guard *g);
 void primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *frame);
 void primary_suspend_done(struct guard *g, uint64_t now, const GError *error);
 
@@ -283,6 +285,7 @@ void switchover_ended(struct guard *g, uint64_t now);
 void switchover_refused(struct guard *g, uint64_t now);
 bool switchover_holds(const struct guard *g);		/* output waits, released or not */
 bool switchover_stands(struct guard *g, uint64_t now, uint64_t epoch);	/* this boundary is the last one: the guest is not let go */
+void switchover_mind_limit(struct guard *g, uint64_t now);	/* the guest has sent something */
 void switchover_note_inbound(struct guard *g, unsigned nic, GBytes *frame);
 void switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch);
 void switchover_committed(struct guard *g, uint64_t now, uint64_t epoch);

@@ -506,7 +506,7 @@ on_status_after(struct json_object *reply, const GError *error, gpointer user_da
 
 	if (!error && qmp_read_left_stopped(reply))
 		qmp_client_execute(io->qmp, qmp_cont(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
-	if (!error && qmp_read_status(reply, status, &running, NULL) && running && guard_is_suspended(io->guard))
+	if (!error && qmp_read_status(reply, status, &running, NULL) && running && io->stays_suspended)
 		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, NULL, NULL);
 	query(io, "query-chardev", on_channels_after);
 }
@@ -521,12 +521,15 @@ on_detached(struct qmp_plan *plan, const GError *error, gpointer user_data)
 static void
 op_detach(struct guard_io *io)
 {
+	if (!io->detaching)
+		io->stays_suspended = guard_is_suspended(io->guard);	/* QEMU starts it when it leaves COLO, and then it looks resumed */
+	io->detaching = true;
 	taps_close(io);
 	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
 	if (io->qmp)
-		run(io, qmp_recipe_primary_detach(io->config->n_nics, io->config->n_disks, io->old_parameters), on_detached);
+		run(io, qmp_recipe_primary_detach(io->config->n_nics, io->config->n_disks, io->old_parameters, io->stays_suspended), on_detached);
 	else
 		op_done(io, GUARD_OP_DETACH, NULL);
 }

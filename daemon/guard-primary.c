@@ -450,8 +450,8 @@ guard_disk_reading(const struct guard *g)
 
 /* -- packets --------------------------------------------------------------------------------------------------------------------- */
 
-static void
-tell_left(struct guard *g)
+void
+primary_tell_left(struct guard *g)
 {
 	g_autoptr(GArray) ids = g_steal_pointer(&g->p.left);
 
@@ -538,7 +538,7 @@ primary_mirror_inbound(struct guard *g, unsigned nic, GBytes *frame)
 		g->frames_skipped++;	/* the copy misses a frame, as on a bad network; where that makes it differ a checkpoint mends it */
 		return;
 	}
-	tell_left(g);
+	primary_tell_left(g);
 	/* QEMU keeps what comes for a guest that stands: the guest has it in the epoch that begins. */
 	put_be64(head, relay_epoch(g->p.relay) + g->p.closing_epoch);
 	put_be16(head + 8, (uint16_t)nic);
@@ -597,6 +597,7 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 		return;
 	heard_guest(g, now);
 	comparator_primary_frame(g->p.comparator, now, nic, frame);
+	switchover_mind_limit(g, now);
 	primary_pump(g, now);
 }
 
@@ -1058,7 +1059,7 @@ primary_hand_over(struct guard *g)
 	unsigned nic;
 	GBytes *frame;
 
-	tell_left(g);
+	primary_tell_left(g);
 	g->env.frames_take_back(g->ctx);
 	while ((frame = comparator_next_unsent(g->p.comparator, &epoch, &nic))) {
 		primary_pass_on_unsent(g, epoch, nic, frame);
@@ -1271,7 +1272,7 @@ primary_tick(struct guard *g, uint64_t now)
 	repair_if_due(g, now);
 	switchover_tick(g, now);
 	if (now >= g->p.left_due)
-		tell_left(g);
+		primary_tell_left(g);
 	mode_tick(g, now);
 	want_patterns(g, now);
 	relay_tick(g->p.relay, now);

@@ -299,7 +299,7 @@ standby_side_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned
 	proxy_pump(g);
 }
 
-/* Its guest stands since the last checkpoint: whatever is of a later epoch no guest has got. */
+/* What is of a later epoch than the last checkpoint no guest has got that is heard: the old one stands, or runs on unheard. */
 static bool
 after_switchover(const struct guard *g, uint64_t epoch)
 {

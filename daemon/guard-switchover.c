@@ -10,7 +10,7 @@
  *   STANDS  its boundary is here: the guest stands and is not let go, the checkpoint is on its way
  *   TOLD    the standby is asked to take over. It has what was held, if that is committed, and sends it then; it claims while it loads
  *
- * A copy that is level needs no LAST and no STANDS: it has sent whatever the guest has since the first of the two was loaded, so it explains all that has left, as it
+ * A copy that is level needs no LAST and no STANDS: nothing has left that it has not sent too, or that was not in what it has loaded, so it explains all of that, as it
  * does when this host dies, and nothing has to be loaded while clients wait. This guest runs on, unheard.
  *
  * What the guest is sent meanwhile QEMU reads and mirrors, as of the epoch that begins, or leaves in the tap; that follows when this side is fenced. So no packet is
@@ -66,10 +66,27 @@ call_off(struct guard *g, uint64_t now, const char *why)
 	g->env.switchover_off(g->ctx, why);
 }
 
+/* While it is held nothing makes room, as a commit does: what a guest may send in that time has its limit as ever. */
+void
+switchover_mind_limit(struct guard *g, uint64_t now)
+{
+	if (switchover_holds(g) && comparator_kept_bytes(g->p.comparator) > 2 * g->config->max_held_bytes)
+		call_off(g, now, "it sends more than can be held meanwhile");
+}
+
 bool
 switchover_holds(const struct guard *g)
 {
 	return g->p.switchover.step >= SWITCHOVER_QUIET;
+}
+
+static uint64_t
+same_frames(const struct guard *g)
+{
+	struct comparator_stats s;
+
+	comparator_stats(g->p.comparator, &s);
+	return s.released_frames[RELEASE_SAME];
 }
 
 void
@@ -78,6 +95,7 @@ switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 	if (g->p.switchover.step == SWITCHOVER_WARM && epoch >= g->p.switchover.epoch)
 		enter(g, now, SWITCHOVER_CATCHUP, GUARD_SWITCHOVER_CATCHUP_NS);
 	g->p.switchover.level_since = now;
+	g->p.switchover.same_before = same_frames(g);
 }
 
 /* No checkpoint since the one that is loaded, and none on its way: any difference would have asked for one. */
@@ -87,7 +105,7 @@ runs_what_was_loaded(const struct guard *g)
 	return g->p.loaded + 1 == relay_epoch(g->p.relay) && !relay_stopping(g->p.relay) && !relay_receiving(g->p.relay);
 }
 
-/* In passive mode the copy stands: nothing waits for it, and it is not level. */
+/* In passive mode the copy stands: nothing waits for it, and it is not level. Nor is one of which nothing was heard since the load: it may hang. */
 static void
 catch_up(struct guard *g, uint64_t now)
 {
@@ -95,7 +113,7 @@ catch_up(struct guard *g, uint64_t now)
 
 	if (comparator_held_for(g->p.comparator, now) >= GUARD_SWITCHOVER_CAUGHT_UP_NS)
 		s->level_since = now;
-	s->level = !g->p.passive && now - s->level_since >= GUARD_SWITCHOVER_LEVEL_NS && runs_what_was_loaded(g);
+	s->level = !g->p.passive && now - s->level_since >= GUARD_SWITCHOVER_LEVEL_NS && runs_what_was_loaded(g) && same_frames(g) > s->same_before;
 	if (!s->level && !g->p.passive && now < s->deadline)
 		return;
 	if (s->level)
@@ -136,7 +154,6 @@ switchover_stands(struct guard *g, uint64_t now, uint64_t epoch)
 		return false;
 	enter(g, now, SWITCHOVER_STANDS, 0);
 	s->epoch = epoch;
-	s->since = now;
 	mirror_late(g);
 	return true;
 }
@@ -145,6 +162,7 @@ static void
 ask_standby(struct guard *g, uint64_t now)
 {
 	enter(g, now, SWITCHOVER_TOLD, 0);
+	primary_tell_left(g);
 	tell(g, PEER_SWITCHOVER_TAKE_OVER, now - g->p.switchover.since);
 }
 
@@ -201,7 +219,7 @@ switchover_ended(struct guard *g, uint64_t now)
 	}
 	s->step = SWITCHOVER_NONE;
 	frame_queue_clear(&s->late);
-	if (s->level && (g->failover.state == FAILOVER_PROTECTED || g->failover.state == FAILOVER_ASKING)) {
+	if (s->level && g->failover.state == FAILOVER_PROTECTED) {
 		relay_suspend(g->p.relay, false);
 		relay_tick(g->p.relay, now);
 	}
@@ -241,7 +259,7 @@ switchover_tick(struct guard *g, uint64_t now)
 	else if (s->step == SWITCHOVER_TOLD)
 		call_off(g, now, "the standby did not take over in time; it may still do so, if the arbiter was slow");
 	else
-		call_off(g, now, "the last checkpoint was not made in time");
+		call_off(g, now, "QEMU did not send what it was given, or make the last checkpoint, in time");
 }
 
 uint64_t

@@ -422,6 +422,8 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	g_autoptr(arbiter) asked = NULL;
 	enum pair_end end;
 
+	if (r->role == FAILOVER_PRIMARY && !finished)
+		primary_let_go(p->host, r);
 	facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
 	facts.granted = was_granted(p->host, r);
 	if (!finished || facts.granted) {

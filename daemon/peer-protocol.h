@@ -46,7 +46,7 @@ enum peer_type {
 	PEER_STRAY,		/* be16 nic, wire frame: for the guest, and the primary's QEMU died without having read it */
 	PEER_MODE,		/* be16: 1 output leaves by commit only from the next epoch on, the copy need not run; 0 it is compared again */
 	PEER_COPY_UNFIT,	/* be64 epoch last loaded: the copy is not fit to take over, and the next checkpoint makes it so */
-	PEER_SWITCHOVER,	/* be16 enum peer_switchover, be64 ns that the guest has stood for (TAKE_OVER); from the standby: OFF, it cannot */
+	PEER_SWITCHOVER,	/* be16 enum peer_switchover, be64 ns since the guest was last heard (TAKE_OVER); from the standby: OFF, it cannot */
 	PEER_DISK_WANTED,	/* be64 number of a DISK_COMPARE (counted from 1), be64 one bit for each of its blocks, the first in bit 0: 1 it is not the same */
 	/* bulk */
 	PEER_STREAM = 48,	/* initial migration stream, primary to standby */

@@ -54,12 +54,23 @@ primary_check_released(virDomainPtr dom, GError **error)
 	return !left;
 }
 
+void
+primary_let_go(struct host *h, const struct pair_record *r)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, NULL) : NULL;
+	g_autoptr(qmp_plan) plan = qmp_recipe_primary_let_go();
+
+	if (dom && libvirt_is_running(dom))
+		libvirt_run_plan(dom, plan, NULL);
+}
+
 static bool
 release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **error)
 {
 	g_autofree char *xml = libvirt_xml(dom, 0, error);
 	g_autoptr(domain_facts) domain = xml ? domain_facts_parse(xml, error) : NULL;
-	g_autoptr(qmp_plan) plan = domain ? qmp_recipe_primary_detach(domain->nics->len, domain->disks->len, r->parameters) : NULL;
+	g_autoptr(qmp_plan) plan = domain ? qmp_recipe_primary_detach(domain->nics->len, domain->disks->len, r->parameters, false) : NULL;
 	g_autoptr(json_object_ptr) status = NULL, continued = NULL;
 
 	/* Most often its guard has done all this itself; then nothing is there, and nothing is said. */

@@ -14,3 +14,5 @@
 bool primary_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished);
 /* Nothing of ours is left between the guest and its network, or on its disks. */
 bool primary_check_released(virDomainPtr dom, GError **error);
+/* A guard that died while it ended the mirrors left the guest standing. It had the right to go on alone then, or the pair did not count yet, so nobody is asked. */
+void primary_let_go(struct host *h, const struct pair_record *r);

@@ -887,6 +887,12 @@ comparator_held_for(const struct comparator *c, uint64_t now)
 	return f && f->time < now ? now - f->time : 0;
 }
 
+uint64_t
+comparator_kept_bytes(const struct comparator *c)
+{
+	return c->held_bytes + c->gate.out_bytes;
+}
+
 bool
 comparator_full(const struct comparator *c)
 {

@@ -107,6 +107,7 @@ output_gate_release(struct output_gate *gate, struct frame *frame, const struct 
 	g_assert(covers(gate, frame, e));
 	gate->frames[e->reason]++;
 	gate->bytes[e->reason] += frame->size;
+	gate->out_bytes += frame->size;
 	g_queue_push_tail_link(&gate->out, &frame->order);
 }
 
@@ -114,6 +115,8 @@ struct frame *
 output_gate_next(struct output_gate *gate)
 {
 	GList *link = g_queue_pop_head_link(&gate->out);
+	struct frame *frame = link ? link->data : NULL;
 
-	return link ? link->data : NULL;
+	gate->out_bytes -= frame ? frame->size : 0;
+	return frame;
 }

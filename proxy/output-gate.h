@@ -40,6 +40,7 @@ struct output_gate {
 	uint64_t committed;	/* newest committed epoch */
 	const struct flow_patterns *patterns;	/* which flows are bypassed; NULL: none */
 	GQueue out;		/* of struct frame, released and not fetched yet */
+	uint64_t out_bytes;	/* of those */
 	uint64_t frames[RELEASE_LAST], bytes[RELEASE_LAST];
 };
 

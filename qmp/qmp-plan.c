@@ -27,6 +27,8 @@ struct step {
 	struct json_object *result;
 	char *skip_if;
 	bool only_if_running;
+	const char *listed_key, *listed_prefix;
+	unsigned settles;
 	int fd;
 	unsigned flags;
 	unsigned retries;
@@ -136,6 +138,22 @@ qmp_plan_only_if_running(struct qmp_plan *p)
 }
 
 void
+qmp_plan_only_if_lists(struct qmp_plan *p, const char *key, const char *prefix)
+{
+	struct step *s = last_step(p);
+
+	g_assert(p->steps->len >= 2 && s->fd < 0 && !s->skip_if);
+	s->listed_key = key;
+	s->listed_prefix = prefix;
+}
+
+void
+qmp_plan_until_settled(struct qmp_plan *p)
+{
+	last_step(p)->settles = QMP_PLAN_SETTLE_RETRIES;
+}
+
+void
 qmp_plan_set_undo(struct qmp_plan *p, struct qmp_plan *undo)
 {
 	struct step *s = last_step(p);
@@ -181,13 +199,27 @@ qmp_plan_undo(struct qmp_plan *p)
 }
 
 static bool
+lists(struct json_object *array, const char *key, const char *prefix)
+{
+	bool found = false;
+
+	for (size_t i = 0; json_object_is_type(array, json_type_array) && i < json_object_array_length(array); i++) {
+		const char *value = json_member_string(json_object_array_get_idx(array, i), key);
+		found = found || (value && g_str_has_prefix(value, prefix));
+	}
+	return found;
+}
+
+static bool
 must_skip(const struct qmp_plan *p, const struct step *s)
 {
-	const struct step *before = s->skip_if || s->only_if_running ? step_at(p, p->at - 1) : NULL;
+	const struct step *before = s->skip_if || s->only_if_running || s->listed_key ? step_at(p, p->at - 1) : NULL;
 	bool running = false;
 
 	if (s->only_if_running)
 		return !json_member_bool(before->result, "running", &running) || !running;
+	if (s->listed_key)
+		return !lists(before->result, s->listed_key, s->listed_prefix);
 	return before && (!json_object_is_type(before->result, json_type_string) || g_str_equal(json_object_get_string(before->result), s->skip_if));
 }
 
@@ -275,6 +307,18 @@ step_out(const struct qmp_plan *p)
 	return s;
 }
 
+/* COLO that was left, or a migration's end: its thread starts the guest in a moment (migration/migration.c, migration_iteration_finish()). */
+static bool
+is_settled(struct step *s, struct json_object *status)
+{
+	const char *text = s->settles > 0 ? json_member_string(status, "status") : NULL;
+
+	if (!text || (strcmp(text, "colo") != 0 && strcmp(text, "finish-migrate") != 0))
+		return true;
+	s->settles--;
+	return false;
+}
+
 bool
 qmp_plan_reply(struct qmp_plan *p, struct json_object *reply, GError **error)
 {
@@ -283,6 +327,11 @@ qmp_plan_reply(struct qmp_plan *p, struct json_object *reply, GError **error)
 	const char *desc;
 
 	if (json_object_object_get_ex(reply, "return", &value)) {
+		if (!is_settled(s, value)) {
+			s->state = STEP_WAITING;
+			p->pause = true;
+			return true;
+		}
 		s->result = json_object_get(value);
 		s->state = STEP_DONE;
 		p->at++;

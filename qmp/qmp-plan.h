@@ -11,6 +11,7 @@
 
 #define QMP_PLAN_RETRIES 200		/* of one step */
 #define QMP_PLAN_RETRY_MS 10		/* between two tries */
+#define QMP_PLAN_SETTLE_RETRIES 20
 
 enum qmp_step_flags {
 	QMP_STEP_MUST = 0,
@@ -31,8 +32,12 @@ unsigned qmp_plan_length(const struct qmp_plan *p);
 void qmp_plan_add(struct qmp_plan *p, struct json_object *command, struct json_object *undo, int fd, unsigned flags);
 /* The step last added is skipped (it has no result and no undo then) when the step before it returned the string `value`, or no string at all. */
 void qmp_plan_skip_if(struct qmp_plan *p, const char *value);
-/* The step last added is skipped unless the step before it returned a StatusInfo (query-status) of a guest that runs. */
+/* The step last added is skipped unless the step before it returned a StatusInfo (query-status) of a guest that runs, */
 void qmp_plan_only_if_running(struct qmp_plan *p);
+/* or an array with an object whose `key` begins with `prefix` (constants). */
+void qmp_plan_only_if_lists(struct qmp_plan *p, const char *key, const char *prefix);
+/* The step last added is a query-status that is asked again, QMP_PLAN_SETTLE_RETRIES times, while QEMU is about to start the guest by itself. */
+void qmp_plan_until_settled(struct qmp_plan *p);
 /* Undoing the step last added takes more than one command: all of `undo`, in its order and with its flags. Takes it over. */
 void qmp_plan_set_undo(struct qmp_plan *p, struct qmp_plan *undo);
 /* A second plan's steps appended; `other` is freed. Before the first qmp_plan_next() only. */

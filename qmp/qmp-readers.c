@@ -56,7 +56,7 @@ qmp_read_job(struct json_object *reply, const char *job_id, struct qmp_job *out,
 		if (!json_member_uint64(info, "len", &job.length) || !json_member_uint64(info, "offset", &job.offset))
 			return bad(error, "query-block-jobs", "progress");
 		if (!job.error[0] && io_status && strcmp(io_status, "ok") != 0)
-			copy(job.error, sizeof job.error, "its target reports an error");
+			copy(job.error, sizeof job.error, "it reports an I/O error");
 		if (!json_member_bool(info, "actively-synced", &job.actively_synced))
 			job.actively_synced = job.ready;
 	}

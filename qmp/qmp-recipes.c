@@ -235,6 +235,7 @@ plan_nbd_node(struct qmp_plan *p, unsigned i, struct qmp_disk *d)
 	qmp_plan_add(p, qmp_command("blockdev-add", arguments), NULL, -1, QMP_STEP_MUST);
 }
 
+#define MIRROR_JOB "ftd-mirror"
 #define STANDS "ftd-stands"	/* an object in QEMU: the guest stands by our word, and whoever finds it lets it go */
 
 static void
@@ -252,16 +253,20 @@ plan_stand(struct qmp_plan *p)
 
 	add_str(arguments, "qom-type", "throttle-group");
 	add_str(arguments, "id", STANDS);
+	qmp_plan_add(p, qmp_command("query-block-jobs", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(p, qmp_command("query-status", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_only_if_lists(p, "device", MIRROR_JOB);
+	qmp_plan_until_settled(p);
 	qmp_plan_add(p, qmp_command("object-add", arguments), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_only_if_running(p);
 	plan_if_marked(p, qmp_stop());
 }
 
 static void
-plan_run_again(struct qmp_plan *p)
+plan_run_again(struct qmp_plan *p, bool suspended)
 {
-	plan_if_marked(p, qmp_cont());
+	if (!suspended)
+		plan_if_marked(p, qmp_cont());
 	qmp_plan_add(p, qmp_object_del(STANDS), NULL, -1, QMP_STEP_MAY_FAIL);
 }
 
@@ -270,18 +275,19 @@ plan_run_again(struct qmp_plan *p)
  *
  * A write-blocking mirror that is cancelled, or ends with an error, frees what it knows of the guest's writes while those that are under way still use it
  * (block/mirror.c: mirror_run() waits for in_flight, which counts no active writes, and active_write_settle() clears their bits in in_flight_bitmap). QEMU dies of
- * that, at once if the disk is large. So the job does not end by itself (on-target-error), and the guest stands while it is cancelled: then no write is under way.
+ * that, at once if the disk is large. So the job does not end by itself (on-source-error, on-target-error), and the guest stands while it is cancelled: then no write
+ * is under way.
  */
 static void
-plan_end_mirrors(struct qmp_plan *p, unsigned first, unsigned n)
+plan_end_mirrors(struct qmp_plan *p, unsigned first, unsigned n, bool suspended)
 {
 	plan_stand(p);
 	for (unsigned i = first; i < first + n; i++) {
-		g_autofree char *job = g_strdup_printf("ftd-mirror%u", i);
+		g_autofree char *job = g_strdup_printf(MIRROR_JOB "%u", i);
 		qmp_plan_add(p, qmp_job_cancel_force(job), NULL, -1, QMP_STEP_MAY_FAIL);
 		qmp_plan_add(p, qmp_job_dismiss(job), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
 	}
-	plan_run_again(p);
+	plan_run_again(p, suspended);
 }
 
 static void
@@ -297,12 +303,12 @@ mirror(unsigned i, const char *device)
 {
 	struct json_object *arguments = json_object_new_object();
 
-	add_strf(arguments, "job-id", "ftd-mirror%u", i);
+	add_strf(arguments, "job-id", MIRROR_JOB "%u", i);
 	add_str(arguments, "device", device);
 	add_strf(arguments, "target", "ftd-nbd%u", i);
 	add_str(arguments, "sync", "full");
 	add_str(arguments, "copy-mode", "write-blocking");
-	add_str(arguments, "on-source-error", "report");
+	add_str(arguments, "on-source-error", "stop");
 	add_str(arguments, "on-target-error", "stop");
 	json_object_object_add(arguments, "auto-dismiss", json_object_new_boolean(false));
 	return qmp_command("blockdev-mirror", arguments);
@@ -312,25 +318,29 @@ struct qmp_plan *
 qmp_recipe_primary_disk(unsigned i, struct qmp_disk *d)
 {
 	struct qmp_plan *p = qmp_plan_new("attach the primary's disk");
-	struct qmp_plan *undo_node = qmp_plan_new("remove the NBD node"), *undo_mirror = qmp_plan_new("end the mirror");
 
 	plan_nbd_node(p, i, d);
-	plan_del_node(undo_node, i, "nbd");
-	qmp_plan_set_undo(p, undo_node);
 	qmp_plan_add(p, mirror(i, d->node), NULL, -1, QMP_STEP_MUST);
-	plan_end_mirrors(undo_mirror, i, 1);
-	qmp_plan_set_undo(p, undo_mirror);
 	return p;
 }
 
 struct qmp_plan *
-qmp_recipe_primary_disks_detach(unsigned first, unsigned n)
+qmp_recipe_primary_let_go(void)
+{
+	struct qmp_plan *p = qmp_plan_new("let the guest go");
+
+	plan_run_again(p, false);
+	return p;
+}
+
+struct qmp_plan *
+qmp_recipe_primary_disks_detach(unsigned first, unsigned n, bool suspended)
 {
 	struct qmp_plan *p = qmp_plan_new("detach the primary's disks");
 
 	if (n == 0)
 		return p;
-	plan_end_mirrors(p, first, n);
+	plan_end_mirrors(p, first, n, suspended);
 	for (unsigned i = first; i < first + n; i++)
 		plan_del_node(p, i, "nbd");
 	return p;
@@ -339,14 +349,14 @@ qmp_recipe_primary_disks_detach(unsigned first, unsigned n)
 /* x-colo-lost-heartbeat always: without it a guest that was caught inside a checkpoint stays stopped (migration/colo-failover.c). The network before the disks: a
  * mirror job may take its time to end, and the guest's output should not. Capabilities are refused until a migration that lost its socket has ended. */
 struct qmp_plan *
-qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old)
+qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old, bool suspended)
 {
 	struct qmp_plan *p = qmp_plan_new("detach");
 
 	qmp_plan_add(p, qmp_lost_heartbeat(), NULL, -1, QMP_STEP_MAY_FAIL);
 	for (unsigned i = 0; i < nics; i++)
 		qmp_plan_append(p, qmp_recipe_primary_nic_detach(i));
-	qmp_plan_append(p, qmp_recipe_primary_disks_detach(0, disks));
+	qmp_plan_append(p, qmp_recipe_primary_disks_detach(0, disks, suspended));
 	qmp_plan_add(p, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL | QMP_STEP_RETRY);
 	if (old)
 		qmp_plan_add(p, qmp_restore_migration_parameters(old), NULL, -1, QMP_STEP_MAY_FAIL);

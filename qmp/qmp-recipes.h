@@ -33,7 +33,7 @@ struct qmp_plan *qmp_recipe_primary_nic(unsigned i, struct qmp_nic *nic);	/* get
 struct qmp_plan *qmp_recipe_primary_nic_detach(unsigned i);			/* mir, out, rel and their chardevs; all MAY_FAIL */
 /* All of it, on a primary whose sockets have no far end any more: lost-heartbeat, NICs, disks, capabilities; `old`, if not NULL, is what to restore of the
  * migration parameters (a query-migrate-parameters reply's "return"). Every step MAY_FAIL: what was never attached is not there. */
-struct qmp_plan *qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old);
+struct qmp_plan *qmp_recipe_primary_detach(unsigned nics, unsigned disks, struct json_object *old, bool suspended);
 struct qmp_plan *qmp_recipe_standby_nic(unsigned i, struct qmp_nic *nic);
 /* Ends the SVM's isolation for good. x-colo-lost-heartbeat has switched all but rew off already, so the SVM speaks and hears from that moment: frames that must come
  * before go through rel and inj before it. This switches rel and inj on again (what was written to them meanwhile goes on then), removes cap and shut; rel and inj
@@ -42,11 +42,13 @@ struct qmp_plan *qmp_recipe_standby_nic_hear(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel, inj and the chardevs; ftd-rew<i> stays */
 
-/* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>; undo cancels and removes. The job's own errors (a target of another size, which must be equal to
+/* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>. No undo: the guard closes its end of the connection first, and detaches. The job's own errors (a target of another size, which must be equal to
  * the byte; an I/O error) come after the plan: qmp_read_job(). */
 struct qmp_plan *qmp_recipe_primary_disk(unsigned i, struct qmp_disk *d);
-/* After the guard closed its end. The guest stands while its mirrors end, marked by an object that qmp_read_left_standing() finds: what was broken off is done again. */
-struct qmp_plan *qmp_recipe_primary_disks_detach(unsigned first, unsigned n);
+/* After the guard closed its end. The guest stands while its mirrors end, marked by an object that qmp_read_left_standing() finds: what was broken off is done again.
+ * suspended: it is an administrator's word that it stands, though it may run at the moment: it is left standing. */
+struct qmp_plan *qmp_recipe_primary_let_go(void);	/* of a guest that stands by the mark of such an end, and nothing else */
+struct qmp_plan *qmp_recipe_primary_disks_detach(unsigned first, unsigned n, bool suspended);
 struct qmp_plan *qmp_recipe_standby_disk(unsigned i, const struct qmp_disk *d);	/* hid, act, replication, qom-set drive, block-export-add; the NBD server runs already */
 struct qmp_plan *qmp_recipe_standby_disk_finish(unsigned i);			/* after failover: blockdev-del ftd-act<i>, ftd-hid<i>; waits up to 2 s for the commit's end */
 struct qmp_plan *qmp_recipe_nbd_server_start(const char *path);

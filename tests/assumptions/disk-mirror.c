@@ -653,7 +653,7 @@ static char *
 mirror_command(unsigned i)
 {
 	return g_strdup_printf("{'execute':'blockdev-mirror','arguments':{'job-id':'job%u','device':'disk%u','target':'nbd%u','sync':'full',"
-			       "'copy-mode':'write-blocking','on-target-error':'stop','on-source-error':'report'}}", i, i, i);
+			       "'copy-mode':'write-blocking','on-target-error':'stop','on-source-error':'stop'}}", i, i, i);
 }
 
 static json_object *

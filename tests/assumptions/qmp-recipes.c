@@ -666,7 +666,7 @@ other_size(struct qemu *q, struct qemu *target, const char *nbd_path)
 		g_usleep(2000);
 	}
 	assert_non_null(strstr(job.error, "different sizes"));
-	run_ok(q, qmp_recipe_primary_disks_detach(7, 1));
+	run_ok(q, qmp_recipe_primary_disks_detach(7, 1, false));
 	assert_inventory(q, before);
 	tell(target, qmp_command("block-export-del", json_tokener_parse("{\"id\":\"big\",\"mode\":\"hard\"}")));
 	{
@@ -685,13 +685,14 @@ primary_disk_comes_and_goes(struct qemu *q, const char *nbd_path)
 	struct qmp_job job;
 
 	run_spoilt(q, qmp_recipe_primary_disk(0, &d));
+	run_ok(q, qmp_recipe_primary_disks_detach(0, 1, false));
 	assert_inventory(q, before);
 	run_ok(q, qmp_recipe_primary_disk(0, &d));
 	job = wait_job(q, "ready");
 	assert_true(job.ready);
 	assert_int_equal(job.length, DISK_BYTES);
 	in_use = refusal(q, qmp_blockdev_del("ftd-nbd0"));
-	run_ok(q, qmp_recipe_primary_disks_detach(0, 1));
+	run_ok(q, qmp_recipe_primary_disks_detach(0, 1, false));
 	assert_inventory(q, before);
 }
 
@@ -825,7 +826,7 @@ lose_the_standby(struct qemu *q, struct qemu *standby, struct wires *w)
 	say_on_wire(w->rel, "last words");
 	assert_true(hears(q->lan, "last words", HEARD));
 	run_ok(q, qmp_recipe_primary_nic_detach(0));
-	run_ok(q, qmp_recipe_primary_disks_detach(0, 1));
+	run_ok(q, qmp_recipe_primary_disks_detach(0, 1, false));
 }
 
 /* The survivor keeps the rewriter and the replication node, and can be a primary with them. */

@@ -1265,6 +1265,8 @@ nothing_is_handed_over_while_the_guest_misses_something(void **state)
 	one_checkpoint(&f);
 	committed(&f, 2);
 	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends_in(&f, 1, 3);
 	pass(&f, 35);
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_QUIET);
 	g_string_truncate(f.did, 0);
@@ -1369,10 +1371,63 @@ a_copy_that_is_slow_costs_a_checkpoint_more(void **state)
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_CATCHUP);
 	expect(&f, "");
 	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 3, 1, 1 });
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends_in(&f, 1, 4);
 	pass(&f, 29);
-	expect(&f, "");
+	expect(&f, "send TWIN_LEFT 1; ");
 	pass(&f, 2);
 	expect(&f, "send SWITCHOVER; ");
+}
+
+/* It may hang as well as it may have nothing to say. */
+static void
+a_copy_that_says_nothing_is_not_level(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guard_switchover(f.g, f.now);
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	pass(&f, 490);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_CATCHUP);
+	pass(&f, 20);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+}
+
+/* What it hears of a frame that has left just now is in time: the copy would send it again. */
+static void
+the_standby_knows_what_has_left_before_it_is_asked(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	copy_sends_in(&f, 1, 3);
+	pass(&f, 28);
+	expect(&f, "send TWIN_LEFT 1; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends_in(&f, 2, 3);
+	pass(&f, 3);
+	expect(&f, "send TWIN_LEFT 2; send SWITCHOVER; ");
+}
+
+/* No checkpoint makes room for what is held. */
+static void
+a_guest_that_sends_too_much_stays(void **state)
+{
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	copy_sends_in(&f, 1, 3);
+	pass(&f, 36);
+	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	f.config->max_held_bytes = 0;
+	guest_frame(&f, GUARD_PORT_OUT);
+	expect(&f, "send SWITCHOVER; off; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
 }
 
 static void
@@ -1678,6 +1733,9 @@ main(void)
 		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
 		cmocka_unit_test(a_guest_whose_copy_is_level_is_handed_over_as_it_runs),
 		cmocka_unit_test(a_guest_that_was_not_taken_over_gets_its_checkpoints_again),
+		cmocka_unit_test(a_copy_that_says_nothing_is_not_level),
+		cmocka_unit_test(the_standby_knows_what_has_left_before_it_is_asked),
+		cmocka_unit_test(a_guest_that_sends_too_much_stays),
 		cmocka_unit_test(a_copy_that_is_slow_costs_a_checkpoint_more),
 		cmocka_unit_test(a_copy_that_does_not_catch_up_is_handed_it_all_the_same),
 		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),

@@ -260,10 +260,59 @@ fds(void **state)
 	close(unused[0]);
 }
 
+/* QEMU is about to start the guest: asked again until it has, but not for ever. */
+static void
+a_status_that_settles(void **state)
+{
+	g_autoptr(qmp_plan) p = qmp_plan_new("p");
+	unsigned flags, asked = 0;
+	struct json_object *command;
+	int fd;
+
+	qmp_plan_add(p, qmp_command("query-status", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_until_settled(p);
+	qmp_plan_add(p, qmp_command("stop", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+	qmp_plan_only_if_running(p);
+	while ((command = qmp_plan_next(p, &fd, &flags))) {
+		g_autoptr(json_object) reply = parse("{\"return\":{\"running\":false,\"status\":\"colo\"}}");
+
+		json_object_put(command);
+		assert_true(qmp_plan_reply(p, reply, NULL));
+		asked++;
+	}
+	assert_int_equal(asked, 1 + QMP_PLAN_SETTLE_RETRIES);
+}
+
+static void
+a_step_for_what_is_listed(void **state)
+{
+	static const char *const lists[] = { "[{\"device\":\"ftd-mirror1\"}]", "[{\"device\":\"other\"},{}]", "[]", "{}" };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++) {
+		g_autoptr(qmp_plan) p = qmp_plan_new("p");
+		g_autofree char *text = g_strdup_printf("{\"return\":%s}", lists[i]);
+		g_autoptr(json_object) reply = parse(text);
+		struct json_object *command;
+		unsigned flags;
+		int fd;
+
+		qmp_plan_add(p, qmp_command("query-block-jobs", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+		qmp_plan_add(p, qmp_command("stop", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
+		qmp_plan_only_if_lists(p, "device", "ftd-mirror");
+		command = qmp_plan_next(p, &fd, &flags);
+		json_object_put(command);
+		assert_true(qmp_plan_reply(p, reply, NULL));
+		command = qmp_plan_next(p, &fd, &flags);
+		assert_int_equal(command != NULL, i == 0);
+		json_object_put(command);
+	}
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_status_that_settles), cmocka_unit_test(a_step_for_what_is_listed),
 		cmocka_unit_test(success), cmocka_unit_test(undo_after_success_is_everything), cmocka_unit_test(refusal),
 		cmocka_unit_test(no_answer_may_have_been_done), cmocka_unit_test(no_answer_undoes_the_step_itself), cmocka_unit_test(retry),
 		cmocka_unit_test(retry_ends), cmocka_unit_test(retry_not_there), cmocka_unit_test(skipping), cmocka_unit_test(append), cmocka_unit_test(fds),

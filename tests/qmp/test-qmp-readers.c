@@ -29,12 +29,24 @@ job(void **state)
 	/* on-target-error=stop: it stays, and says so */
 	assert_true(READ("{\"return\":[{\"io-status\":\"failed\",\"device\":\"m\",\"len\":1,\"offset\":1,\"status\":\"paused\",\"ready\":false}]}",
 			 qmp_read_job(r, "m", &j, &e)));
-	assert_string_equal(j.error, "its target reports an error");
+	assert_string_equal(j.error, "it reports an I/O error");
 	assert_true(READ("{\"return\":[]}", qmp_read_job(r, "ftd-mirror0", &j, &e)));
 	assert_false(j.found);
 	/* QEMU before 8.2 */
 	assert_true(READ("{\"return\":[{\"device\":\"m\",\"status\":\"ready\",\"ready\":true,\"len\":1,\"offset\":1}]}", qmp_read_job(r, "m", &j, &e)));
 	assert_true(j.actively_synced);
+}
+
+static void
+left_standing(void **state)
+{
+	bool standing = false;
+
+	assert_true(READ("{\"return\":[{\"name\":\"ftd-rew0\",\"type\":\"child\"},{\"name\":\"ftd-stands\",\"type\":\"child\"}]}", qmp_read_left_standing(r, &standing, &e)));
+	assert_true(standing);
+	assert_true(READ("{\"return\":[{\"name\":\"ftd-rew0\",\"type\":\"child\"}]}", qmp_read_left_standing(r, &standing, &e)));
+	assert_false(standing);
+	assert_false(READ("{\"return\":{}}", qmp_read_left_standing(r, &standing, &e)));
 }
 
 static void
@@ -181,7 +193,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(channels), cmocka_unit_test(overlay),
+		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(left_standing), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(channels), cmocka_unit_test(overlay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,10 +141,10 @@ standby_nic(void **state)
 }
 
 #define MIRROR(node) C("blockdev-mirror", "\"job-id\":\"ftd-mirror2\",\"device\":\"" node "\",\"target\":\"ftd-nbd2\",\"sync\":\"full\"," \
-		       "\"copy-mode\":\"write-blocking\",\"on-source-error\":\"report\",\"on-target-error\":\"stop\",\"auto-dismiss\":false")
+		       "\"copy-mode\":\"write-blocking\",\"on-source-error\":\"stop\",\"on-target-error\":\"stop\",\"auto-dismiss\":false")
 /* What the answers to the queries skip is in it: the plan as it is when every reply is an empty one. */
 #define MARK C("qom-get", "\"path\":\"/objects/ftd-stands\",\"property\":\"type\"")
-#define STAND "{\"execute\":\"query-status\"}", MARK
+#define STAND "{\"execute\":\"query-block-jobs\"}", MARK
 #define RUN_AGAIN MARK, OBJECT_DEL("stands")
 #define JOB(command) C(command, "\"id\":\"ftd-mirror2\"")
 #define BLOCKDEV_DEL(node) C("blockdev-del", "\"node-name\":\"" node "\"")
@@ -156,21 +156,22 @@ primary_disk(void **state)
 
 	assert_recipe(qmp_recipe_primary_disk(2, &d),
 		LINES(C("blockdev-add", "\"driver\":\"nbd\",\"node-name\":\"ftd-nbd2\",\"export\":\"ftd2\",\"server\":{\"type\":\"unix\",\"path\":\"/run/x\"}"),
-		      MIRROR("libvirt-1-format")),
-		LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2")));
+		      MIRROR("libvirt-1-format")), NULL);
 	d.nbd_fd = null_fd();
 	assert_recipe(qmp_recipe_primary_disk(2, &d),
 		LINES(GETFD("nbd2"), C("blockdev-add", "\"driver\":\"nbd\",\"node-name\":\"ftd-nbd2\",\"export\":\"ftd2\",\"server\":{\"type\":\"fd\",\"str\":\"ftd-fd-nbd2\"}"),
 		      MIRROR("libvirt-1-format")),
-		LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2"), CLOSEFD("nbd2")));
+		LINES(CLOSEFD("nbd2")));
 	assert_int_equal(d.nbd_fd, -1);
-	assert_recipe(qmp_recipe_primary_disks_detach(2, 1), LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2")), NULL);
+	assert_recipe(qmp_recipe_primary_disks_detach(2, 1, false), LINES(STAND, JOB("job-cancel"), JOB("job-dismiss"), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd2")), NULL);
 }
 
 /* QEMU as it answers here: the guest runs, or stands; the mark is there once it was made. */
 static struct json_object *
 answer_of(const char *command, bool running, bool *marked)
 {
+	if (strstr(command, "query-block-jobs"))
+		return parse("{\"return\":[{\"device\":\"other\"},{\"device\":\"ftd-mirror0\"}]}");
 	if (strstr(command, "query-status"))
 		return parse(running ? "{\"return\":{\"running\":true}}" : "{\"return\":{\"running\":false}}");
 	if (strstr(command, "qom-get"))
@@ -192,7 +193,7 @@ names_of_commands(struct qmp_plan *recipe, bool running, bool marked)
 		const char *name = json_object_get_string(json_object_object_get(command, "execute"));
 		g_autoptr(json_object) answer = answer_of(json_object_to_json_string(command), running, &marked);
 
-		if (!g_str_equal(name, "query-status") && !g_str_equal(name, "qom-get"))
+		if (!g_str_has_prefix(name, "query-") && !g_str_equal(name, "qom-get"))
 			g_string_append_printf(names, "%s ", name);
 		json_object_put(command);
 		assert_true(qmp_plan_reply(p, answer, NULL));
@@ -203,13 +204,19 @@ names_of_commands(struct qmp_plan *recipe, bool running, bool marked)
 static void
 a_guest_stands_while_its_mirrors_end(void **state)
 {
-	g_autofree char *running = names_of_commands(qmp_recipe_primary_disks_detach(0, 2), true, false);
-	g_autofree char *suspended = names_of_commands(qmp_recipe_primary_disks_detach(0, 1), false, false);
-	g_autofree char *broken_off = names_of_commands(qmp_recipe_primary_disks_detach(0, 1), false, true);
+	g_autofree char *running = names_of_commands(qmp_recipe_primary_disks_detach(0, 2, false), true, false);
+	g_autofree char *standing = names_of_commands(qmp_recipe_primary_disks_detach(0, 1, false), false, false);
+	g_autofree char *broken_off = names_of_commands(qmp_recipe_primary_disks_detach(0, 1, false), false, true);
+	g_autofree char *suspended = names_of_commands(qmp_recipe_primary_disks_detach(0, 1, true), true, false);
+	g_autofree char *let_go = names_of_commands(qmp_recipe_primary_let_go(), false, true);
+	g_autofree char *nothing_to_let_go = names_of_commands(qmp_recipe_primary_let_go(), false, false);
 
 	assert_string_equal(running, "object-add stop job-cancel job-dismiss job-cancel job-dismiss cont object-del blockdev-del blockdev-del ");
-	assert_string_equal(suspended, "job-cancel job-dismiss object-del blockdev-del ");
+	assert_string_equal(standing, "job-cancel job-dismiss object-del blockdev-del ");
 	assert_string_equal(broken_off, "stop job-cancel job-dismiss cont object-del blockdev-del ");
+	assert_string_equal(suspended, "object-add stop job-cancel job-dismiss object-del blockdev-del ");
+	assert_string_equal(let_go, "cont object-del ");
+	assert_string_equal(nothing_to_let_go, "object-del ");
 }
 
 static void
@@ -220,9 +227,9 @@ primary_all(void **state)
 #define CAPABILITIES_OFF C("migrate-set-capabilities", "\"capabilities\":[{\"capability\":\"return-path\",\"state\":false},{\"capability\":\"x-colo\",\"state\":false}]")
 #define NIC_OFF(i) OBJECT_DEL("inj" i), CHARDEV_REMOVE("inj" i), OBJECT_DEL("mir" i), CHARDEV_REMOVE("mir" i), OBJECT_DEL("out" i), CHARDEV_REMOVE("out" i), OBJECT_DEL("rel" i), CHARDEV_REMOVE("rel" i)
 
-	assert_recipe(qmp_recipe_primary_detach(2, 0, old),
+	assert_recipe(qmp_recipe_primary_detach(2, 0, old, false),
 		LINES(LOST_HEARTBEAT, NIC_OFF("0"), NIC_OFF("1"), CAPABILITIES_OFF, C("migrate-set-parameters", "\"x-checkpoint-delay\":20000,\"max-bandwidth\":7,\"downtime-limit\":300")), NULL);
-	assert_recipe(qmp_recipe_primary_detach(0, 1, NULL),
+	assert_recipe(qmp_recipe_primary_detach(0, 1, NULL, false),
 		LINES(LOST_HEARTBEAT, STAND, C("job-cancel", "\"id\":\"ftd-mirror0\""), C("job-dismiss", "\"id\":\"ftd-mirror0\""), RUN_AGAIN, BLOCKDEV_DEL("ftd-nbd0"),
 		      CAPABILITIES_OFF), NULL);
 }
