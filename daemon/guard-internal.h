@@ -68,7 +68,7 @@
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
 #define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
-#define GUARD_SWITCHOVER_LEVEL_NS (30 * 1000000ull)	/* ... and for so long: it needs no last checkpoint. */
+#define GUARD_SWITCHOVER_LEVEL_NS (30 * 1000000ull)	/* ... and for so long: it needs no last checkpoint */
 #define GUARD_SWITCHOVER_HOLD_NS (1000 * 1000000ull)	/* from then on until the standby is the owner: output is held, or the guest stands */
 #define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */

@@ -103,8 +103,8 @@ struct guard_io {
 	guint flush_timer;
 	struct json_object *old_parameters;	/* migration parameters as they were before */
 	guint poll_timer;
-	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */
 	bool detaching, stays_suspended;	/* GUARD_OP_DETACH has begun, for a guest that an administrator had suspended */
+	/* GUARD_OP_STANDBY_COMMIT; what is answered after its end is of no interest */
 	bool committing, commit_stopped;	/* ... and the guest stands until it is done */
 	uint64_t commit_began;
 	guint commit_timer;
