@@ -70,7 +70,7 @@ call_off(struct guard *g, uint64_t now, const char *why)
 void
 switchover_mind_limit(struct guard *g, uint64_t now)
 {
-	if (switchover_holds(g) && comparator_kept_bytes(g->p.comparator) > 2 * g->config->max_held_bytes)
+	if (g->failover.state == FAILOVER_SWITCHING && switchover_holds(g) && comparator_kept_bytes(g->p.comparator) > 2 * g->config->max_held_bytes)
 		call_off(g, now, "it sends more than can be held meanwhile");
 }
 

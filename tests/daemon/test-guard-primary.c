@@ -1337,6 +1337,9 @@ a_guest_whose_copy_is_level_is_handed_over_as_it_runs(void **state)
 	expect(&f, "op stop-copy; ");
 	guest_frame(&f, GUARD_PORT_MIR);	/* before it is gone */
 	expect(&f, "send INBOUND; ");
+	f.config->max_held_bytes = 0;
+	guest_frame(&f, GUARD_PORT_OUT);
+	expect(&f, "");
 }
 
 /* Then it is a guest like any other again: what was held is compared, or leaves by commit. */
