@@ -1319,16 +1319,22 @@ a_copy_catches_up_before_it_is_handed_the_guest(void **state)
 	expect(&f, "");		/* it is the standby that sends this */
 }
 
+static void
+ask_standby_of_level_copy(struct fixture *f)
+{
+	warm_up(f);
+	copy_sends_in(f, 1, 3);
+	pass(f, 36);
+	expect(f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+}
+
 /* It runs unheard, and no checkpoint is made, whatever asks for one: the copy would have to load it. */
 static void
 a_guest_whose_copy_is_level_is_handed_over_as_it_runs(void **state)
 {
 	g_auto(fixture) f;
 
-	warm_up(&f);
-	copy_sends_in(&f, 1, 3);
-	pass(&f, 36);
-	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	ask_standby_of_level_copy(&f);
 	guest_frame(&f, GUARD_PORT_OUT);
 	guest_frame(&f, GUARD_PORT_MIR);
 	pass(&f, 300);
@@ -1348,10 +1354,7 @@ a_guest_that_was_not_taken_over_gets_its_checkpoints_again(void **state)
 {
 	g_auto(fixture) f;
 
-	warm_up(&f);
-	copy_sends_in(&f, 1, 3);
-	pass(&f, 36);
-	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	ask_standby_of_level_copy(&f);
 	guest_frame(&f, GUARD_PORT_OUT);
 	pass(&f, 1001);
 	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; off; ");
@@ -1423,10 +1426,7 @@ a_guest_that_sends_too_much_stays(void **state)
 {
 	g_auto(fixture) f;
 
-	warm_up(&f);
-	copy_sends_in(&f, 1, 3);
-	pass(&f, 36);
-	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	ask_standby_of_level_copy(&f);
 	f.config->max_held_bytes = 0;
 	guest_frame(&f, GUARD_PORT_OUT);
 	expect(&f, "send SWITCHOVER; off; ");
