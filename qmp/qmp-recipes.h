@@ -42,13 +42,13 @@ struct qmp_plan *qmp_recipe_standby_nic_hear(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_open(unsigned i);
 struct qmp_plan *qmp_recipe_standby_nic_finish(unsigned i);			/* rel, inj and the chardevs; ftd-rew<i> stays */
 
-/* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>. No undo: the guard closes its end of the connection first, and detaches. The job's own errors (a target of another size, which must be equal to
- * the byte; an I/O error) come after the plan: qmp_read_job(). */
+/* blockdev-add ftd-nbd<i>, blockdev-mirror job ftd-mirror<i>. No undo: the guard closes its end of the connection first, and detaches. The job's own errors (a target
+ * of another size, which must be equal to the byte; an I/O error) come after the plan: qmp_read_job(). */
 struct qmp_plan *qmp_recipe_primary_disk(unsigned i, struct qmp_disk *d);
 /* After the guard closed its end. The guest stands while its mirrors end, marked by an object that qmp_read_left_standing() finds: what was broken off is done again.
  * suspended: it is an administrator's word that it stands, though it may run at the moment: it is left standing. */
-struct qmp_plan *qmp_recipe_primary_let_go(void);	/* of a guest that stands by the mark of such an end, and nothing else */
 struct qmp_plan *qmp_recipe_primary_disks_detach(unsigned first, unsigned n, bool suspended);
+struct qmp_plan *qmp_recipe_primary_let_go(void);	/* of a guest that stands by the mark of such an end, and nothing else */
 struct qmp_plan *qmp_recipe_standby_disk(unsigned i, const struct qmp_disk *d);	/* hid, act, replication, qom-set drive, block-export-add; the NBD server runs already */
 struct qmp_plan *qmp_recipe_standby_disk_finish(unsigned i);			/* after failover: blockdev-del ftd-act<i>, ftd-hid<i>; waits up to 2 s for the commit's end */
 struct qmp_plan *qmp_recipe_nbd_server_start(const char *path);
