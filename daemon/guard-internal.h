@@ -65,6 +65,8 @@
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_MISSED_MAX 256				/* segments that came while the guest was being stopped */
 #define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for less, mostly; what takes longer clients have sent again themselves */
+#define GUARD_SWITCHOVER_AS_IT_IS_NS (200 * 1000000ull)	/* for the copy to show that it is level without a checkpoint */
+#define GUARD_SWITCHOVER_DISK_BYTES (8u << 20)	/* ... unless the guest has written more since: the copy keeps that in overlays, and has to commit it before it speaks */
 #define GUARD_SWITCHOVER_WARM_NS (10 * 1000000000ull)	/* for the checkpoint before the last to be loaded; the guest runs */
 #define GUARD_SWITCHOVER_CATCHUP_NS (500 * 1000000ull)	/* for the copy to catch up after it; without it clients wait longer, and nothing else is lost */
 #define GUARD_SWITCHOVER_CAUGHT_UP_NS (3 * 1000000ull)	/* no output has waited for longer: it has caught up */
@@ -88,15 +90,15 @@ enum guard_suspend {
 	SUSPEND_DONE,			/* the guest stands: whatever it sends or writes tells that it was resumed */
 };
 
-enum switchover_step { SWITCHOVER_NONE, SWITCHOVER_WARM, SWITCHOVER_CATCHUP, SWITCHOVER_QUIET, SWITCHOVER_LAST, SWITCHOVER_STANDS, SWITCHOVER_TOLD };
+enum switchover_step { SWITCHOVER_NONE, SWITCHOVER_AS_IT_IS, SWITCHOVER_WARM, SWITCHOVER_CATCHUP, SWITCHOVER_QUIET, SWITCHOVER_LAST, SWITCHOVER_STANDS, SWITCHOVER_TOLD };
 
 struct switchover {			/* guard-switchover.c */
 	enum switchover_step step;
 	uint64_t epoch;			/* WARM: whose load is waited for. From STANDS on: the last one */
 	uint64_t deadline;
 	uint64_t since;			/* the guest is not heard: its output is held, or it stands */
-	uint64_t level_since;		/* CATCHUP: the copy has not been behind */
-	uint64_t same_before;		/* ... frames of it that had left by comparison before that */
+	uint64_t level_since;		/* AS_IT_IS, CATCHUP: the copy has not been behind */
+	struct comparator_stats before;	/* ... what had been heard of it before */
 	bool level;			/* from QUIET on: it takes over as it runs */
 	GQueue late;			/* frame-queue.h: read by QEMU between the last REPLY and the boundary */
 	GQueue handed;			/* frame-queue.h: what the standby is to send, and we do if nothing comes of it; as much as the comparator may hold */

@@ -643,14 +643,15 @@ take_mode(struct guard *g, uint64_t now, uint64_t epoch)
 	uint8_t payload[2];
 	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
 
-	if (passive == g->p.passive || g->failover.state == FAILOVER_SWITCHING || g->detaching)
+	if (passive == g->p.passive || g->detaching)
 		return;
 	g->p.passive = passive;
 	comparator_set_passive(g->p.comparator, passive);
 	set_pace(g);
 	put_be16(payload, passive);
 	guard_send(g, PEER_MODE, payload, sizeof payload, NULL);
-	guard_event(g, "mode", "%s from epoch %" G_GUINT64_FORMAT " on: %s", mode_name(g->p.mode.mode), epoch + 1, mode_reason_text(g->p.mode.reason));
+	guard_event(g, "mode", "%s from epoch %" G_GUINT64_FORMAT " on: %s", mode_name(passive ? MODE_PASSIVE : MODE_COLO), epoch + 1,
+		    g->failover.state == FAILOVER_SWITCHING ? "a switchover" : mode_reason_text(g->p.mode.reason));
 }
 
 /* The guest stands, QEMU has put all it sent into our sockets: close the epoch everywhere. */
@@ -1274,6 +1275,7 @@ primary_tick(struct guard *g, uint64_t now)
 	if (now >= g->p.left_due)
 		primary_tell_left(g);
 	mode_tick(g, now);
+	want_mode(g, now);
 	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);

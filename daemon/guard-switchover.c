@@ -2,7 +2,8 @@
 /*
  * The primary's side of a switchover (policy/failover.c, rule 8), from HAND_OVER until the state is another one:
  *
- *   WARM    a checkpoint is made and loaded, so that the last one is small; the guest runs, output flows
+ *   AS_IT_IS the copy may be level as it is (below)
+ *   WARM    it was not: a checkpoint is made and loaded, so that the last one is small; the guest runs, output flows. Passive mode ends with its boundary
  *   CATCHUP the copy, which stood for the load, works off what has come in meanwhile: else clients would wait for that, and for the rest of this without a breath between
  *   QUIET   output is held, until QEMU has sent what it was given: it sends nothing for a guest that stands (net/net.c, qemu_can_send_packet()),
  *           and until the guest has again what it may have missed (guard-reinject.c)
@@ -46,15 +47,56 @@ enter(struct guard *g, uint64_t now, enum switchover_step step, uint64_t patienc
 		g->p.switchover.deadline = now + patience;
 }
 
-void
-switchover_begin(struct guard *g, uint64_t now)
+/* From here on it has to show that it is level. */
+static void
+look_from_now(struct guard *g, uint64_t now)
 {
-	guard_event(g, "switchover", "handing %s over to %s", g->config->domain, g->config->peer);
+	struct switchover *s = &g->p.switchover;
+
+	s->level_since = now;
+	comparator_stats(g->p.comparator, &s->before);
+}
+
+/* It runs, and not only the guest: some frames, such as acknowledgements, leave as equal to what the copy sent long ago. */
+static bool
+copy_was_heard(const struct guard *g)
+{
+	const struct comparator_stats *before = &g->p.switchover.before;
+	struct comparator_stats s;
+
+	comparator_stats(g->p.comparator, &s);
+	return s.released_frames[RELEASE_SAME] > before->released_frames[RELEASE_SAME] &&
+	       s.secondary_frames - s.secondary_stale > before->secondary_frames - before->secondary_stale;
+}
+
+/* No checkpoint since the one that is loaded, and none on its way: any difference would have asked for one. */
+static bool
+runs_what_was_loaded(const struct guard *g)
+{
+	return g->p.loaded + 1 == relay_epoch(g->p.relay) && !relay_stopping(g->p.relay) && !relay_receiving(g->p.relay);
+}
+
+static void
+warm_up(struct guard *g, uint64_t now)
+{
 	enter(g, now, SWITCHOVER_WARM, GUARD_SWITCHOVER_WARM_NS);
 	g->p.switchover.epoch = relay_epoch(g->p.relay);
 	tell(g, PEER_SWITCHOVER_PREPARE, g->p.switchover.epoch);
 	relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	primary_pump(g, now);
+}
+
+void
+switchover_begin(struct guard *g, uint64_t now)
+{
+	guard_event(g, "switchover", "handing %s over to %s", g->config->domain, g->config->peer);
+	look_from_now(g, now);
+	if (g->p.passive || !runs_what_was_loaded(g) || g->p.disk_epoch_bytes > GUARD_SWITCHOVER_DISK_BYTES) {
+		warm_up(g, now);
+		return;
+	}
+	enter(g, now, SWITCHOVER_AS_IT_IS, GUARD_SWITCHOVER_AS_IT_IS_NS);
+	tell(g, PEER_SWITCHOVER_PREPARE, 0);
 }
 
 static void
@@ -80,32 +122,15 @@ switchover_holds(const struct guard *g)
 	return g->p.switchover.step >= SWITCHOVER_QUIET;
 }
 
-static uint64_t
-same_frames(const struct guard *g)
-{
-	struct comparator_stats s;
-
-	comparator_stats(g->p.comparator, &s);
-	return s.released_frames[RELEASE_SAME];
-}
-
 void
 switchover_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	if (g->p.switchover.step == SWITCHOVER_WARM && epoch >= g->p.switchover.epoch)
 		enter(g, now, SWITCHOVER_CATCHUP, GUARD_SWITCHOVER_CATCHUP_NS);
-	g->p.switchover.level_since = now;
-	g->p.switchover.same_before = same_frames(g);
+	look_from_now(g, now);
 }
 
-/* No checkpoint since the one that is loaded, and none on its way: any difference would have asked for one. */
-static bool
-runs_what_was_loaded(const struct guard *g)
-{
-	return g->p.loaded + 1 == relay_epoch(g->p.relay) && !relay_stopping(g->p.relay) && !relay_receiving(g->p.relay);
-}
-
-/* In passive mode the copy stands: nothing waits for it, and it is not level. Nor is one of which nothing was heard since the load: it may hang. */
+/* Nothing waits for a copy that stands, in passive mode, and it is not level. Nor is one that was not heard: it may hang. */
 static void
 catch_up(struct guard *g, uint64_t now)
 {
@@ -113,8 +138,12 @@ catch_up(struct guard *g, uint64_t now)
 
 	if (comparator_held_for(g->p.comparator, now) >= GUARD_SWITCHOVER_CAUGHT_UP_NS)
 		s->level_since = now;
-	s->level = !g->p.passive && now - s->level_since >= GUARD_SWITCHOVER_LEVEL_NS && runs_what_was_loaded(g) && same_frames(g) > s->same_before;
-	if (!s->level && !g->p.passive && now < s->deadline)
+	s->level = now - s->level_since >= GUARD_SWITCHOVER_LEVEL_NS && runs_what_was_loaded(g) && copy_was_heard(g);
+	if (!s->level && s->step == SWITCHOVER_AS_IT_IS && (now >= s->deadline || !runs_what_was_loaded(g))) {
+		warm_up(g, now);
+		return;
+	}
+	if (!s->level && now < s->deadline)
 		return;
 	if (s->level)
 		relay_suspend(g->p.relay, true);
@@ -242,7 +271,7 @@ switchover_tick(struct guard *g, uint64_t now)
 
 	if (g->failover.state != FAILOVER_SWITCHING)
 		return;
-	if (s->step == SWITCHOVER_CATCHUP)
+	if (s->step == SWITCHOVER_AS_IT_IS || s->step == SWITCHOVER_CATCHUP)
 		catch_up(g, now);
 	if (s->step == SWITCHOVER_QUIET && is_quiet(g)) {
 		if (s->level)
@@ -269,7 +298,7 @@ switchover_deadline(const struct guard *g)
 
 	if (g->failover.state != FAILOVER_SWITCHING)
 		return UINT64_MAX;
-	return s->step == SWITCHOVER_CATCHUP || s->step == SWITCHOVER_QUIET ? MIN(s->deadline, g->looked_at + LOOK_NS) : s->deadline;
+	return s->step == SWITCHOVER_AS_IT_IS || s->step == SWITCHOVER_CATCHUP || s->step == SWITCHOVER_QUIET ? MIN(s->deadline, g->looked_at + LOOK_NS) : s->deadline;
 }
 
 /* The standby's word. */

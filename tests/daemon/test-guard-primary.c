@@ -1252,15 +1252,27 @@ what_qemu_reads_too_late_is_given_again_again(void **state)
 	expect(&f, "qemu checkpoint-reply; " CHECKPOINT("3") "send INBOUND; inject; ");
 }
 
+/* It had nothing to say, so nobody can tell that it is level: a switchover begins with a checkpoint. */
+static void
+hand_over_by_checkpoint(struct fixture *f)
+{
+	protect(f);
+	pass(f, 100);
+	peer_says_u64(f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	guard_switchover(f->g, f->now);
+	pass(f, 199);
+	expect(f, "send SWITCHOVER; ");
+	pass(f, 2);
+	expect(f, "send SWITCHOVER; qemu checkpoint-reply; ");
+}
+
 /* It is in no checkpoint. */
 static void
 nothing_is_handed_over_while_the_guest_misses_something(void **state)
 {
 	g_auto(fixture) f;
 
-	protect(&f);
-	pass(&f, 100);
-	guard_switchover(f.g, f.now);
+	hand_over_by_checkpoint(&f);
 	tcp_is_heard(&f);
 	one_checkpoint(&f);
 	committed(&f, 2);
@@ -1287,11 +1299,9 @@ nothing_is_handed_over_while_the_guest_misses_something(void **state)
 static void
 warm_up(struct fixture *f)
 {
-	protect(f);
-	pass(f, 100);
-	guard_switchover(f->g, f->now);
+	hand_over_by_checkpoint(f);
 	one_checkpoint(f);
-	expect(f, "send SWITCHOVER; qemu checkpoint-reply; " CHECKPOINT("2"));
+	expect(f, CHECKPOINT("2"));
 	qemu_says_message(f, COLO_REQUEST);
 	guest_frame(f, GUARD_PORT_OUT);
 	committed(f, 2);
@@ -1326,6 +1336,117 @@ ask_standby_of_level_copy(struct fixture *f)
 	copy_sends_in(f, 1, 3);
 	pass(f, 36);
 	expect(f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+}
+
+/* What has left since its last load it has sent, too. */
+static void
+a_copy_that_is_level_already_needs_no_checkpoint(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	guard_switchover(f.g, f.now);
+	pass(&f, 29);
+	expect(&f, "send SWITCHOVER; ");
+	guest_frame(&f, GUARD_PORT_OUT);
+	copy_sends_in(&f, 1, 2);
+	expect(&f, "");
+	pass(&f, 2);
+	expect(&f, "send TWIN_LEFT 1; send SWITCHOVER; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_TOLD);
+}
+
+/* It would keep clients waiting while it commits them. */
+static void
+a_copy_with_much_in_its_overlays_is_warmed_up(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	f.g->p.disk_epoch_bytes = GUARD_SWITCHOVER_DISK_BYTES + 1;
+	guard_switchover(f.g, f.now);
+	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; ");
+}
+
+/* Its twin in this case had its answer ready: the copy itself is not heard. */
+static void
+a_guest_that_was_heard_alone_has_no_level_copy(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	copy_sends_in(&f, 1, 2);
+	guard_switchover(f.g, f.now);
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 190);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_AS_IT_IS);
+}
+
+static void
+a_copy_that_has_something_to_load_is_not_level(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guard_switchover(f.g, f.now);
+	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_WARM);
+}
+
+/* The difference has asked for the checkpoint that the copy is warmed up with. */
+static void
+a_copy_that_differs_is_warmed_up(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 1, 1, 1 });
+	guard_switchover(f.g, f.now);
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 25);
+	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; send SWITCHOVER; ");
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_WARM);
+}
+
+/* A copy that stands cannot take over as it runs. Should nothing come of it, the mode is what it was. */
+static void
+passive_mode_ends_with_the_switchover(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	guard_set_mode(f.g, f.now, MODE_PASSIVE);
+	one_checkpoint(&f);
+	committed(&f, 2);
+	qemu_says_message(&f, COLO_REQUEST);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
+	assert_true(f.g->p.passive);
+	g_string_truncate(f.did, 0);
+	guard_switchover(f.g, f.now);
+	pass(&f, 5);
+	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_false(f.g->p.passive);
+	assert_non_null(strstr(f.did->str, "send MODE 0; "));
+	pass(&f, 30);
+	g_string_truncate(f.did, 0);
+	guard_policy(f.g, f.now, FAILOVER_EV_SWITCHOVER_OFF, FAILOVER_REASON_NONE);
+	expect(&f, "");
+	committed(&f, 3);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 30);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_true(f.g->p.passive);
 }
 
 /* It runs unheard, and no checkpoint is made, whatever asks for one: the copy would have to load it. */
@@ -1391,9 +1512,7 @@ a_copy_that_says_nothing_is_not_level(void **state)
 {
 	g_auto(fixture) f;
 
-	protect(&f);
-	pass(&f, 100);
-	guard_switchover(f.g, f.now);
+	hand_over_by_checkpoint(&f);
 	one_checkpoint(&f);
 	qemu_says_message(&f, COLO_REQUEST);
 	committed(&f, 2);
@@ -1734,6 +1853,12 @@ main(void)
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),
 		cmocka_unit_test(nothing_is_handed_over_while_the_guest_misses_something),
 		cmocka_unit_test(a_copy_catches_up_before_it_is_handed_the_guest),
+		cmocka_unit_test(a_copy_that_is_level_already_needs_no_checkpoint),
+		cmocka_unit_test(a_copy_with_much_in_its_overlays_is_warmed_up),
+		cmocka_unit_test(a_guest_that_was_heard_alone_has_no_level_copy),
+		cmocka_unit_test(a_copy_that_has_something_to_load_is_not_level),
+		cmocka_unit_test(a_copy_that_differs_is_warmed_up),
+		cmocka_unit_test(passive_mode_ends_with_the_switchover),
 		cmocka_unit_test(a_guest_whose_copy_is_level_is_handed_over_as_it_runs),
 		cmocka_unit_test(a_guest_that_was_not_taken_over_gets_its_checkpoints_again),
 		cmocka_unit_test(a_copy_that_says_nothing_is_not_level),
