@@ -576,6 +576,18 @@ relay_waiting(const struct relay *r)
 }
 
 bool
+relay_wanted(const struct relay *r)
+{
+	return r->wanted;
+}
+
+bool
+relay_uncommitted(const struct relay *r)
+{
+	return r->unacked.length > 0;
+}
+
+bool
 relay_receiving(const struct relay *r)
 {
 	return r->state == R_RECEIVING;

@@ -651,6 +651,12 @@ standby_loading(const struct standby *s)
 	return s->qemu == Q_REQUESTED || s->qemu == Q_SENT || s->qemu == Q_LOADING;
 }
 
+bool
+standby_busy(const struct standby *s)
+{
+	return s->peer == P_OPEN || s->qemu != Q_IDLE;
+}
+
 uint64_t
 standby_waiting_since(const struct standby *s)
 {

@@ -80,6 +80,7 @@ on_filter_data(struct fd_stream *s, GBytes *bytes, gpointer user_data)
 		fd_stream_pause(s, true);
 	}
 	while ((frame = wire_splitter_next(p->splitter))) {
+		p->io->handled++;
 		guard_frame(p->io->guard, guard_io_now(), p->port, p->nic, frame);
 		g_bytes_unref(frame);
 	}

@@ -16,11 +16,9 @@
 #include <fcntl.h>
 #include <glib-unix.h>
 #include <malloc.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PORTS_PER_NIC 4		/* sockets towards QEMU, of the side that has more: the standby */
@@ -204,6 +202,7 @@ io_init(struct guard_io *io, GError **error)
 	io->loop = g_main_loop_new(NULL, FALSE);
 	if (!links_init(io, error))
 		return false;
+	arbiter_keep_priority(io->arbiter);
 	io->durable = durable_writer_new(io->config->state_file, durable_state_write);
 	io->guard = guard_new(io->config, guard_io_now(), &env, io);
 	timer_init(io);
@@ -267,22 +266,6 @@ parse_options(int *argc, char ***argv, char **config_path, GError **error)
 }
 
 /*
- * The guest waits for us between VMSTATE_SEND and LOADED, the peer judges us by our heartbeats, and on a busy host a nice value is worth nothing against
- * another session's or slice's processes (sched(7), "The autogroup feature"): 70 ms without the CPU were seen. What we do is bounded by what QEMU and the peer
- * send; the kernel keeps a twentieth of the time for others (sched_rt_runtime_us). Before the threads are made: the arbiter's answer is as urgent.
- */
-static void
-run_promptly(void)
-{
-	const struct sched_param lowest = { .sched_priority = sched_get_priority_min(SCHED_RR) };
-
-	if (sched_setscheduler(0, SCHED_RR, &lowest) == 0)
-		return;
-	if (setpriority(PRIO_PROCESS, 0, -15) < 0)
-		log_debug("guard", "setpriority: %s", g_strerror(errno));
-}
-
-/*
  * A checkpoint's memory is taken while the guest stands and free when it was sent, and the same with the next one. malloc would give it back to the kernel each time
  * (mallopt(3): above 128 KiB at the heap's end, or at once what was mapped), and each page of it would cost a fault: three times what reading it costs.
  */
@@ -309,7 +292,7 @@ main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	isolate_process();
-	run_promptly();
+	priority_init();
 	keep_memory();
 	if (!parse_options(&argc, &argv, &config_path, &error) || !io_prepare(&io, config_path, &error) || !isolate_privileges(&error) ||
 	    !guard_confine_files(&io, &landlock, &error) || !io_init(&io, &error) || !isolate_syscalls(&error)) {
@@ -322,6 +305,7 @@ main(int argc, char **argv)
 			log_warn("guard", "this kernel has no Landlock: a guard that is taken over could read and write root's files");
 		log_info("guard", "%s of %s, other side %s, generation %" G_GUINT64_FORMAT, io.config->role == FAILOVER_PRIMARY ? "primary" : "standby",
 			 io.config->domain, io.config->peer, io.config->generation);
+		priority_moderate(&io);
 		g_main_loop_run(io.loop);
 		status = EXIT_SUCCESS;
 	}

@@ -70,6 +70,7 @@ struct guard_io {
 	GMainLoop *loop;
 	GSource *timer;
 	uint64_t armed_for;	/* ns; UINT64_MAX: not armed */
+	unsigned handled;	/* frames of QEMU and of the peer */
 	GError *fatal;
 
 	struct port_io ports[GUARD_PORT_LAST][GUARD_MAX_NICS];
@@ -147,6 +148,10 @@ int migration_open(struct guard_io *io, GError **error);
 void migration_close(struct guard_io *io);
 void migration_env_write(void *ctx, GBytes *bytes);
 void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
+
+/* guard-priority-io.c */
+void priority_init(void);			/* before the privileges go, and the threads are made */
+void priority_moderate(struct guard_io *io);	/* just before the main loop runs */
 
 /* guard-taps-io.c */
 void taps_open(struct guard_io *io);	/* QEMU runs, and we may still look into other processes; what cannot be had is logged, and only costs time after a failover */

@@ -54,6 +54,7 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 {
 	struct link_io *l = user_data;
 
+	l->io->handled++;
 	guard_peer_frame(l->io->guard, guard_io_now(), frame, payload);
 	guard_io_schedule(l->io);
 }

@@ -713,6 +713,17 @@ guard_tick(struct guard *g, uint64_t now)
 		standby_side_tick(g, now);
 }
 
+bool
+guard_is_urgent(const struct guard *g)
+{
+	if (g->failover.state != FAILOVER_PROTECTED)
+		return true;
+	if (guard_is_primary(g))
+		return g->p.passive || g->p.lease_waiting || relay_wanted(g->p.relay) || relay_stopping(g->p.relay) || relay_uncommitted(g->p.relay) || reinject_waits(g) ||
+		       g->p.disk_outstanding > g->config->max_disk_bytes;
+	return g->s.passive || standby_busy(g->s.standby);
+}
+
 uint64_t
 guard_deadline(const struct guard *g)
 {

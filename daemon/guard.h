@@ -110,6 +110,7 @@ void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
 void guard_tick(struct guard *g, uint64_t now);
+bool guard_is_urgent(const struct guard *g);	/* the guest, or its output, waits for each of our steps */
 uint64_t guard_deadline(const struct guard *g);	/* when guard_tick() is due; UINT64_MAX: never */
 
 /* What the shell may ask. */

@@ -283,6 +283,13 @@ add_threads(scmp_filter_ctx filter)
 	return code;
 }
 
+/* Of the calling thread, to leave the real-time class; not of other processes, some of which are root's as well. */
+static int
+add_priority(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sched_setscheduler), 2, SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, SCHED_OTHER));
+}
+
 #define CALLS_MAX 512		/* more than any number today */
 
 static char *call_names[CALLS_MAX];
@@ -341,6 +348,8 @@ add_all(scmp_filter_ctx filter)
 		code = add_ioctls(filter);
 	if (code == 0)
 		code = add_memory(filter);
+	if (code == 0)
+		code = add_priority(filter);
 	return code ? code : add_threads(filter);
 }
 

@@ -30,6 +30,7 @@ bool arbiter_file_forget(struct arbiter *a, const char *pair, GError **error);
 
 struct arbiter {
 	gint refs;
+	GAsyncQueue *starts;	/* of claims, to a thread that makes theirs; NULL: there is none */
 	const struct arbiter_backend *backend;
 	char *spec;
 	const char *location;	/* in spec, behind the colon */

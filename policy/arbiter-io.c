@@ -13,7 +13,9 @@
 
 #include <string.h>
 
-static const struct arbiter_backend *const backends[] = { &arbiter_file_backend, &arbiter_etcd_backend, &arbiter_manual_backend };
+static const struct arbiter_backend *const backends[] = {&arbiter_file_backend, &arbiter_etcd_backend, &arbiter_manual_backend};
+
+static char no_more; /* the last thing in a queue of jobs */
 
 /* -- life --------------------------------------------------------------------------------------------------------------------- */
 
@@ -39,8 +41,8 @@ arbiter_open(const char *spec, const char *pki, GError **error)
 	a->spec = g_strdup(spec);
 	a->backend = backend_of(a->spec, &a->location);
 	if (!a->backend)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "'%s' is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:",
-			    spec);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG,
+			    "'%s' is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:", spec);
 	else if (a->backend->open(a, pki, error))
 		return a;
 	arbiter_unref(a);
@@ -61,6 +63,10 @@ arbiter_unref(struct arbiter *a)
 		return;
 	if (a->own)
 		a->backend->close(a);
+	if (a->starts) {
+		g_async_queue_push(a->starts, &no_more);
+		g_async_queue_unref(a->starts);
+	}
 	g_free(a->spec);
 	g_free(a);
 }
@@ -103,7 +109,7 @@ check(bool ok, GError **error, const char *what, const char *value)
 enum arbiter_verdict
 arbiter_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error)
 {
-	struct arbiter_record standing = { 0 };
+	struct arbiter_record standing = {0};
 	enum arbiter_verdict verdict = ARBITER_SILENT;
 
 	if (arbiter_record_valid(claim, error))
@@ -165,13 +171,13 @@ arbiter_probe_remove(struct arbiter *a, const char *nonce)
 /* -- a claim with a deadline ------------------------------------------------------------------------------------------------------ */
 
 struct job {
-	gint refs;		/* the context's sources, the thread */
+	gint refs; /* the context's sources, the thread */
 	struct arbiter *arbiter;
 	struct arbiter_record claim;
 	GMainContext *context;
 	GSource *deadline;
 	unsigned timeout_ms;
-	arbiter_done done;	/* NULL once called */
+	arbiter_done done; /* NULL once called */
 	gpointer user_data;
 	/* the thread's answer, valid in job_answered() */
 	enum arbiter_verdict verdict;
@@ -206,7 +212,7 @@ job_finish(struct job *j, enum arbiter_verdict verdict, const struct arbiter_rec
 	arbiter_done done = j->done;
 
 	if (!done)
-		return;		/* the deadline came first */
+		return; /* the deadline came first */
 	j->done = NULL;
 	if (j->deadline)
 		g_source_destroy(j->deadline);
@@ -262,22 +268,54 @@ job_thread(gpointer data)
 }
 
 static bool
-job_start(struct job *j)
+job_start_thread(struct job *j)
 {
-	GThread *thread;
+	GThread *thread = g_thread_try_new("arbiter", job_thread, job_ref(j), &j->error);
 
-	if (g_atomic_int_add(&j->arbiter->threads, 1) >= ARBITER_MAX_THREADS) {
-		g_set_error(&j->error, FTD_ERROR, FTD_ERROR_LIMIT, "%d claims hang in %s already; is its server gone?", ARBITER_MAX_THREADS, j->arbiter->spec);
-	} else {
-		thread = g_thread_try_new("arbiter", job_thread, job_ref(j), &j->error);
-		if (thread) {
-			g_thread_unref(thread);
-			return true;
-		}
-		job_unref(j);
+	if (thread) {
+		g_thread_unref(thread);
+		return true;
 	}
+	job_unref(j);
 	g_atomic_int_add(&j->arbiter->threads, -1);
 	return false;
+}
+
+static bool
+job_start(struct job *j)
+{
+	if (g_atomic_int_add(&j->arbiter->threads, 1) >= ARBITER_MAX_THREADS) {
+		g_set_error(&j->error, FTD_ERROR, FTD_ERROR_LIMIT, "%d claims hang in %s already; is its server gone?", ARBITER_MAX_THREADS, j->arbiter->spec);
+		g_atomic_int_add(&j->arbiter->threads, -1);
+		return false;
+	}
+	if (!j->arbiter->starts)
+		return job_start_thread(j);
+	g_async_queue_push(j->arbiter->starts, job_ref(j));
+	return true;
+}
+
+static gpointer
+starter_thread(gpointer data)
+{
+	GAsyncQueue *starts = data;
+	gpointer next;
+
+	while ((next = g_async_queue_pop(starts)) != &no_more) {
+		if (!job_start_thread(next))
+			job_answer(next);
+		job_unref(next);
+	}
+	g_async_queue_unref(starts);
+	return NULL;
+}
+
+void
+arbiter_keep_priority(struct arbiter *a)
+{
+	g_assert(!a->starts);
+	a->starts = g_async_queue_new();
+	g_thread_unref(g_thread_new("arbiter-start", starter_thread, g_async_queue_ref(a->starts)));
 }
 
 void

@@ -16,6 +16,8 @@ const char *arbiter_kind(const struct arbiter *a);	/* "file" */
 const char *arbiter_spec(const struct arbiter *a);
 /* Resolves what has a name now; later, where that fails, the addresses of now are used. Before the first call on it. Blocks. */
 void arbiter_remember_names(struct arbiter *a);
+/* The threads of arbiter_claim_async() get the scheduling of the thread that calls this, instead of their caller's. Once, before the first claim. */
+void arbiter_keep_priority(struct arbiter *a);
 const char *arbiter_directory(const struct arbiter *a);	/* that it reads and writes; NULL: none */
 
 /*

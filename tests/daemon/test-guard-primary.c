@@ -362,6 +362,33 @@ nobody_waits_for_a_suspended_guest(void **state)
 	assert_int_equal(guard_state(f.g), FAILOVER_PROTECTED);
 }
 
+/* -- promptness ----------------------------------------------------------------------------------------------------------------- */
+
+static void
+it_is_urgent_while_somebody_waits_for_it(void **state)
+{
+	g_auto(fixture) f;
+
+	go_live(&f);
+	assert_true(guard_is_urgent(f.g));
+	fixture_clear(&f);
+	protect(&f);
+	assert_true(guard_is_urgent(f.g));	/* no heartbeat has come: nothing leaves */
+	pass(&f, 30);
+	assert_false(guard_is_urgent(f.g));
+	relay_want_checkpoint(f.g->p.relay, f.now, RELAY_WANT_DIFFERENCE);
+	assert_true(guard_is_urgent(f.g));
+	pass(&f, 250);
+	assert_true(guard_is_urgent(f.g));
+	one_checkpoint(&f);
+	assert_true(guard_is_urgent(f.g));
+	committed(&f, 2);
+	assert_false(guard_is_urgent(f.g));
+	f.config->max_disk_bytes = 1 << 20;
+	guest_writes(&f, 3 << 19);
+	assert_true(guard_is_urgent(f.g));
+}
+
 /* -- the standby is not ready yet ---------------------------------------------------------------------------------------------------- */
 
 static void
@@ -1810,6 +1837,7 @@ main(void)
 		cmocka_unit_test(a_qemu_that_was_stopped_for_a_moment_is_kept),
 		cmocka_unit_test(a_guard_that_slept_looks_anew),
 		cmocka_unit_test(nobody_waits_for_a_suspended_guest),
+		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(the_guest_does_not_stand_for_its_standby),
 		cmocka_unit_test(its_writes_wait_for_the_first_checkpoint_and_it_does_not),
 		cmocka_unit_test(a_standby_that_is_ready_too_late_holds_no_output),
