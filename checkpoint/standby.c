@@ -654,7 +654,7 @@ standby_loading(const struct standby *s)
 bool
 standby_busy(const struct standby *s)
 {
-	return s->peer == P_OPEN || s->qemu != Q_IDLE;
+	return s->peer == P_OPEN || s->sealed.length > 0 || s->qemu != Q_IDLE;
 }
 
 uint64_t

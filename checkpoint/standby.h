@@ -57,7 +57,7 @@ void standby_peer_lost(struct standby *s, uint64_t now);
 bool standby_settled(const struct standby *s);
 bool standby_broken(const struct standby *s);		/* a fault of QEMU: its state is not known */
 bool standby_loading(const struct standby *s);		/* REQUEST is out, LOADED is not in */
-bool standby_busy(const struct standby *s);		/* a checkpoint is coming in, or is to be loaded, or is being loaded */
+bool standby_busy(const struct standby *s);		/* a checkpoint is coming in, is not committed, is to be loaded, or is being loaded */
 uint64_t standby_waiting_since(const struct standby *s);	/* since when QEMU B owes us an answer; UINT64_MAX when it does not */
 uint64_t standby_loaded_epoch(const struct standby *s);
 uint64_t standby_committed_epoch(const struct standby *s);

@@ -196,7 +196,8 @@ struct guard_standby {
 	uint64_t loads;
 	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */
 	bool told_unfit;		/* by an event: its end is told, too */
-	uint64_t eager_to;		/* a switchover: up to this epoch loads are not put off, whatever the mode */
+	bool handed_over;		/* a switchover is under way */
+	uint64_t eager_to;		/* ... up to this epoch loads are not put off, whatever the mode */
 	uint64_t unfit_event_after;	/* a copy may reset itself many times a second */
 	struct histogram load, svm_stop;
 };

@@ -6,14 +6,16 @@
  * (sched_rt_runtime_us).
  *
  * The way back. A thread without privileges may leave the real-time class and not enter it. So once the main thread has left, it inherits that priority when it is to have
- * it: it always holds a mutex with priority inheritance (futex(2), FUTEX_LOCK_PI), and a second thread, which has never left, waits for that mutex. To be ordinary the main
- * thread lets go of it for a moment, and the other one, having got it, only watches then whether the main loop still turns; asked, or when it does not, it waits for the
- * mutex again.
+ * it: a second thread, which has never left, waits for a mutex with priority inheritance (futex(2), FUTEX_LOCK_PI) that the main thread holds. To be ordinary the main
+ * thread lets go of it, and the other one, having got it, only watches then whether the main loop still turns; asked, or when it does not, it pushes again. There are two
+ * such mutexes, in turn: the main thread takes the one that is free before it lets go of the other, so it waits for none and can always be pushed. What ps(1) and chrt(1)
+ * tell is the class that it has left for good, and by what it inherits it is not made to take turns with other guards.
  *
- *   other thread    PUSHES (waits for the mutex) --gets it, lets go--> WATCHES --asked, or no turn for too long--> PUSHES
- *   main thread     has its priority                                  is ordinary
+ *   push number                1       2       3 ...     waits for the mutex that the main thread holds, gets it, lets go
+ *   mutex                      0       1       0 ...
+ *   leave number   (prompt)    1       2       3 ...     once that push has begun; the main thread is ordinary until the next push
  *
- * Each thread writes what the other reads with atomic operations; a step that the other thread has not seen yet is said again in the next turn of the loop.
+ * A push that has begun, and has not reached its mutex, finds it free: nobody is pushed.
  */
 #include "daemon/base/log-io.h"
 #include "daemon/guard-io.h"
@@ -26,22 +28,20 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define LOOK_NS 5000000
-#define PATIENCE_DIV 6     /* of the time after which the peer suspects us: without a turn for as long the loop gets no CPU */
-#define SUSPECT_MIN_MS 100 /* below it there is no time for that */
+#define LOOK_MS 5
+#define PATIENCE_MS 25			/* without a turn for as long the loop gets no CPU */
+#define PATIENCE_DIV 6			/* ... or for a part of the time after which the peer suspects us, if that is less */
 #define NICE (-15)
 
-enum other { PUSHES, WATCHES };
-
 static struct {
-	bool real_time; /* we have it */
-	bool left;      /* the main thread has left the class: what it has of it is inherited */
+	bool real_time;		/* we have it */
 	struct guard_io *io;
 	struct moderation moderation;
-	unsigned patience;    /* looks */
-	pthread_mutex_t held; /* by the main thread, but for moments */
+	unsigned patience;	/* looks */
+	pthread_mutex_t held[2];	/* [leaves & 1]: by the main thread */
 	sem_t asked;
-	gint other, asks, turns, starved; /* atomic */
+	gint leaves;		/* the main thread's */
+	gint pushes, asks, turns, starved;	/* atomic */
 } priority;
 
 static bool
@@ -74,7 +74,7 @@ await_need(void)
 		gint turns;
 
 		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += LOOK_NS;
+		until.tv_nsec += LOOK_MS * 1000000;
 		if (until.tv_nsec >= 1000000000) {
 			until.tv_nsec -= 1000000000;
 			until.tv_sec++;
@@ -96,11 +96,10 @@ await_need(void)
 static gpointer
 push_and_watch(gpointer user_data)
 {
-	for (;;) {
-		g_atomic_int_set(&priority.other, PUSHES);
-		pthread_mutex_lock(&priority.held);
-		pthread_mutex_unlock(&priority.held);
-		g_atomic_int_set(&priority.other, WATCHES);
+	for (gint push = 0;; push++) {
+		g_atomic_int_set(&priority.pushes, push + 1);
+		pthread_mutex_lock(&priority.held[push & 1]);
+		pthread_mutex_unlock(&priority.held[push & 1]);
 		await_need();
 	}
 	return NULL;
@@ -108,22 +107,23 @@ push_and_watch(gpointer user_data)
 
 /* -- the main thread ------------------------------------------------------------------------------------------------------------- */
 
+/* The mutex that is taken is free: the push before this one is over. */
 static void
 become_ordinary(void)
 {
-	if (!priority.left && !set_policy(SCHED_OTHER)) {
+	if (priority.leaves == 0 && !set_policy(SCHED_OTHER)) {
 		log_debug("guard", "sched_setscheduler: %s", g_strerror(errno));
 		return;
 	}
-	priority.left = true;
-	pthread_mutex_unlock(&priority.held); /* to the other thread, if it waits already */
-	pthread_mutex_lock(&priority.held);
+	pthread_mutex_lock(&priority.held[(priority.leaves + 1) & 1]);
+	pthread_mutex_unlock(&priority.held[priority.leaves & 1]);
+	priority.leaves++;
 }
 
 static void
 become_prompt(void)
 {
-	if (priority.left && g_atomic_int_get(&priority.other) == WATCHES && g_atomic_int_compare_and_exchange(&priority.asks, 0, 1))
+	if (g_atomic_int_compare_and_exchange(&priority.asks, 0, 1))
 		sem_post(&priority.asked);
 }
 
@@ -132,14 +132,18 @@ static gboolean
 look(GSource *source, gint *timeout)
 {
 	uint64_t now = guard_io_now();
+	bool pushed, prompt;
 
 	*timeout = -1;
 	g_atomic_int_inc(&priority.turns);
 	if (g_atomic_int_compare_and_exchange(&priority.starved, 1, 0))
 		moderation_starved(&priority.moderation, now);
-	if (!moderation_step(&priority.moderation, now, priority.io->handled, guard_is_urgent(priority.io->guard)))
+	pushed = g_atomic_int_get(&priority.pushes) == priority.leaves + 1;
+	prompt = !moderation_step(&priority.moderation, now, priority.io->handled, guard_is_urgent(priority.io->guard));
+
+	if (prompt && !pushed)
 		become_prompt();
-	else if (g_atomic_int_get(&priority.other) == PUSHES)
+	else if (!prompt && pushed)
 		become_ordinary();
 	return FALSE;
 }
@@ -157,23 +161,33 @@ make_lever(void)
 {
 	pthread_mutexattr_t inherits;
 	bool ok = pthread_mutexattr_init(&inherits) == 0 && pthread_mutexattr_setprotocol(&inherits, PTHREAD_PRIO_INHERIT) == 0 &&
-		  pthread_mutex_init(&priority.held, &inherits) == 0 && sem_init(&priority.asked, 0, 0) == 0 && pthread_mutex_lock(&priority.held) == 0;
+		  pthread_mutex_init(&priority.held[0], &inherits) == 0 && pthread_mutex_init(&priority.held[1], &inherits) == 0 &&
+		  sem_init(&priority.asked, 0, 0) == 0 && pthread_mutex_lock(&priority.held[0]) == 0;
 
 	pthread_mutexattr_destroy(&inherits);
 	return ok;
 }
 
+/* Its own timer turns the loop with each heartbeat: where that is not more often than it is looked, a loop that gets its CPU would look as if it did not. */
+static unsigned
+patience_ms(const struct guard_config *c)
+{
+	unsigned ms = MIN(c->suspect_ms / PATIENCE_DIV, PATIENCE_MS);
+
+	return ms > c->heartbeat_ms ? ms : 0;
+}
+
 void
 priority_moderate(struct guard_io *io)
 {
-	bool moderated = priority.real_time && io->config->suspect_ms >= SUSPECT_MIN_MS && make_lever();
+	bool moderated = priority.real_time && patience_ms(io->config) && make_lever();
 	GSource *source;
 
 	log_info("guard", "%s", moderated ? "real-time priority, moderated" : priority.real_time ? "real-time priority" : "no real-time priority is to be had");
 	if (!moderated)
 		return;
 	priority.io = io;
-	priority.patience = io->config->suspect_ms * 1000000 / PATIENCE_DIV / LOOK_NS;
+	priority.patience = MAX(1, patience_ms(io->config) / LOOK_MS);
 	g_thread_unref(g_thread_new("priority", push_and_watch, NULL));
 	source = g_source_new(&look_funcs, sizeof(GSource));
 	g_source_set_priority(source, G_PRIORITY_HIGH);

@@ -710,6 +710,7 @@ on_switchover(struct guard *g, uint64_t now, const struct peer_frame *frame)
 		return;
 	}
 	g->s.eager_to = what == PEER_SWITCHOVER_PREPARE ? value : 0;
+	g->s.handed_over = what != PEER_SWITCHOVER_OFF;
 	if (what != PEER_SWITCHOVER_OFF)
 		standby_load_now(g->s.standby, now);
 	if (what == PEER_SWITCHOVER_PREPARE && (g->failover.state != FAILOVER_PROTECTED || !g->failover.fit))

@@ -721,7 +721,7 @@ guard_is_urgent(const struct guard *g)
 	if (guard_is_primary(g))
 		return g->p.passive || g->p.lease_waiting || relay_wanted(g->p.relay) || relay_stopping(g->p.relay) || relay_uncommitted(g->p.relay) || reinject_waits(g) ||
 		       g->p.disk_outstanding > g->config->max_disk_bytes;
-	return g->s.passive || standby_busy(g->s.standby);
+	return g->s.passive || g->s.handed_over || standby_busy(g->s.standby) || disk_queue_bytes(g->s.disks) > g->config->max_disk_bytes;
 }
 
 uint64_t

@@ -13,9 +13,9 @@
 
 #include <string.h>
 
-static const struct arbiter_backend *const backends[] = {&arbiter_file_backend, &arbiter_etcd_backend, &arbiter_manual_backend};
+static const struct arbiter_backend *const backends[] = { &arbiter_file_backend, &arbiter_etcd_backend, &arbiter_manual_backend };
 
-static char no_more; /* the last thing in a queue of jobs */
+static char no_more;		/* the last thing in a queue of jobs */
 
 /* -- life --------------------------------------------------------------------------------------------------------------------- */
 
@@ -41,8 +41,8 @@ arbiter_open(const char *spec, const char *pki, GError **error)
 	a->spec = g_strdup(spec);
 	a->backend = backend_of(a->spec, &a->location);
 	if (!a->backend)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG,
-			    "'%s' is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:", spec);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "'%s' is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:",
+			    spec);
 	else if (a->backend->open(a, pki, error))
 		return a;
 	arbiter_unref(a);
@@ -109,7 +109,7 @@ check(bool ok, GError **error, const char *what, const char *value)
 enum arbiter_verdict
 arbiter_claim(struct arbiter *a, const struct arbiter_record *claim, struct arbiter_record *holder, GError **error)
 {
-	struct arbiter_record standing = {0};
+	struct arbiter_record standing = { 0 };
 	enum arbiter_verdict verdict = ARBITER_SILENT;
 
 	if (arbiter_record_valid(claim, error))
@@ -171,13 +171,13 @@ arbiter_probe_remove(struct arbiter *a, const char *nonce)
 /* -- a claim with a deadline ------------------------------------------------------------------------------------------------------ */
 
 struct job {
-	gint refs; /* the context's sources, the thread */
+	gint refs;		/* the context's sources, the thread, and before it the queue to the one that makes it */
 	struct arbiter *arbiter;
 	struct arbiter_record claim;
 	GMainContext *context;
 	GSource *deadline;
 	unsigned timeout_ms;
-	arbiter_done done; /* NULL once called */
+	arbiter_done done;	/* NULL once called */
 	gpointer user_data;
 	/* the thread's answer, valid in job_answered() */
 	enum arbiter_verdict verdict;
@@ -212,7 +212,7 @@ job_finish(struct job *j, enum arbiter_verdict verdict, const struct arbiter_rec
 	arbiter_done done = j->done;
 
 	if (!done)
-		return; /* the deadline came first */
+		return;		/* the deadline came first */
 	j->done = NULL;
 	if (j->deadline)
 		g_source_destroy(j->deadline);

@@ -162,6 +162,25 @@ primary_hands_over(struct fixture *f, enum peer_switchover what, uint64_t value)
 	peer_says(f, PEER_SWITCHOVER, data, sizeof data);
 }
 
+static void
+it_is_urgent_while_somebody_waits_for_it(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	assert_false(guard_is_urgent(f.g));
+	primary_hands_over(&f, PEER_SWITCHOVER_PREPARE, 0);
+	assert_true(guard_is_urgent(f.g));
+	primary_hands_over(&f, PEER_SWITCHOVER_OFF, 0);
+	assert_false(guard_is_urgent(f.g));
+	receive(&f, 2);
+	primary_hands_over(&f, PEER_SWITCHOVER_PREPARE, 2);
+	primary_hands_over(&f, PEER_SWITCHOVER_OFF, 0);
+	assert_true(guard_is_urgent(f.g));	/* it loads */
+	load(&f);
+	assert_false(guard_is_urgent(f.g));
+}
+
 /* What comes between the first checkpoint of a switchover and its last is loaded with the last, in one go. */
 static void
 it_loads_twice_for_a_switchover(void **state)
@@ -598,6 +617,7 @@ main(void)
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
+		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(it_loads_twice_for_a_switchover),
 		cmocka_unit_test(a_switchover_that_is_off_asks_for_no_loads),
 		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),

@@ -483,6 +483,9 @@ static const struct verdict { const char *call; uint64_t args[3]; uint32_t expec
 	{ "socket", { AF_PACKET }, SECCOMP_RET_TRAP },
 	{ "ioctl", { 0, FIONREAD }, SECCOMP_RET_ALLOW },
 	{ "ioctl", { 0, TIOCSTI }, SECCOMP_RET_TRAP },
+	{ "sched_setscheduler", { 0, SCHED_OTHER }, SECCOMP_RET_ALLOW },
+	{ "sched_setscheduler", { 0, SCHED_RR }, SECCOMP_RET_TRAP },
+	{ "sched_setscheduler", { 1, SCHED_OTHER }, SECCOMP_RET_TRAP },
 };
 
 static guint

@@ -367,9 +367,8 @@ wait_for(const unsigned *calls, unsigned n)
 }
 
 static void
-test_hanging_server(void **state)
+claim_of_a_hanging_server(struct place *p)
 {
-	struct place *p = *state;
 	struct server s = { .hangs = true };
 	struct answers got = { 0 };
 	struct arbiter_record c = claim_of(1, "a");
@@ -406,6 +405,22 @@ test_hanging_server(void **state)
 	g_cond_clear(&s.changed);
 }
 
+static void
+test_hanging_server(void **state)
+{
+	claim_of_a_hanging_server(*state);
+}
+
+/* The same when another thread makes those of the claims. */
+static void
+test_hanging_server_with_starter(void **state)
+{
+	struct place *p = *state;
+
+	arbiter_keep_priority(p->a);
+	claim_of_a_hanging_server(p);
+}
+
 int
 main(void)
 {
@@ -418,6 +433,7 @@ main(void)
 		cmocka_unit_test(test_no_directory),
 		cmocka_unit_test_setup_teardown(test_not_mounted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hanging_server, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hanging_server_with_starter, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

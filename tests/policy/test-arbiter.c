@@ -399,6 +399,7 @@ test_async(struct fixture *f)
 	struct answer got[2] = { 0 };
 
 	g_main_context_push_thread_default(own);
+	arbiter_keep_priority(f->a);
 	arbiter_claim_async(f->a, &first, 10000, answered, &got[0]);
 	assert_int_equal(got[0].calls, 0);
 	while (!got[0].calls)
