@@ -40,14 +40,14 @@ static struct {
 	unsigned patience;	/* looks */
 	pthread_mutex_t held[2];	/* [leaves & 1]: by the main thread */
 	sem_t asked;
-	gint leaves;		/* the main thread's */
+	guint leaves;		/* the main thread's */
 	gint pushes, asks, turns, starved;	/* atomic */
 } priority;
 
 static bool
 set_policy(int policy)
 {
-	const struct sched_param p = {.sched_priority = policy == SCHED_RR ? sched_get_priority_min(SCHED_RR) : 0};
+	const struct sched_param p = { .sched_priority = policy == SCHED_RR ? sched_get_priority_min(SCHED_RR) : 0 };
 
 	return sched_setscheduler(0, policy, &p) == 0;
 }
@@ -96,8 +96,8 @@ await_need(void)
 static gpointer
 push_and_watch(gpointer user_data)
 {
-	for (gint push = 0;; push++) {
-		g_atomic_int_set(&priority.pushes, push + 1);
+	for (guint push = 0;; push++) {
+		g_atomic_int_set(&priority.pushes, (gint)(push + 1));
 		pthread_mutex_lock(&priority.held[push & 1]);
 		pthread_mutex_unlock(&priority.held[push & 1]);
 		await_need();
@@ -138,9 +138,8 @@ look(GSource *source, gint *timeout)
 	g_atomic_int_inc(&priority.turns);
 	if (g_atomic_int_compare_and_exchange(&priority.starved, 1, 0))
 		moderation_starved(&priority.moderation, now);
-	pushed = g_atomic_int_get(&priority.pushes) == priority.leaves + 1;
+	pushed = (guint)g_atomic_int_get(&priority.pushes) == priority.leaves + 1;
 	prompt = !moderation_step(&priority.moderation, now, priority.io->handled, guard_is_urgent(priority.io->guard));
-
 	if (prompt && !pushed)
 		become_prompt();
 	else if (!prompt && pushed)
@@ -154,7 +153,7 @@ never(GSource *source)
 	return FALSE;
 }
 
-static GSourceFuncs look_funcs = {.prepare = look, .check = never};
+static GSourceFuncs look_funcs = { .prepare = look, .check = never };
 
 static bool
 make_lever(void)

@@ -92,7 +92,7 @@ it_is_given_its_priority_when_it_does_not_turn(void **state)
 		;
 	assert_true(is_real_time());
 	end = g_get_monotonic_time() + 500 * 1000;
-	while (g_get_monotonic_time() < end) { /* and it keeps it for a while */
+	while (g_get_monotonic_time() < end) {		/* and it keeps it for a while */
 		g_main_context_iteration(NULL, TRUE);
 		assert_true(is_real_time());
 	}
@@ -102,9 +102,9 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(it_is_ordinary_while_frames_come_by_the_thousand),
-	    cmocka_unit_test(it_is_prompt_when_somebody_waits),
-	    cmocka_unit_test(it_is_given_its_priority_when_it_does_not_turn),
+		cmocka_unit_test(it_is_ordinary_while_frames_come_by_the_thousand),
+		cmocka_unit_test(it_is_prompt_when_somebody_waits),
+		cmocka_unit_test(it_is_given_its_priority_when_it_does_not_turn),
 	};
 	struct guard_config config = { .suspect_ms = 150, .heartbeat_ms = 20 };
 
