@@ -29,8 +29,6 @@
 #include <time.h>
 
 #define LOOK_MS 5
-#define PATIENCE_MS 25			/* without a turn for as long the loop gets no CPU */
-#define PATIENCE_DIV 6			/* ... or for a part of the time after which the peer suspects us, if that is less */
 #define NICE (-15)
 
 static struct {
@@ -167,26 +165,18 @@ make_lever(void)
 	return ok;
 }
 
-/* Its own timer turns the loop with each heartbeat: where that is not more often than it is looked, a loop that gets its CPU would look as if it did not. */
-static unsigned
-patience_ms(const struct guard_config *c)
-{
-	unsigned ms = MIN(c->suspect_ms / PATIENCE_DIV, PATIENCE_MS);
-
-	return ms > c->heartbeat_ms ? ms : 0;
-}
-
 void
 priority_moderate(struct guard_io *io)
 {
-	bool moderated = priority.real_time && patience_ms(io->config) && make_lever();
+	unsigned patience = moderation_patience_ms(io->config->suspect_ms, io->config->heartbeat_ms);
+	bool moderated = priority.real_time && patience && make_lever();
 	GSource *source;
 
 	log_info("guard", "%s", moderated ? "real-time priority, moderated" : priority.real_time ? "real-time priority" : "no real-time priority is to be had");
 	if (!moderated)
 		return;
 	priority.io = io;
-	priority.patience = MAX(1, patience_ms(io->config) / LOOK_MS);
+	priority.patience = MAX(1, patience / LOOK_MS);
 	g_thread_unref(g_thread_new("priority", push_and_watch, NULL));
 	source = g_source_new(&look_funcs, sizeof(GSource));
 	g_source_set_priority(source, G_PRIORITY_HIGH);

@@ -5,6 +5,8 @@
 #define MANY_PER_S 4000		/* an echo that is waited for makes some hundreds, a busy server tens of thousands */
 #define FEW_PER_S 2000
 #define PROMPT_NS (1000 * 1000000ull)
+#define PATIENCE_MS 25
+#define PATIENCE_DIV 6		/* ... or a part of the time after which the peer suspects us, if that is less */
 
 bool
 moderation_step(struct moderation *m, uint64_t now, unsigned events, bool urgent)
@@ -23,4 +25,13 @@ void
 moderation_starved(struct moderation *m, uint64_t now)
 {
 	m->prompt_until = now + PROMPT_NS;
+}
+
+/* Its own timer turns the loop with each heartbeat, and maybe nothing else does. */
+unsigned
+moderation_patience_ms(unsigned suspect_ms, unsigned heartbeat_ms)
+{
+	unsigned part = suspect_ms / PATIENCE_DIV, ms = part < PATIENCE_MS ? part : PATIENCE_MS;
+
+	return ms > heartbeat_ms ? ms : 0;
 }

@@ -20,3 +20,5 @@ struct moderation {		/* all zero: at the beginning */
 bool moderation_step(struct moderation *m, uint64_t now, unsigned events, bool urgent);
 /* It was not prompt, and had to wait for too long. */
 void moderation_starved(struct moderation *m, uint64_t now);
+/* What is too long, in ms: so long without a turn of its loop a guard gets no CPU. 0: that cannot be told, and it has to be prompt always. */
+unsigned moderation_patience_ms(unsigned suspect_ms, unsigned heartbeat_ms);

@@ -74,6 +74,16 @@ test_wraps(void **state)
 	assert_true(l.events < 100);
 }
 
+static void
+test_patience(void **state)
+{
+	assert_int_equal(moderation_patience_ms(150, 20), 25);
+	assert_int_equal(moderation_patience_ms(60000, 20), 25);
+	assert_int_equal(moderation_patience_ms(60, 5), 10);
+	assert_int_equal(moderation_patience_ms(60, 10), 0);	/* a heartbeat takes as long */
+	assert_int_equal(moderation_patience_ms(60000, 1000), 0);
+}
+
 int
 main(void)
 {
@@ -82,6 +92,7 @@ main(void)
 		cmocka_unit_test(test_urgent),
 		cmocka_unit_test(test_starved),
 		cmocka_unit_test(test_wraps),
+		cmocka_unit_test(test_patience),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
