@@ -95,6 +95,7 @@ static const char *const want_names[] = {
 	[RELAY_WANT_TIMEOUT] = "timeout",
 	[RELAY_WANT_QUEUE_FULL] = "queue-full",
 	[RELAY_WANT_DISK] = "disk",
+	[RELAY_WANT_OUTPUT] = "output",
 	[RELAY_WANT_QUIET] = "quiet",
 	[RELAY_WANT_BUSY] = "busy",
 	[RELAY_WANT_COPY_UNFIT] = "copy-unfit",

@@ -23,6 +23,7 @@ enum relay_want {		/* why a checkpoint is wanted; the names are what status and 
 	RELAY_WANT_TIMEOUT,
 	RELAY_WANT_QUEUE_FULL,
 	RELAY_WANT_DISK,
+	RELAY_WANT_OUTPUT,
 	RELAY_WANT_QUIET,
 	RELAY_WANT_BUSY,
 	RELAY_WANT_COPY_UNFIT,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "checkpoint/epoch-length.h"
+#include "checkpoint/passive-pace.h"
 #include "checkpoint/relay.h"
 #include "checkpoint/standby.h"
 #include "checkpoint/unpacker.h"
@@ -14,6 +15,7 @@
 #include "policy/liveness.h"
 #include "policy/mode.h"
 #include "proxy/announce.h"
+#include "proxy/askers.h"
 #include "proxy/comparator.h"
 #include "proxy/standby-proxy.h"
 #include "proxy/wire-frame.h"
@@ -27,8 +29,7 @@
 /* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */
 #define GUARD_REPAIR_NS (500 * 1000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
-#define GUARD_STOPS_KEPT 256
-#define GUARD_PASSIVE_EPOCH_NS (10 * 1000000ull)	/* output waits for half of it, and for the commit */
+#define GUARD_STOPS_KEPT 2048				/* those of the last ten seconds: what libvirt tells of them may come so late */
 /* Passive: how much may wait for a load. A take-over waits for it too, so it is what a host loads in some 30 ms. */
 #define GUARD_LAZY_BYTES (32u << 20)
 #define GUARD_LAZY_NS (1000 * 1000000ull)
@@ -107,6 +108,8 @@ struct switchover {			/* guard-switchover.c */
 struct guard_primary {
 	struct mode_state mode;		/* what it is to be */
 	bool passive;			/* what it is, since the last boundary */
+	struct passive_pace pace;	/* of it */
+	struct askers *askers;		/* ... */
 	char *bypass, *never_compare;	/* what is to leave uncompared, and by commit only */
 	bool patterns_new;		/* ... from the next boundary on; forming a pair ends with one */
 	uint64_t stopped_ns;		/* the copy stood for loads */
@@ -264,6 +267,7 @@ void primary_arm_verdict(struct guard *g, uint64_t now, enum arbiter_verdict ver
 void primary_lease(struct guard *g, uint64_t now, uint64_t heard);	/* the standby has heard what we sent at `heard` */
 void primary_tick(struct guard *g, uint64_t now);
 uint64_t primary_deadline(const struct guard *g);
+uint64_t primary_epoch_limit_ns(const struct guard *g);	/* how long an epoch lasts when nothing asks for a checkpoint */
 void primary_pump(struct guard *g, uint64_t now);
 uint64_t primary_hang_patience(const struct guard *g, uint64_t usual);	/* ns; longer while nobody could take over */
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);

@@ -105,8 +105,9 @@ primary_nics_plan(struct guard_io *io, struct qmp_plan *plan, GError **error)
 	for (unsigned i = 0; i < io->config->n_nics; i++) {
 		struct qmp_nic n;
 		nic_fill(io, i, &n);
-		if ((n.out_fd = filters_open(io, GUARD_PORT_OUT, i, error)) < 0 || (n.rel_fd = filters_open(io, GUARD_PORT_REL, i, error)) < 0 ||
-		    (n.mir_fd = filters_open(io, GUARD_PORT_MIR, i, error)) < 0 || (n.inj_fd = filters_open(io, GUARD_PORT_INJ, i, error)) < 0)
+		/* In this order they are read: a question before its answer. */
+		if ((n.mir_fd = filters_open(io, GUARD_PORT_MIR, i, error)) < 0 || (n.out_fd = filters_open(io, GUARD_PORT_OUT, i, error)) < 0 ||
+		    (n.rel_fd = filters_open(io, GUARD_PORT_REL, i, error)) < 0 || (n.inj_fd = filters_open(io, GUARD_PORT_INJ, i, error)) < 0)
 			return false;
 		qmp_plan_append(plan, qmp_recipe_primary_nic(i, &n));
 	}

@@ -74,6 +74,7 @@ primary_init(struct guard *g, uint64_t now)
 	mode_init(&g->p.mode, now, c->mode);
 	g->p.relay = relay_new(&rl);
 	g->p.comparator = comparator_new(&cl);
+	g->p.askers = askers_new(c->token);
 	keep_patterns(g, c->bypass, c->never_compare);
 	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
@@ -86,6 +87,7 @@ primary_clear(struct guard *g)
 {
 	relay_free(g->p.relay);
 	comparator_free(g->p.comparator);
+	askers_free(g->p.askers);
 	g_free(g->p.bypass);
 	g_free(g->p.never_compare);
 	g_queue_clear_full(&g->p.disk_pending, g_free);
@@ -575,6 +577,15 @@ primary_pass_on_unsent(struct guard *g, uint64_t epoch, unsigned nic, GBytes *fr
 	guard_send(g, PEER_UNSENT, head, sizeof head, frame);
 }
 
+/* Passive mode. The guest has sent something, which leaves by commit only but for what is not held at all. */
+static void
+note_output(struct guard *g, uint64_t now, unsigned nic, GBytes *frame)
+{
+	askers_outbound(g->p.askers, nic, frame);
+	if (comparator_holds_current(g->p.comparator))
+		passive_pace_output(&g->p.pace, now, askers_count(g->p.askers, now) == 0);
+}
+
 void
 primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame)
 {
@@ -589,6 +600,8 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 	if (port == GUARD_PORT_MIR) {
 		g->p.heard_qemu = now;
 		primary_mirror_inbound(g, nic, frame);
+		if (g->p.passive)
+			askers_inbound(g->p.askers, now, nic, frame);
 		switchover_note_inbound(g, nic, frame);
 		reinject_note(g, now, nic, frame);
 		return;
@@ -597,6 +610,8 @@ primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic,
 		return;
 	heard_guest(g, now);
 	comparator_primary_frame(g->p.comparator, now, nic, frame);
+	if (g->p.passive)
+		note_output(g, now, nic, frame);
 	switchover_mind_limit(g, now);
 	primary_pump(g, now);
 }
@@ -627,10 +642,18 @@ primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch)
 	relay_boundary_done(g->p.relay, now, epoch);
 }
 
+uint64_t
+primary_epoch_limit_ns(const struct guard *g)
+{
+	if (!g->p.passive)
+		return epoch_length_ns(&g->p.epoch_length);
+	return MIN(passive_pace_limit_ns(&g->p.pace), g->config->max_epoch_ms * 1000000ull);
+}
+
 static void
 set_pace(struct guard *g)
 {
-	relay_set_max_epoch(g->p.relay, g->p.passive ? GUARD_PASSIVE_EPOCH_NS : epoch_length_ns(&g->p.epoch_length));
+	relay_set_max_epoch(g->p.relay, primary_epoch_limit_ns(g));
 }
 
 /*
@@ -760,6 +783,10 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
 						 .bytes = g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay),
 						 .events = g->p.epoch_events };
+		/* The guest stands while QEMU drains its disks, too, which is most of the time from REPLY to VMSTATE_SEND (QEMU system/cpus.c, do_vm_stop()). */
+		passive_pace_resumed(&g->p.pace, now, a->drain_ns + a->pause_ns, a->epoch_ns, g->p.cost.bytes);
+		if (g->p.passive)
+			set_pace(g);
 		g->p.epoch_since = now;
 		g->p.epoch_events = 0;
 		g->p.wants[a->want]++;
@@ -865,11 +892,13 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	primary_pump(g, now);
 }
 
-/* A mode begins with an epoch; the one that is configured with the first that is protected. */
+/* A mode begins with an epoch; the one that is configured with the first that is protected. A copy that stands hands over to nobody. */
 static void
 want_mode(struct guard *g, uint64_t now)
 {
-	if (g->failover.state == FAILOVER_PROTECTED && (g->p.mode.mode == MODE_PASSIVE) != g->p.passive)
+	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
+
+	if ((g->failover.state == FAILOVER_PROTECTED || (g->failover.state == FAILOVER_SWITCHING && g->p.passive)) && passive != g->p.passive)
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 }
 
@@ -1160,6 +1189,16 @@ quiet_deadline(const struct guard *g)
 	return g->failover.state == FAILOVER_PROTECTED && g->p.heard_qemu && relay_waiting(g->p.relay) ? g->p.heard_qemu + GUARD_QEMU_QUIET_NS : UINT64_MAX;
 }
 
+/* Passive mode. Once a checkpoint is asked for the relay knows when it comes. One at a time: what the link or the standby cannot follow makes epochs longer. */
+static uint64_t
+output_deadline(const struct guard *g)
+{
+	bool commits = g->failover.state == FAILOVER_PROTECTED || g->failover.state == FAILOVER_SWITCHING || g->failover.state == FAILOVER_ASKING;
+	bool asks = commits && relay_waiting(g->p.relay) && !relay_wanted(g->p.relay) && !relay_uncommitted(g->p.relay);
+
+	return g->p.passive && asks ? passive_pace_due(&g->p.pace) : UINT64_MAX;
+}
+
 /* Once per epoch; whoever is silent after that hangs. */
 static uint64_t
 nudge_deadline(const struct guard *g)
@@ -1270,6 +1309,8 @@ primary_tick(struct guard *g, uint64_t now)
 	}
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
+	if (now >= output_deadline(g))
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OUTPUT);
 	repair_if_due(g, now);
 	switchover_tick(g, now);
 	if (now >= g->p.left_due)
@@ -1288,6 +1329,7 @@ primary_deadline(const struct guard *g)
 	uint64_t t = MIN(relay_deadline(g->p.relay), comparator_deadline(g->p.comparator));
 
 	t = MIN(t, MIN(hang_deadline(g), MIN(quiet_deadline(g), nudge_deadline(g))));
+	t = MIN(t, output_deadline(g));
 	t = MIN(t, MIN(forming_deadline(g), MIN(switchover_deadline(g), g->p.left_due)));
 	if (g->p.repair_wanted)
 		t = MIN(t, g->p.repair_after);

@@ -32,7 +32,7 @@ primary_status(const struct guard *g, struct json_object *o)
 	comparator_stats(p->comparator, &s);
 	add_u64(o, "epoch", relay_epoch(p->relay));
 	add_ms(o, "epoch_ms", (double)p->cost.epoch_ns / 1e6);
-	add_ms(o, "epoch_limit_ms", (double)epoch_length_ns(&p->epoch_length) / 1e6);
+	add_ms(o, "epoch_limit_ms", (double)primary_epoch_limit_ns(g) / 1e6);
 	add_u64(o, "epochs", p->pause.count);
 	json_object_object_add(o, "suspended", json_object_new_boolean(guard_is_suspended(g)));
 	add_ms(o, "pause_p50_ms", histogram_percentile_ms(&p->pause, 50));

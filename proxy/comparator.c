@@ -879,6 +879,14 @@ comparator_take_want(struct comparator *c)
 	return want;
 }
 
+bool
+comparator_holds_current(const struct comparator *c)
+{
+	const struct frame *last = c->held.tail ? c->held.tail->data : NULL;
+
+	return last && last->epoch == c->epoch;
+}
+
 uint64_t
 comparator_held_for(const struct comparator *c, uint64_t now)
 {

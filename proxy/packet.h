@@ -28,6 +28,7 @@ const char *packet_class_name(enum packet_class class);
 #define PACKET_TCP_FIN 0x01
 #define PACKET_TCP_SYN 0x02
 #define PACKET_TCP_RST 0x04
+#define PACKET_TCP_PSH 0x08
 #define PACKET_TCP_ACK 0x10
 #define PACKET_TCP_URG 0x20
 #define PACKET_TCP_ECE 0x40

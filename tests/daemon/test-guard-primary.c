@@ -1443,21 +1443,113 @@ a_copy_that_differs_is_warmed_up(void **state)
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_WARM);
 }
 
+/* In epoch 3, with REQUEST there. */
+static void
+go_passive(struct fixture *f)
+{
+	protect(f);
+	pass(f, 100);
+	guard_set_mode(f->g, f->now, MODE_PASSIVE);
+	one_checkpoint(f);
+	committed(f, 2);
+	qemu_says_message(f, COLO_REQUEST);
+	assert_true(f->g->p.passive);
+	g_string_truncate(f->did, 0);
+}
+
+static void
+passive_output_asks_for_a_checkpoint(void **state)
+{
+	g_auto(fixture) f;
+
+	go_passive(&f);
+	pass(&f, 40);
+	expect(&f, "");
+	guest_frame(&f, GUARD_PORT_OUT);	/* nobody has asked for more */
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_OUTPUT], 1);
+	expect(&f, CHECKPOINT("3"));
+	/* While that one is under way there is no other. */
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 20);
+	expect(&f, "");
+	committed(&f, 3);
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 4);
+	g_string_truncate(f.did, 0);
+	/* Nothing waits any more. */
+	pass(&f, 49);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_EPOCH_LIMIT], 1);
+}
+
+/* An empty datagram between 10.0.0.1:7, which is the guest's, and 10.0.0.2:8. */
+static void
+datagram(struct fixture *f, enum guard_port port)
+{
+	static const uint8_t head[] = { 0, 0, 0, 54, 0, 0, 0, 12, [32] = 8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, [46] = 10, 0, 0, 1, 10, 0, 0, 2, 0, 7, 0, 8, 0, 8, 0, 0 };
+	g_autofree uint8_t *p = g_memdup2(head, sizeof head);
+	g_autoptr(GBytes) frame = NULL;
+
+	if (port == GUARD_PORT_MIR) {
+		p[49] = 2, p[53] = 1;
+		p[55] = 8, p[57] = 7;
+	}
+	frame = g_bytes_new(p, sizeof head);
+	guard_frame(f->g, f->now, port, 0, frame);
+}
+
+static void
+passive_output_waits_for_an_answer_that_is_due(void **state)
+{
+	g_auto(fixture) f;
+
+	go_passive(&f);
+	datagram(&f, GUARD_PORT_OUT);
+	pass(&f, 5);
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 3);
+	g_string_truncate(f.did, 0);
+	pass(&f, 20);
+	datagram(&f, GUARD_PORT_MIR);
+	guest_frame(&f, GUARD_PORT_OUT);	/* something else */
+	pass(&f, 2);
+	expect(&f, "send INBOUND; ");
+	datagram(&f, GUARD_PORT_OUT);
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 4);
+	g_string_truncate(f.did, 0);
+	/* But not for long. */
+	pass(&f, 20);
+	datagram(&f, GUARD_PORT_MIR);
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 2);
+	expect(&f, "send INBOUND; ");
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
 /* A copy that stands cannot take over as it runs. Should nothing come of it, the mode is what it was. */
 static void
 passive_mode_ends_with_the_switchover(void **state)
 {
 	g_auto(fixture) f;
 
-	protect(&f);
-	pass(&f, 100);
-	guard_set_mode(f.g, f.now, MODE_PASSIVE);
-	one_checkpoint(&f);
-	committed(&f, 2);
-	qemu_says_message(&f, COLO_REQUEST);
+	go_passive(&f);
 	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 1 });
-	assert_true(f.g->p.passive);
-	g_string_truncate(f.did, 0);
 	guard_switchover(f.g, f.now);
 	pass(&f, 5);
 	expect(&f, "send SWITCHOVER; qemu checkpoint-reply; ");
@@ -1886,6 +1978,8 @@ main(void)
 		cmocka_unit_test(a_guest_that_was_heard_alone_has_no_level_copy),
 		cmocka_unit_test(a_copy_that_has_something_to_load_is_not_level),
 		cmocka_unit_test(a_copy_that_differs_is_warmed_up),
+		cmocka_unit_test(passive_output_asks_for_a_checkpoint),
+		cmocka_unit_test(passive_output_waits_for_an_answer_that_is_due),
 		cmocka_unit_test(passive_mode_ends_with_the_switchover),
 		cmocka_unit_test(a_guest_whose_copy_is_level_is_handed_over_as_it_runs),
 		cmocka_unit_test(a_guest_that_was_not_taken_over_gets_its_checkpoints_again),
