@@ -13,6 +13,7 @@
 
 #define READS_PER_DISPATCH 4
 #define IOV_BATCH 64
+#define WRITES_PER_TURN (1u << 20)	/* of the main loop, and one writev() beyond: who reads as fast as we write would keep us from everything else */
 #define READ_BIT 8		/* QEMU writes a frame's length, and that of its header, on their own: behind a read of so little there is more */
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
@@ -44,6 +45,8 @@ struct fd_stream {
 	GSource *in, *out;
 	GQueue queue;		/* of GBytes */
 	size_t head_sent, queued;
+	gint64 turn;		/* when that of the main loop began in which ... */
+	size_t written;		/* ... so much was written */
 	bool paused, closed, freed;
 	unsigned busy;		/* callbacks under way: the struct must stay */
 };
@@ -194,11 +197,24 @@ watch(struct fd_stream *s, GIOCondition condition, GUnixFDSourceFunc func)
 	return source;
 }
 
-/* Writes what the socket takes; false when the stream broke. */
+/* Outside of the main loop nobody else waits for a turn. */
+static bool
+may_write(struct fd_stream *s)
+{
+	GSource *source = g_main_current_source();
+	gint64 turn = source ? g_source_get_time(source) : 0;
+
+	if (!source || turn != s->turn)
+		s->written = 0;
+	s->turn = turn;
+	return s->written < WRITES_PER_TURN;
+}
+
+/* Writes what the socket takes, and this turn may; false when the stream broke. */
 static bool
 flush(struct fd_stream *s)
 {
-	while (s->queue.head) {
+	while (s->queue.head && may_write(s)) {
 		struct iovec iov[IOV_BATCH];
 		int n = 0;
 		size_t skip = s->head_sent;
@@ -215,6 +231,7 @@ flush(struct fd_stream *s)
 			return true;
 		if (sent < 0)
 			return false;
+		s->written += (size_t)sent;
 		s->queued -= (size_t)sent;
 		s->head_sent += (size_t)sent;
 		while (s->queue.head && s->head_sent >= g_bytes_get_size(s->queue.head->data)) {

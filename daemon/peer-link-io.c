@@ -17,8 +17,8 @@
  * Receiving. One recv() fills the transport buffer, GnuTLS decrypts from there into the frame buffer (small frames) or, once the header of a large
  * frame has been checked, into that frame's own payload, which becomes the GBytes given to the owner.
  *
- * Bounds. One dispatch reads and sends at most DISPATCH_BUDGET each, then lets the other sources of the loop run: a checkpoint being received must not
- * delay a heartbeat. Above the queue's hard limit the link closes with FTD_ERROR_LIMIT; the owner is expected to stop at the soft one (writable()).
+ * Bounds. One dispatch reads and sends at most DISPATCH_BUDGET each, and delivers for DISPATCH_US at most (a few bytes may stand for many pages), then lets the
+ * other sources of the loop run: a checkpoint being received must not delay a heartbeat. Above the queue's hard limit the link closes with FTD_ERROR_LIMIT; the owner is expected to stop at the soft one (writable()).
  *
  * Every callback may close the link: whoever calls one holds a reference and looks at the state afterwards.
  *
@@ -45,6 +45,7 @@
 #define SMALL_BODY 4096u		/* up to here copying is cheaper than another segment */
 #define SMALL_FRAME 4096u		/* a longer frame gets its payload buffer before its bytes are read */
 #define DISPATCH_BUDGET (256u * 1024)
+#define DISPATCH_US 3000
 #define FRAME_COST 256u			/* what a callback counts against the budget on top of the frame's bytes */
 #define TRANSPORT_BUFFER (128u * 1024)
 #define WIRE_BUFFER (128u * 1024)	/* encrypted bytes that the kernel has not taken; beyond it GnuTLS is told to come again */
@@ -69,6 +70,7 @@ struct peer_link {
 	enum link_state state;
 	struct peer_link_callbacks cb;
 	gpointer user_data;
+	int64_t deliver_until;	/* of this dispatch */
 	bool client, paused, read_ready, write_blocked, was_high, dispatching;
 	enum peer_channel channel;
 	uint64_t generation, bytes_sent, bytes_received;
@@ -495,13 +497,13 @@ begin_body(struct peer_link *l, const struct peer_frame *frame, const uint8_t *h
 	return true;
 }
 
-/* Takes whole frames out of in[]; stops at an incomplete one, a large one (whose body is then read in place), a pause or the end of the link. */
+/* Takes whole frames out of in[]; stops at an incomplete one, a large one (whose body is then read in place), a pause, the end of the link, or of its time. */
 static size_t
 parse_frames(struct peer_link *l)
 {
 	size_t pos = 0, cost = 0;
 
-	while (l->state == LINK_OPEN && !l->paused && !l->body && l->in_len - pos >= PEER_HEADER) {
+	while (l->state == LINK_OPEN && !l->paused && !l->body && l->in_len - pos >= PEER_HEADER && g_get_monotonic_time() < l->deliver_until) {
 		const uint8_t *payload = l->in + pos + PEER_HEADER;
 		size_t have = l->in_len - pos - PEER_HEADER;
 		struct peer_frame frame;
@@ -562,13 +564,14 @@ receive(struct peer_link *l)
 	size_t done = 0;
 
 	l->read_ready = false;
+	l->deliver_until = g_get_monotonic_time() + DISPATCH_US;
 	done += parse_frames(l);	/* what a pause left behind */
 	while (l->state == LINK_OPEN && !l->paused) {
 		uint8_t *to = l->body ? l->body + l->body_got : l->in + l->in_len;
 		size_t room = l->body ? l->frame.length - l->body_got : sizeof l->in - l->in_len;
 		ssize_t n;
 
-		if (done >= DISPATCH_BUDGET) {
+		if (done >= DISPATCH_BUDGET || g_get_monotonic_time() >= l->deliver_until) {
 			l->read_ready = true;	/* no poll would tell of bytes that are in our buffers already */
 			return;
 		}

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -147,6 +148,49 @@ test_end_and_free(void **state)
 	receiver_clear(&r);
 }
 
+#define PIECE (64u << 10)
+#define PIECES 64u
+
+/* In one turn of the main loop. */
+static gboolean
+write_much(gpointer user_data)
+{
+	struct receiver *r = user_data;
+
+	for (unsigned i = 0; i < PIECES; i++) {
+		uint8_t *data = g_malloc(PIECE);
+		g_autoptr(GBytes) bytes = g_bytes_new_take(data, PIECE);
+		memset(data, (int)i, PIECE);
+		fd_stream_write(r->stream, bytes);
+	}
+	/* Whether the other side takes more or not: the rest waits, for others have their turn. */
+	assert_true(fd_stream_queued(r->stream) >= PIECES * PIECE - (1u << 20));
+	return G_SOURCE_REMOVE;
+}
+
+static void
+test_no_turn_is_spent_on_writing(void **state)
+{
+	struct receiver r;
+	size_t got = 0;
+	g_autofree uint8_t *data = g_malloc(PIECE);
+
+	receiver_init(&r, 0);
+	g_idle_add(write_much, &r);
+	g_main_context_iteration(NULL, TRUE);
+	while (got < PIECES * PIECE) {
+		ssize_t n = recv(r.theirs, data, PIECE - got % PIECE, MSG_DONTWAIT);
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(data[i], got / PIECE);
+		got += n > 0 ? (size_t)n : 0;
+		if (n <= 0)
+			g_main_context_iteration(NULL, TRUE);
+	}
+	assert_int_equal(fd_stream_queued(r.stream), 0);
+	fd_stream_free(r.stream);
+	receiver_clear(&r);
+}
+
 int
 main(void)
 {
@@ -154,6 +198,7 @@ main(void)
 		cmocka_unit_test(test_slices_stay_as_they_are),
 		cmocka_unit_test(test_buffers_come_back),
 		cmocka_unit_test(test_end_and_free),
+		cmocka_unit_test(test_no_turn_is_spent_on_writing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

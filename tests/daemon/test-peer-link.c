@@ -28,7 +28,7 @@ struct end {
 	GPtrArray *payloads;	/* GBytes, when kept */
 	uint64_t bytes, generation;
 	uint32_t checksum;
-	unsigned close_after, pause_after;
+	unsigned close_after, pause_after, slow_us;
 	size_t writable_at;	/* what was queued when writable() was called for the first time */
 };
 
@@ -77,6 +77,8 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 	e->generation = frame->generation;
 	if (e->payloads)
 		g_ptr_array_add(e->payloads, g_bytes_ref(payload));
+	if (e->slow_us)
+		g_usleep(e->slow_us);
 	if (e->pause_after && e->frames == e->pause_after)
 		peer_link_pause_reading(link, true);
 	if (e->close_after && e->frames == e->close_after)
@@ -732,6 +734,36 @@ test_pause_in_frame_callback(void **state)
 	run_until(f->server.frames == 10);
 }
 
+static gboolean
+count_turn(gpointer user_data)
+{
+	(*(unsigned *)user_data)++;
+	return G_SOURCE_CONTINUE;
+}
+
+/* A frame of some bytes may be work for a millisecond, and hundreds of them come with one read. */
+static void
+test_slow_frames_leave_others_their_turn(void **state)
+{
+	struct fixture *f = *state;
+	unsigned turns = 0, before, id;
+
+	start(f, f->a, f->b, PEER_CHANNEL_FAST, "b.test");
+	run_until(f->client.established && f->server.established);
+	peer_link_pause_reading(f->server.link, true);
+	for (unsigned i = 0; i < 200; i++)
+		peer_link_send(f->client.link, PEER_HEARTBEAT, NULL, 0, NULL);
+	run_until(peer_link_queued(f->client.link) == 0);
+	settle();
+	f->server.slow_us = 1000;
+	id = g_timeout_add_full(G_PRIORITY_DEFAULT, 0, count_turn, &turns, NULL);
+	before = f->server.frames;
+	peer_link_pause_reading(f->server.link, false);
+	run_until(f->server.frames == before + 200);
+	g_source_remove(id);
+	assert_true(turns >= 20);	/* 200 ms of work, 3 in each turn */
+}
+
 static void
 test_queue_limit(void **state)
 {
@@ -864,6 +896,7 @@ main(void)
 		LINK_TEST(test_truncated),
 		LINK_TEST(test_back_pressure),
 		LINK_TEST(test_pause_in_frame_callback),
+		LINK_TEST(test_slow_frames_leave_others_their_turn),
 		LINK_TEST(test_queue_limit),
 		LINK_TEST(test_close_in_frame_callback),
 		LINK_TEST(test_last_frame_arrives),
