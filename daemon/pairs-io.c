@@ -34,6 +34,7 @@
 #define CLAIM_AFTER_MS 5000	/* an orphan's other side has long claimed by then, if it can */
 #define ACTIVE_END_MS 2000	/* for a guard that has said its last word to be gone */
 #define GUARD_LEAVE_MS 5000
+#define STATUS_TIMEOUT_MS 1000
 #define NEWS_TIMEOUT_MS 10000
 #define STARTS_KEPT 16
 #define RECORD_SUFFIX ".made.json"
@@ -207,6 +208,17 @@ place_for(struct pairs *p, const struct pair_record *record)
 	return pair;
 }
 
+/* Its guard has settled who goes on, and is about to leave; or it does not answer any more. */
+static bool
+is_over(const struct pairs *p, const char *uuid)
+{
+	static const char *const over[] = { "settling", "solo", "fenced", "closing", "ended", NULL };
+	g_autoptr(json_object_ptr) reply = guard_call(p->host, uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, NULL);
+	const char *state = json_get_str(json_get(reply, "status"), "state");
+
+	return !state || g_strv_contains(over, state);
+}
+
 void
 pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms)
 {
@@ -218,7 +230,7 @@ pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsign
 
 		if (!info || info->phase == PAIR_ENDED || info->phase == PAIR_FORMING)
 			return;
-		if (info->phase == PAIR_ACTIVE && (!left || g_get_monotonic_time() > end_active))
+		if (info->phase == PAIR_ACTIVE && (g_get_monotonic_time() > end_active || !(left || is_over(p, info->record->uuid))))
 			return;
 		if (info->phase != PAIR_ORPHAN || g_get_monotonic_time() < next_try)
 			continue;

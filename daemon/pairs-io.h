@@ -43,8 +43,8 @@ void pairs_load(struct pairs *p);
 struct pair_info *pairs_find(struct pairs *p, const char *domain);
 GPtrArray *pairs_list(struct pairs *p);		/* struct pair_info *, sorted by domain name */
 
-/* Waits while an earlier pair of that domain ends (one that waits for its end, because this host was down, say, is ended now), so that a new one can be made at once.
- * With `other_side`, a pair with that host is taken to be ending even if its guard here does not know yet. */
+/* Waits while an earlier pair of that domain ends (one that waits for its end, because this host was down, say, is ended now), so that a new one can be made at once:
+ * right after a take-over, too, when its guard says so and what was made for the pair is still being removed. With `other_side`, a pair with that host is taken to be ending even if its guard here does not know yet. */
 void pairs_settle(struct pairs *p, const char *domain, const char *other_side, unsigned patience_ms);
 void pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms);	/* until nothing of it is left to clean up */
 /* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */

@@ -63,9 +63,8 @@ ftctl() { "$LAB" ftctl "$@"; }
 status() { ftctl "$1" status "$2" --json 2>/dev/null | jq -r "if type == \"array\" then .[0] else . end | $3" 2>/dev/null; }
 state_is() { [ "$(status "$1" "$2" .state)" = "$3" ]; }
 
-# Right after a take-over ("solo") what is left of the pair is cleaned away, some 300 ms; until then there is one.
 enable() {	# HOST DOMAIN PEER
-	until_true 2 ftctl "$1" enable "$2" --peer "$3" || die "ftctl $1 enable $2 --peer $3"
+	ftctl "$1" enable "$2" --peer "$3" || die "ftctl $1 enable $2 --peer $3"
 }
 
 # All hosts up, no domain anywhere, no pair left over.
