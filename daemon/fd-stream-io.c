@@ -13,7 +13,7 @@
 
 #define READS_PER_DISPATCH 4
 #define IOV_BATCH 64
-#define WRITES_PER_TURN (1u << 20)	/* of the main loop, and one writev() beyond: who reads as fast as we write would keep us from everything else */
+#define WRITES_PER_TURN (1u << 20)	/* of the main loop, and one writev() beyond, of a stream that shares them: who reads as fast as we write would keep us from all else */
 #define READ_BIT 8		/* QEMU writes a frame's length, and that of its header, on their own: behind a read of so little there is more */
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
@@ -45,6 +45,7 @@ struct fd_stream {
 	GSource *in, *out;
 	GQueue queue;		/* of GBytes */
 	size_t head_sent, queued;
+	bool shares;
 	gint64 turn;		/* when that of the main loop began in which ... */
 	size_t written;		/* ... so much was written */
 	bool paused, closed, freed;
@@ -197,7 +198,7 @@ watch(struct fd_stream *s, GIOCondition condition, GUnixFDSourceFunc func)
 	return source;
 }
 
-/* Outside of the main loop nobody else waits for a turn. */
+/* In this turn. Outside of the main loop nobody else waits for one. */
 static bool
 may_write(struct fd_stream *s)
 {
@@ -207,7 +208,7 @@ may_write(struct fd_stream *s)
 	if (!source || turn != s->turn)
 		s->written = 0;
 	s->turn = turn;
-	return s->written < WRITES_PER_TURN;
+	return !s->shares || s->written < WRITES_PER_TURN;
 }
 
 /* Writes what the socket takes, and this turn may; false when the stream broke. */
@@ -280,6 +281,12 @@ fd_stream_write(struct fd_stream *s, GBytes *bytes)
 		drop_queue(s);
 	else if (s->queue.head && !s->out)
 		s->out = watch(s, G_IO_OUT, on_writable);
+}
+
+void
+fd_stream_share_turns(struct fd_stream *s)
+{
+	s->shares = true;
 }
 
 size_t

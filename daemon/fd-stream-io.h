@@ -19,6 +19,8 @@ struct fd_stream *fd_stream_new(int fd, size_t read_size, const struct fd_stream
 void fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers);
 void fd_stream_free(struct fd_stream *s);	/* allowed from its own callbacks */
 
+/* It writes no more than a megabyte or some in one turn of the main loop. Otherwise what the socket takes is written at once. */
+void fd_stream_share_turns(struct fd_stream *s);
 void fd_stream_write(struct fd_stream *s, GBytes *bytes);	/* keeps a reference; nothing happens on a closed stream */
 size_t fd_stream_queued(const struct fd_stream *s);
 void fd_stream_pause(struct fd_stream *s, bool paused);		/* reading only */

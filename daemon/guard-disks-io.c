@@ -103,6 +103,7 @@ on_nbd_accept(int fd, GIOCondition condition, gpointer user_data)
 		return G_SOURCE_CONTINUE;
 	d->server = nbd_server_new(name, d->io->config->disks[d->disk].size);
 	d->stream = fd_stream_new(c, NBD_READ, &nbd_callbacks, d);
+	fd_stream_share_turns(d->stream);
 	flush_output(d);
 	close(d->listen_fd);
 	d->listen_fd = -1;

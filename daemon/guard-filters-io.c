@@ -332,6 +332,7 @@ migration_open(struct guard_io *io, GError **error)
 	if (!fd_stream_pair(&ours, &theirs, error))
 		return -1;
 	io->migration = fd_stream_new(ours, MIGRATION_READ, &migration_callbacks, io);
+	fd_stream_share_turns(io->migration);	/* a load is as large as a checkpoint */
 	if (io->config->role == FAILOVER_PRIMARY)
 		fd_stream_keep_buffers(io->migration, MIGRATION_BUFFERS);
 	return theirs;

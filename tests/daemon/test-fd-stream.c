@@ -150,6 +150,7 @@ test_end_and_free(void **state)
 
 #define PIECE (64u << 10)
 #define PIECES 64u
+#define TURN (1u << 20)
 
 /* In one turn of the main loop. */
 static gboolean
@@ -164,7 +165,7 @@ write_much(gpointer user_data)
 		fd_stream_write(r->stream, bytes);
 	}
 	/* Whether the other side takes more or not: the rest waits, for others have their turn. */
-	assert_true(fd_stream_queued(r->stream) >= PIECES * PIECE - (1u << 20));
+	assert_true(fd_stream_queued(r->stream) >= PIECES * PIECE - TURN);
 	return G_SOURCE_REMOVE;
 }
 
@@ -176,6 +177,7 @@ test_no_turn_is_spent_on_writing(void **state)
 	g_autofree uint8_t *data = g_malloc(PIECE);
 
 	receiver_init(&r, 0);
+	fd_stream_share_turns(r.stream);
 	g_idle_add(write_much, &r);
 	g_main_context_iteration(NULL, TRUE);
 	while (got < PIECES * PIECE) {
