@@ -51,7 +51,7 @@ struct relay_action {
 	GBytes *bytes;			/* owned by the action */
 	uint64_t length, checksum, pages, zero_pages;
 	uint64_t pause_ns;		/* RESUMED: from VMSTATE_SEND (the guest is stopped) to the answer LOADED */
-	uint64_t drain_ns;		/* RESUMED: from REPLY to VMSTATE_SEND; the guest runs for most of it, QEMU drains its disks */
+	uint64_t drain_ns;		/* RESUMED: from REPLY to VMSTATE_SEND: QEMU stops the vCPUs and then drains its disks (system/cpus.c, do_vm_stop()) */
 	uint64_t epoch_ns;		/* RESUMED: from the epoch's start to its VMSTATE_SEND */
 	enum relay_want want;
 	const char *reason;
