@@ -10,8 +10,14 @@
  * doubles (RFC 9293, 3.10.7.4), and its ACK of them needs no twin (proxy/compare-tcp.c). Datagrams are not doubled: whoever sends them does not count on each, and may
  * count on none coming twice.
  *
- * At the end of the initial migration the guest stands, too, and nobody tells since when: the data that has come lately is given to it again then. No more than that: to
- * a filter-rewriter the second SYN of a connection that is open by now is a new one, and it miscounts ever after (net/filter-rewriter.c, handle_primary_tcp_pkt()).
+ * A SYN is another matter: to a filter-rewriter the second one of a connection that is open by now is a new connection, and it miscounts ever after
+ * (net/filter-rewriter.c, handle_primary_tcp_pkt()); the copy has a rewriter always. The connection hangs then. It cannot be open while nothing that the guest has said
+ * in it was let go, and what is let go from now on reaches its client after QEMU has read the SYN: of two sockets that have something to read QEMU's main loop
+ * reads both before it looks at the LAN again, if what waits in the first is no more than one read of it (chardev/char-socket.c: CHR_READ_BUF_LEN, 4 KiB).
+ * So SYNs go first, few of them, and only into an empty socket. One that may not be given again is sent again by its client, a second later.
+ *
+ * At the end of the initial migration the guest stands, too, and nobody tells since when: the data that has come lately is given to it again then. No SYN: what has left
+ * before the pair was protected nobody knows.
  *
  * In bulk a lost segment is mended by those that follow it, without a time-out; so what is kept has a limit, and further segments are left to that.
  */
@@ -119,6 +125,35 @@ look_again(struct guard *g)
 		frame_queue_clear(&g->p.given_again);
 }
 
+static void
+give_again(struct guard *g, unsigned nic, GBytes *frame)
+{
+	primary_mirror_inbound(g, nic, frame);
+	g->env.frame_write(g->ctx, GUARD_PORT_INJ, nic, frame);
+	frame_queue_push(&g->p.given_again, nic, frame);
+}
+
+/* Takes the SYNs out of what was missed. */
+static void
+give_syns_again(struct guard *g)
+{
+	bool may = !g->env.writes_unread(g->ctx, GUARD_PORT_INJ);
+	unsigned nic, given = 0;
+	struct packet p;
+
+	for (guint left = g->p.missed.length; left > 0; left--) {
+		g_autoptr(GBytes) frame = frame_queue_pop(&g->p.missed, &nic);
+
+		packet_parse(&p, frame);
+		if (!(p.flags & PACKET_TCP_SYN)) {
+			frame_queue_push(&g->p.missed, nic, frame);
+		} else if (may && given < GUARD_SYNS_AGAIN_MAX && !comparator_may_have_answered(g->p.comparator, nic, &p)) {
+			give_again(g, nic, frame);
+			given++;
+		}
+	}
+}
+
 /* QEMU asks for the next checkpoint once the guest runs (migration/colo.c, colo_do_checkpoint_transaction()). */
 void
 reinject_pump(struct guard *g)
@@ -131,10 +166,11 @@ reinject_pump(struct guard *g)
 			look_again(g);
 		return;
 	}
+	if (g->p.missed.length == 0)
+		return;
+	give_syns_again(g);
 	while ((frame = frame_queue_pop(&g->p.missed, &nic))) {
-		primary_mirror_inbound(g, nic, frame);
-		g->env.frame_write(g->ctx, GUARD_PORT_INJ, nic, frame);
-		frame_queue_push(&g->p.given_again, nic, frame);
+		give_again(g, nic, frame);
 		g_bytes_unref(frame);
 	}
 }

@@ -118,19 +118,6 @@ ends(const struct packet *p)
 	return p->class == PACKET_TCP && (p->flags & (PACKET_TCP_FIN | PACKET_TCP_RST));
 }
 
-/* As the guest's answer to it would look. */
-static void
-turn(struct packet *p)
-{
-	const uint8_t *address = p->source;
-	uint16_t port = p->source_port;
-
-	p->source = p->destination;
-	p->source_port = p->destination_port;
-	p->destination = address;
-	p->destination_port = port;
-}
-
 void
 askers_inbound(struct askers *a, uint64_t now, unsigned nic, GBytes *frame)
 {
@@ -142,7 +129,7 @@ askers_inbound(struct askers *a, uint64_t now, unsigned nic, GBytes *frame)
 	packet_parse(&packet, frame);
 	if (!asks(&packet))
 		return;
-	turn(&packet);
+	packet_turn(&packet);
 	asker = find(a, nic, &packet, &key);
 	if (!asker || asker->in == &a->asking)
 		return;

@@ -140,18 +140,6 @@ half_open_inbound(struct half_open *h, unsigned nic, GBytes *frame)
 	return first;
 }
 
-static void
-swap_ends(struct packet *p)
-{
-	const uint8_t *source = p->source;
-	uint16_t port = p->source_port;
-
-	p->source = p->destination;
-	p->destination = source;
-	p->source_port = p->destination_port;
-	p->destination_port = port;
-}
-
 void
 half_open_output(struct half_open *h, unsigned nic, GBytes *frame)
 {
@@ -164,7 +152,7 @@ half_open_output(struct half_open *h, unsigned nic, GBytes *frame)
 	packet_parse(&p, frame);
 	if (p.class != PACKET_TCP || (p.flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) != (PACKET_TCP_SYN | PACKET_TCP_ACK))
 		return;
-	swap_ends(&p);
+	packet_turn(&p);
 	flow_key_make(&key, nic, &p);
 	s = g_hash_table_lookup(h->by_key, &key);
 	if (!s)

@@ -337,3 +337,15 @@ packet_is_rewritten(const struct packet *p)
 {
 	return p->ethertype == PACKET_TYPE_IPV4 && !p->vlan[0] && p->protocol == PROTOCOL_TCP;
 }
+
+void
+packet_turn(struct packet *p)
+{
+	const uint8_t *address = p->source;
+	uint16_t port = p->source_port;
+
+	p->source = p->destination;
+	p->source_port = p->destination_port;
+	p->destination = address;
+	p->destination_port = port;
+}

@@ -77,3 +77,5 @@ struct packet {
 void packet_parse(struct packet *out, GBytes *frame);
 /* Does QEMU's filter-rewriter take it for TCP? It knows IPv4 without VLAN tags only, and of that fragments too (net/colo.c, parse_packet_early()). */
 bool packet_is_rewritten(const struct packet *p);
+/* Addresses and ports are as those of an answer to it would be; nothing else is changed. */
+void packet_turn(struct packet *p);

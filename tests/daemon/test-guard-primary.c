@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* When the primary's guard makes a checkpoint, and when it gives up a QEMU that says nothing. */
 #include "daemon/base/error.h"
+#include "proxy/frame-queue.h"
 #include "tests/daemon/guard-fixture.h"
 
 static void
@@ -1155,6 +1156,136 @@ a_former_standbys_rewriter_keeps_what_comes_for_a_guest_that_stands(void **state
 	expect(&f, "send INBOUND; inject; ");
 }
 
+/* Of the handshake that the client at `port` begins. */
+static GBytes *
+handshake(uint16_t port, bool answer)
+{
+	uint8_t bytes[sizeof tcp_wire], *tcp = bytes + 20 + 14 + 20, *ip = bytes + 20 + 14;
+
+	memcpy(bytes, tcp_wire, sizeof tcp_wire);
+	put_be16(tcp, answer ? 81 : port);
+	put_be16(tcp + 2, answer ? port : 81);
+	ip[15] = answer ? 2 : 1;
+	ip[19] = answer ? 1 : 2;
+	tcp[13] = PACKET_TCP_SYN | (answer ? PACKET_TCP_ACK : 0);
+	return g_bytes_new(bytes, sizeof bytes);
+}
+
+static void
+syn_is_heard(struct fixture *f, uint16_t port)
+{
+	g_autoptr(GBytes) frame = handshake(port, false);
+
+	guard_frame(f->g, f->now, GUARD_PORT_MIR, 0, frame);
+}
+
+static void
+guest_answers_syn(struct fixture *f, uint16_t port)
+{
+	g_autoptr(GBytes) frame = handshake(port, true);
+
+	guard_frame(f->g, f->now, GUARD_PORT_OUT, 0, frame);
+}
+
+/* The guest has been stopped, and hears of a connection meanwhile. */
+static void
+syn_for_a_stopped_guest(struct fixture *f, uint16_t port)
+{
+	pass(f, 100);
+	copy_unfit(f, 1);
+	syn_is_heard(f, port);
+	one_checkpoint(f);
+	g_string_truncate(f->did, 0);
+}
+
+static void
+a_connection_that_nobody_has_answered_is_given_again(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	syn_for_a_stopped_guest(&f, 1000);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; ");
+}
+
+/* An answer that is held reaches nobody yet: QEMU has the double before the client has the answer. */
+static void
+a_connection_whose_answer_is_held_is_given_again(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	syn_for_a_stopped_guest(&f, 1000);
+	guest_answers_syn(&f, 1000);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; ");
+}
+
+/* The client has sent it twice, and what answered the first has left. */
+static void
+a_connection_that_may_be_open_is_not_given_again(void **state)
+{
+	struct comparator_stats stats;
+	g_auto(fixture) f;
+
+	protect(&f);
+	syn_is_heard(&f, 1000);
+	guest_answers_syn(&f, 1000);
+	syn_for_a_stopped_guest(&f, 1000);
+	committed(&f, 2);
+	comparator_stats(f.g->p.comparator, &stats);
+	assert_int_equal(stats.released_frames[RELEASE_COMMITTED], 1);
+	f.config->nics[0].has_rewriter = true;
+	syn_is_heard(&f, 1000);
+	syn_is_heard(&f, 1001);
+	data_is_heard(&f);
+	g_string_truncate(f.did, 0);
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "send INBOUND; inject; send INBOUND; inject; ");	/* the other one, and the data */
+}
+
+/* Behind other frames QEMU might read it after it has let the answer go. */
+static void
+a_connection_is_given_again_only_where_qemu_reads_it_at_once(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	syn_for_a_stopped_guest(&f, 1000);
+	f.unread = true;
+	qemu_says_message(&f, COLO_REQUEST);
+	expect(&f, "");
+}
+
+static void
+connections_are_given_again_before_all_else_and_few_of_them(void **state)
+{
+	g_auto(fixture) f;
+	unsigned injected = 0;
+
+	protect(&f);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	data_is_heard(&f);
+	for (uint16_t port = 1000; port < 1000 + 2 * GUARD_SYNS_AGAIN_MAX; port++)
+		syn_is_heard(&f, port);
+	one_checkpoint(&f);
+	g_string_truncate(f.did, 0);
+	qemu_says_message(&f, COLO_REQUEST);
+	for (const char *at = f.did->str; (at = strstr(at, "inject; ")); at++)
+		injected++;
+	assert_int_equal(injected, GUARD_SYNS_AGAIN_MAX + 1);
+	assert_int_equal(f.g->p.given_again.length, injected);
+	for (unsigned i = 0, nic; i < injected; i++) {
+		g_autoptr(GBytes) frame = frame_queue_pop(&f.g->p.given_again, &nic);
+		struct packet p;
+
+		packet_parse(&p, frame);
+		assert_int_equal(!!(p.flags & PACKET_TCP_SYN), i < GUARD_SYNS_AGAIN_MAX);
+	}
+}
+
 /* The initial stream is over, and QEMU not let go yet. */
 static void
 end_stream(struct fixture *f)
@@ -1968,6 +2099,11 @@ main(void)
 		cmocka_unit_test(a_pair_that_is_called_off_lets_qemu_go_when_its_guest_is_left_alone),
 		cmocka_unit_test(a_stream_that_ends_after_all_was_called_off_changes_nothing),
 		cmocka_unit_test(a_guest_whose_writes_are_missed_is_not_protected),
+		cmocka_unit_test(a_connection_that_nobody_has_answered_is_given_again),
+		cmocka_unit_test(a_connection_whose_answer_is_held_is_given_again),
+		cmocka_unit_test(a_connection_that_may_be_open_is_not_given_again),
+		cmocka_unit_test(a_connection_is_given_again_only_where_qemu_reads_it_at_once),
+		cmocka_unit_test(connections_are_given_again_before_all_else_and_few_of_them),
 		cmocka_unit_test(a_connection_that_is_opened_before_the_first_request_is_not_given_again),
 		cmocka_unit_test(data_that_comes_before_the_first_request_is_given_again),
 		cmocka_unit_test(what_qemu_reads_too_late_is_given_again_again),

@@ -715,6 +715,67 @@ test_ended_connections_make_room(void **state)
 	assert_int_equal(stats(c).flows_refused, 0);
 }
 
+static bool
+may_have_answered(const struct comparator *c, uint16_t client)
+{
+	g_autoptr(GBytes) frame = TCP(.client = client, .flags = SYN);
+	struct packet from_client;
+
+	packet_parse(&from_client, frame);
+	packet_turn(&from_client);
+	return comparator_may_have_answered(c, 0, &from_client);
+}
+
+/* What a client has been told is what has left, whatever the copies have sent. */
+static void
+test_may_have_answered(void **state)
+{
+	g_autoptr(comparator) c = comparator_new(&limits);
+
+	assert_true(may_have_answered(c, 1));	/* who knows */
+	comparator_protect(c, 0, 1);
+	assert_false(may_have_answered(c, 1));
+	s(c, 1, TCP(.client = 1, .seq = 7, .flags = SYN | ACK));
+	assert_false(may_have_answered(c, 1));
+	p(c, TCP(.client = 2, .seq = 5, .flags = SYN | ACK));
+	assert_false(may_have_answered(c, 2));
+	p(c, TCP(.client = 1, .seq = 6, .flags = SYN | ACK));
+	assert_true(may_have_answered(c, 1));
+	assert_false(may_have_answered(c, 2));
+	comparator_boundary(c, 0, 1);
+	comparator_committed(c, 0, 1);
+	assert_true(may_have_answered(c, 2));
+	comparator_unprotect(c, 0);
+	assert_true(may_have_answered(c, 3));
+	expect(c, "- -");
+}
+
+/* It may be ended by its first words. */
+static void
+test_what_has_ended_was_answered(void **state)
+{
+	g_autoptr(comparator) c = comparator_in_epoch(&limits, 1);
+
+	p(c, TCP(.client = 1, .seq = 6, .flags = FIN, .text = "a"));
+	s(c, 1, TCP(.client = 1, .seq = 6, .flags = FIN, .text = "a"));
+	expect(c, "a");
+	assert_true(may_have_answered(c, 1));
+}
+
+static void
+test_a_flow_without_room_may_have_been_answered(void **state)
+{
+	struct comparator_limits l = limits;
+
+	l.max_flows = 1;
+	g_autoptr(comparator) c = comparator_in_epoch(&l, 1);
+	p(c, TCP(.client = 1, .seq = 6, .flags = SYN | ACK));
+	assert_false(may_have_answered(c, 2));
+	p(c, TCP(.client = 2, .seq = 6, .flags = SYN | ACK));
+	assert_true(may_have_answered(c, 2));
+	expect(c, "");
+}
+
 /* -- patterns -------------------------------------------------------------------------------------------------------------------------- */
 
 static struct comparator *
@@ -1514,6 +1575,9 @@ main(void)
 		cmocka_unit_test(test_secondary_limit),
 		cmocka_unit_test(test_flow_limit),
 		cmocka_unit_test(test_ended_connections_make_room),
+		cmocka_unit_test(test_may_have_answered),
+		cmocka_unit_test(test_what_has_ended_was_answered),
+		cmocka_unit_test(test_a_flow_without_room_may_have_been_answered),
 		cmocka_unit_test(test_bypass),
 		cmocka_unit_test(test_bypass_without_room),
 		cmocka_unit_test(test_patterns_change),
