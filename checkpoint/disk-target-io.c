@@ -14,7 +14,7 @@
  * Order: an NBD server may carry out requests in any order (proto.md "Ordering of messages and writes"), QEMU's does. A write
  * that overlaps one at QEMU must wait for it, and so must a write that overlaps a read, or a read a write. `waiting` is first
  * in, first out: the head waits, all behind it wait with it. So nothing is ever compared but the head with at most
- * DISK_TARGET_MAX_IN_FLIGHT others, and the order of any two that overlap is that of their submission.
+ * DISK_TARGET_MAX_IN_FLIGHT others, of DISK_TARGET_MAX_BYTES, and the order of any two that overlap is that of their submission.
  */
 #include "checkpoint/disk-target-io.h"
 
@@ -47,6 +47,7 @@ struct disk_target {
 	unsigned timeout_ms;
 	enum target_state state;
 	GQueue waiting, running, finished;	/* struct job; finished: done() is still to be called */
+	guint64 running_bytes;
 	GSource *source;
 	gpointer fd_tag;			/* NULL when libnbd has no socket (any more) */
 	GIOCondition wanted;	/* what fd_tag is polled for now */
@@ -88,10 +89,17 @@ collide(const struct job *x, const struct job *y)
 	return !(x->is_read && y->is_read) && a->offset < b->offset + b->length && b->offset < a->offset + a->length;
 }
 
+/* On the socket, one way or the other. */
+static guint64
+data_bytes(const struct job *job)
+{
+	return job->is_read || job->write.op == DISK_OP_WRITE ? job->write.length : 0;
+}
+
 static bool
 may_start(const struct disk_target *t, const struct job *job)
 {
-	if (t->running.length >= DISK_TARGET_MAX_IN_FLIGHT)
+	if (t->running.length >= DISK_TARGET_MAX_IN_FLIGHT || (t->running.length > 0 && t->running_bytes + data_bytes(job) > DISK_TARGET_MAX_BYTES))
 		return false;
 	for (const GList *l = t->running.head; l; l = l->next)
 		if (collide(job, l->data))
@@ -103,6 +111,7 @@ static void
 finish(struct disk_target *t, struct job *job, int error)
 {
 	job->error = error;
+	t->running_bytes -= data_bytes(job);
 	g_queue_remove(&t->running, job);
 	g_queue_push_tail(&t->finished, job);
 }
@@ -145,6 +154,7 @@ static void
 start(struct disk_target *t, struct job *job)
 {
 	g_queue_push_tail(&t->running, job);
+	t->running_bytes += data_bytes(job);
 	if (issue(t, job) < 0 && nbd_aio_is_ready(t->nbd) + nbd_aio_is_processing(t->nbd) > 0)
 		finish(t, job, nbd_get_errno() ?: EIO);
 }

@@ -15,6 +15,8 @@
 
 /* Requests at QEMU; the others wait here. QEMU's NBD server takes as many (nbd/server.c MAX_NBD_REQUESTS). */
 #define DISK_TARGET_MAX_IN_FLIGHT 16
+/* ... and so much data, or one request: libnbd sends what has been started in one go as long as QEMU takes it, and nothing else has its turn meanwhile. */
+#define DISK_TARGET_MAX_BYTES (4u << 20)
 
 struct disk_target;
 

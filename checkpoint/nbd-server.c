@@ -250,7 +250,8 @@ option_export_name(struct nbd_server *s, GError **error)
 
 /*
  * The block size is sent unasked, as proto.md "Block size constraints" allows: with a minimum of 1 QEMU has no reason to read
- * the rest of a sector before it writes (block/nbd.c nbd_refresh_limits() would guess 512 or 1 from the size).
+ * the rest of a sector before it writes (block/nbd.c nbd_refresh_limits() would guess 512 or 1 from the size), and it splits what is larger than the maximum. One who
+ * asks for more is served all the same, up to NBD_MAX_REQUEST.
  */
 static void
 send_export_info(struct nbd_server *s)
@@ -263,7 +264,7 @@ send_export_info(struct nbd_server *s)
 	put(s, NBD_INFO_BLOCK_SIZE, 2);
 	put(s, 1, 4);
 	put(s, 4096, 4);
-	put(s, NBD_MAX_REQUEST, 4);
+	put(s, NBD_GOOD_REQUEST, 4);
 	option_reply(s, NBD_REP_ACK, 0);
 }
 

@@ -13,7 +13,7 @@
 
 #define READS_PER_DISPATCH 4
 #define IOV_BATCH 64
-#define WRITES_PER_TURN (1u << 20)	/* of the main loop, and one writev() beyond, of a stream that shares them: who reads as fast as we write would keep us from all else */
+#define WRITES_PER_TURN (1u << 20)	/* of the main loop, and a piece beyond, of a stream that shares them: who reads as fast as we write would keep us from all else */
 #define READ_BIT 8		/* QEMU writes a frame's length, and that of its header, on their own: behind a read of so little there is more */
 /* QEMU dumps a checkpoint into this while the guest stands; and its main loop blocks when a filter's socket is full. */
 #define SOCKET_BUFFER (8 << 20)
@@ -211,21 +211,31 @@ may_write(struct fd_stream *s)
 	return !s->shares || s->written < WRITES_PER_TURN;
 }
 
+/* What the next write takes; how many pieces. */
+static int
+gather(const struct fd_stream *s, struct iovec *iov)
+{
+	size_t skip = s->head_sent, sum = 0;
+	int n = 0;
+
+	for (GList *l = s->queue.head; l && n < IOV_BATCH && !(s->shares && sum >= WRITES_PER_TURN); l = l->next) {
+		gsize size;
+		const uint8_t *data = g_bytes_get_data(l->data, &size);
+
+		iov[n++] = (struct iovec){ .iov_base = (void *)(data + skip), .iov_len = size - skip };
+		sum += size - skip;
+		skip = 0;
+	}
+	return n;
+}
+
 /* Writes what the socket takes, and this turn may; false when the stream broke. */
 static bool
 flush(struct fd_stream *s)
 {
 	while (s->queue.head && may_write(s)) {
 		struct iovec iov[IOV_BATCH];
-		int n = 0;
-		size_t skip = s->head_sent;
-		for (GList *l = s->queue.head; l && n < IOV_BATCH; l = l->next, n++) {
-			gsize size;
-			const uint8_t *data = g_bytes_get_data(l->data, &size);
-			iov[n] = (struct iovec){ .iov_base = (void *)(data + skip), .iov_len = size - skip };
-			skip = 0;
-		}
-		ssize_t sent = writev(s->fd, iov, n);
+		ssize_t sent = writev(s->fd, iov, gather(s, iov));
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && errno == EAGAIN)

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#define SIZE (1 << 20)
+#define SIZE (8 << 20)
 #define MAX_REQUESTS 64
 
 struct fixture {
@@ -335,6 +335,41 @@ test_large_writes(void **state)
 }
 
 static void
+test_limit_of_bytes(void **state)
+{
+	const uint64_t most = DISK_TARGET_MAX_BYTES / 2;
+	struct fixture *f = *state;
+
+	connect_target(f);
+	submit(f, DISK_OP_WRITE, 0, most, 1, 1);
+	submit(f, DISK_OP_ZERO, most, most, 0, 2);	/* no data */
+	submit(f, DISK_OP_WRITE, 2 * most, most, 3, 3);
+	submit(f, DISK_OP_WRITE, 3 * most, 512, 4, 4);
+	settle();
+	assert_int_equal(f->requests, 3);
+	answer(f, 1, 0);
+	settle();
+	assert_int_equal(f->requests, 2);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->requests, 2);
+	answer(f, 0, 0);
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->done->len, 4);
+	assert_int_equal(disk_target_in_flight(f->target), 0);
+	submit(f, DISK_OP_WRITE, 0, SIZE, 5, 5);	/* that is more than all of it, and goes by itself */
+	submit(f, DISK_OP_ZERO, SIZE - 1, 1, 0, 6);
+	settle();
+	assert_int_equal(f->requests, 1);
+	answer(f, 0, 0);
+	settle();
+	answer(f, 0, 0);
+	settle();
+	assert_int_equal(f->done->len, 6);
+}
+
+static void
 test_out_of_range(void **state)
 {
 	struct fixture *f = *state;
@@ -609,7 +644,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test_on_fixture(test_operations_arrive), test_on_fixture(test_overlap_waits), test_on_fixture(test_limit_in_flight),
-		test_on_fixture(test_large_writes), test_on_fixture(test_out_of_range), test_on_fixture(test_submitted_before_ready),
+		test_on_fixture(test_large_writes), test_on_fixture(test_limit_of_bytes), test_on_fixture(test_out_of_range), test_on_fixture(test_submitted_before_ready),
 		test_on_fixture(test_nobody_listens), test_on_fixture(test_wrong_size), test_on_fixture(test_wrong_export),
 		test_on_fixture(test_silent_server), test_on_fixture(test_lost_connection), test_on_fixture(test_free_in_callbacks),
 		test_on_fixture(test_free_in_done), test_on_fixture(test_free_in_closed), test_on_fixture(test_reads_keep_the_order),
