@@ -7,7 +7,7 @@ SELECTION=switchover,test-failover,drain
 of() { jq -rs --arg operation "$1" "map(select(.operation == \$operation)) | last | $2" "$TEST_WORK/operations.json"; }
 
 fresh
-"$(dirname "$0")/operations" --json --gap 300 --only "$SELECTION" >"$TEST_WORK/operations.json" || echo "status $?"
+"$(dirname "$0")/operations" --json --gap 2000 --only "$SELECTION" >"$TEST_WORK/operations.json" || echo "status $?"
 cat "$TEST_WORK/operations.json"
 for operation in ${SELECTION//,/ }; do
 	if [ "$(of "$operation" .ok)" = true ]; then
