@@ -22,6 +22,7 @@
 #include "daemon/varlink-io.h"
 #include "policy/arbiter-io.h"
 #include "policy/durable-state-io.h"
+#include "policy/failover.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -212,11 +213,10 @@ place_for(struct pairs *p, const struct pair_record *record)
 static bool
 is_over(const struct pairs *p, const char *uuid)
 {
-	static const char *const over[] = { "settling", "solo", "fenced", "closing", "ended", NULL };
 	g_autoptr(json_object_ptr) reply = guard_call(p->host, uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, NULL);
 	const char *state = json_get_str(json_get(reply, "status"), "state");
 
-	return !state || g_strv_contains(over, state);
+	return failover_is_over(state);
 }
 
 void

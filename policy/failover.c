@@ -515,6 +515,15 @@ failover_may_speak_alone(const struct failover *f)
 	return f->config.role == FAILOVER_PRIMARY && (f->state == FAILOVER_FORMING || f->state == FAILOVER_ENDED);
 }
 
+bool
+failover_is_over(const char *state_name)
+{
+	for (enum failover_state s = 0; s < FAILOVER_CLOSING; s++)
+		if (g_strcmp0(state_name, state_names[s]) == 0)
+			return false;
+	return true;
+}
+
 const char *
 failover_role_name(enum failover_role role)
 {

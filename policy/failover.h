@@ -15,6 +15,7 @@ enum failover_state {
 	FAILOVER_ASKING,	/* the operator wants it to end (disable, failover): the claim is out, the pair is whole and goes on by the rule meanwhile */
 	FAILOVER_YIELDED,	/* standby: its data failed, the primary was told to go on alone; claims only if the primary is lost too */
 	FAILOVER_DECIDING,	/* the pair is broken: the claim of generation + 1 is out; output held */
+	/* From here on there is no way back to a pair. */
 	FAILOVER_CLOSING,	/* primary: the VM was ended on purpose; the claim is out so that nobody brings it back */
 	FAILOVER_SETTLING,	/* claim won, durable; the copy is being made the only one (load what is committed, detach the pair) */
 	FAILOVER_SOLO,		/* the only owner: runs as an ordinary domain */
@@ -108,6 +109,9 @@ bool failover_event_possible(enum failover_role role, enum failover_state state,
 /* May this side's copy reach the LAN without the pair's consent? True in SOLO, in SETTLING, and for a primary in FORMING or ENDED (it never was
  * protected, or owns the generation). */
 bool failover_may_speak_alone(const struct failover *f);
+
+/* Of a state's name, as a guard tells it: the pair is over, and its guard will leave. A name that is none: true. */
+bool failover_is_over(const char *state_name);
 
 const char *failover_role_name(enum failover_role role);	/* "primary" */
 const char *failover_state_name(enum failover_state state);

@@ -343,6 +343,30 @@ test_who_speaks_alone(void **state)
 	}
 }
 
+/* No event leads from a state that is over to one that is not, and some event leads out of each of the others, so none is missing. */
+static void
+test_what_is_over_stays_so(void **state)
+{
+	for (int s = 0; s < FAILOVER_STATE_LAST; s++) {
+		bool over = failover_is_over(failover_state_name(s)), ends = false;
+
+		for (int role = 0; role <= FAILOVER_STANDBY; role++)
+			for (int e = 0; e < FAILOVER_EVENT_LAST; e++) {
+				struct failover f = guard_in(role, s);
+				if (!failover_event_possible(role, s, e))
+					continue;
+				failover_step(&f, 0, e, FAILOVER_REASON_NONE);
+				ends |= failover_is_over(failover_state_name(f.state));
+				assert_true(!over || failover_is_over(failover_state_name(f.state)));
+			}
+		assert_true(over || ends);
+	}
+	assert_false(failover_is_over("protected"));
+	assert_true(failover_is_over("solo"));
+	assert_true(failover_is_over(NULL));
+	assert_true(failover_is_over("running"));
+}
+
 static void
 test_reasons(void **state)
 {
@@ -368,6 +392,7 @@ main(void)
 		cmocka_unit_test(test_outside_events_never_abort),
 		cmocka_unit_test(test_impossible_aborts),
 		cmocka_unit_test(test_who_speaks_alone),
+		cmocka_unit_test(test_what_is_over_stays_so),
 		cmocka_unit_test(test_reasons),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
