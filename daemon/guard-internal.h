@@ -131,6 +131,7 @@ struct guard_primary {
 	uint64_t disk_epoch_bytes;	/* of writes of this epoch */
 	uint64_t disk_moved_at;		/* since the first write came that the standby has to do something for, or its last sign that it has */
 	GQueue disk_pending;		/* of struct disk_pending */
+	GList *disk_unanswered;		/* its first that waits for its answer; NULL: none does */
 	struct disk_compare *compare;
 	uint64_t disk_compared_bytes, disk_same_bytes;
 	uint64_t committed, loaded;

@@ -256,12 +256,12 @@ disk_may_answer(const struct guard *g)
 	return g->p.disk_outstanding <= g->config->max_disk_bytes || disk_is_awaited(g);
 }
 
-/* Answers, oldest first, what may be answered now. */
+/* Answers, oldest first, what may be answered now. All before disk_unanswered has been: a whole epoch's writes may lie there until its load. */
 static void
 disk_answer(struct guard *g)
 {
-	for (GList *l = g->p.disk_pending.head; l; l = l->next) {
-		struct disk_pending *w = l->data;
+	for (; g->p.disk_unanswered; g->p.disk_unanswered = g->p.disk_unanswered->next) {
+		struct disk_pending *w = g->p.disk_unanswered->data;
 		if (w->answered)
 			continue;
 		if (w->seq > g->p.disk_applied && !disk_may_answer(g))
@@ -324,6 +324,8 @@ disk_ship(struct guard *g, uint64_t now, unsigned disk, const struct nbd_request
 	g->p.disk_epoch_bytes += w->bytes;
 	disk_expects(g, now);
 	g_queue_push_tail(&g->p.disk_pending, w);
+	if (!g->p.disk_unanswered)
+		g->p.disk_unanswered = g->p.disk_pending.tail;
 	guard_send(g, type, head, n, r->data);
 }
 
