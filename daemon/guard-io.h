@@ -86,7 +86,7 @@ struct guard_io {
 	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
 	guint taps_timer;
 	int qemu_stat_fd;	/* /proc/PID/stat, or -1, or 0 before qemu_look_open() */
-	guint qemu_look_timer;
+	GSource *qemu_look;
 
 	struct peer_credentials *credentials;
 	struct link_io links[PEER_CHANNEL_LAST];

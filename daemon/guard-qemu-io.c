@@ -18,7 +18,10 @@
 #include <unistd.h>
 
 #define PID_FILE "/run/libvirt/qemu/%s.pid"	/* libvirt's, of its system instance */
-#define LOOK_MS 10
+/* Looked at when the main loop turns for another reason and the last look is so old, and when it has not turned for longer: an idle guard wakes up for its heartbeats
+ * anyway, and each time that it wakes up by itself costs more than the look. */
+#define LOOK_AFTER_MS 8
+#define LOOK_BY_MS 15
 
 int
 qemu_pid(const struct guard_io *io)
@@ -38,6 +41,41 @@ look(int fd)
 	return process_look(text);
 }
 
+struct look_source {
+	GSource source;
+	gint64 looked_at;	/* us, by the main loop's time */
+};
+
+static gint64
+since_look(GSource *source)
+{
+	return g_source_get_time(source) - ((struct look_source *)source)->looked_at;
+}
+
+static gboolean
+look_prepare(GSource *source, gint *timeout)
+{
+	gint64 left = LOOK_BY_MS * 1000 - since_look(source);
+
+	*timeout = left > 0 ? (gint)((left + 999) / 1000) : 0;
+	return left <= 0;
+}
+
+static gboolean
+look_check(GSource *source)
+{
+	return since_look(source) >= LOOK_AFTER_MS * 1000;
+}
+
+static gboolean
+look_dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
+{
+	((struct look_source *)source)->looked_at = g_source_get_time(source);
+	return callback(user_data);
+}
+
+static GSourceFuncs look_funcs = { .prepare = look_prepare, .check = look_check, .dispatch = look_dispatch };
+
 static gboolean
 on_look(gpointer user_data)
 {
@@ -50,7 +88,7 @@ on_look(gpointer user_data)
 	guard_io_schedule(io);
 	if (seen != PROCESS_ENDS && seen != PROCESS_GONE)
 		return G_SOURCE_CONTINUE;
-	io->qemu_look_timer = 0;
+	g_clear_pointer(&io->qemu_look, g_source_unref);
 	return G_SOURCE_REMOVE;
 }
 
@@ -68,14 +106,19 @@ qemu_look_open(struct guard_io *io)
 void
 qemu_look_start(struct guard_io *io)
 {
-	if (io->qemu_stat_fd >= 0)
-		io->qemu_look_timer = g_timeout_add(LOOK_MS, on_look, io);
+	if (io->qemu_stat_fd < 0)
+		return;
+	io->qemu_look = g_source_new(&look_funcs, sizeof(struct look_source));
+	g_source_set_callback(io->qemu_look, on_look, io, NULL);
+	g_source_attach(io->qemu_look, NULL);
 }
 
 void
 qemu_look_end(struct guard_io *io)
 {
-	g_clear_handle_id(&io->qemu_look_timer, g_source_remove);
+	if (io->qemu_look)
+		g_source_destroy(io->qemu_look);
+	g_clear_pointer(&io->qemu_look, g_source_unref);
 	if (io->qemu_stat_fd > 0)
 		close(io->qemu_stat_fd);
 	io->qemu_stat_fd = -1;
