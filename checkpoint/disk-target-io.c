@@ -408,7 +408,8 @@ submit(struct disk_target *t, struct job *job)
 	if (fits(t, &job->write)) {
 		g_queue_push_tail(&t->waiting, job);
 	} else {
-		finish(t, job, EINVAL);
+		job->error = EINVAL;
+		g_queue_push_tail(&t->finished, job);
 	}
 }
 

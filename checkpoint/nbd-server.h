@@ -14,7 +14,7 @@
 /*
  * What we ask for instead. The payload of one request is read in one recv() by the standby's QEMU, into fresh memory, and sent in one send() by this one's; a kernel without
  * preemption (CONFIG_PREEMPT_NONE) gives that CPU to nobody meanwhile, whatever their priority. A guest's page cache writes 17 MB in one request: a guard was not heard for
- * 100 to 165 ms, and its peer went on alone.
+ * 100 to 165 ms, and its peer went on alone. QEMU splits what it writes as zeroes likewise (block/nbd.c, nbd_refresh_limits()), sixteen such at a time.
  */
 #define NBD_GOOD_REQUEST (2u << 20)
 #define NBD_MAX_PENDING 1024		/* requests not answered yet; beyond it the input is an error */

@@ -218,7 +218,7 @@ gather(const struct fd_stream *s, struct iovec *iov)
 	size_t skip = s->head_sent, sum = 0;
 	int n = 0;
 
-	for (GList *l = s->queue.head; l && n < IOV_BATCH && !(s->shares && sum >= WRITES_PER_TURN); l = l->next) {
+	for (GList *l = s->queue.head; l && n < IOV_BATCH && !(s->shares && s->written + sum >= WRITES_PER_TURN); l = l->next) {
 		gsize size;
 		const uint8_t *data = g_bytes_get_data(l->data, &size);
 

@@ -65,7 +65,7 @@
 #define GUARD_CREDIT_NS (5 * 1000000ull)
 #define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_MISSED_MAX 256				/* segments that came while the guest was being stopped */
-#define GUARD_SYNS_AGAIN_MAX 16				/* ... of which SYNs: QEMU reads them in one piece (guard-reinject.c) */
+#define GUARD_SYNS_AGAIN_BYTES 4096			/* ... of which SYNs: QEMU reads them in one piece (guard-reinject.c) */
 #define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for less, mostly; what takes longer clients have sent again themselves */
 #define GUARD_SWITCHOVER_AS_IT_IS_NS (200 * 1000000ull)	/* for the copy to show that it is level without a checkpoint */
 #define GUARD_SWITCHOVER_DISK_BYTES (8u << 20)	/* ... unless the guest has written more since: the copy keeps that in overlays, and has to commit it before it speaks */
@@ -131,7 +131,7 @@ struct guard_primary {
 	uint64_t disk_epoch_bytes;	/* of writes of this epoch */
 	uint64_t disk_moved_at;		/* since the first write came that the standby has to do something for, or its last sign that it has */
 	GQueue disk_pending;		/* of struct disk_pending */
-	GList *disk_unanswered;		/* its first that waits for its answer; NULL: none does */
+	GList *disk_unanswered;		/* in it: all before this are answered; NULL: all are */
 	struct disk_compare *compare;
 	uint64_t disk_compared_bytes, disk_same_bytes;
 	uint64_t committed, loaded;

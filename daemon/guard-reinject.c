@@ -11,8 +11,8 @@
  * count on none coming twice.
  *
  * A SYN is another matter: to a filter-rewriter the second one of a connection that is open by now is a new connection, and it miscounts ever after
- * (net/filter-rewriter.c, handle_primary_tcp_pkt()); the copy has a rewriter always. The connection hangs then. It cannot be open while nothing that the guest has said
- * in it was let go, and what is let go from now on reaches its client after QEMU has read the SYN: of two sockets that have something to read QEMU's main loop
+ * (net/filter-rewriter.c, handle_primary_tcp_pkt()); the copy has a rewriter always. The connection hangs then. It cannot be open while the guest's answer to that SYN
+ * was not let go, and what is let go from now on reaches its client after QEMU has read the SYN: of two sockets that have something to read QEMU's main loop
  * reads both before it looks at the LAN again, if what waits in the first is no more than one read of it (chardev/char-socket.c: CHR_READ_BUF_LEN, 4 KiB).
  * So SYNs go first, few of them, and only into an empty socket. One that may not be given again is sent again by its client, a second later.
  *
@@ -133,24 +133,36 @@ give_again(struct guard *g, unsigned nic, GBytes *frame)
 	frame_queue_push(&g->p.given_again, nic, frame);
 }
 
+/* Where there is no copy any more only this QEMU's own rewriter counts. */
+static bool
+may_miscount(const struct guard *g, unsigned nic, const struct packet *p)
+{
+	if ((p->flags & (PACKET_TCP_SYN | PACKET_TCP_ACK)) != PACKET_TCP_SYN || !packet_is_rewritten(p))
+		return false;
+	return g->config->nics[nic].has_rewriter || !failover_may_speak_alone(&g->failover);
+}
+
 /* Takes the SYNs out of what was missed. */
 static void
 give_syns_again(struct guard *g)
 {
 	bool may = !g->env.writes_unread(g->ctx, GUARD_PORT_INJ);
-	unsigned nic, given = 0;
-	struct packet p;
+	gsize given = 0;
+	unsigned nic;
 
 	for (guint left = g->p.missed.length; left > 0; left--) {
 		g_autoptr(GBytes) frame = frame_queue_pop(&g->p.missed, &nic);
+		struct packet p;
 
 		packet_parse(&p, frame);
-		if (!(p.flags & PACKET_TCP_SYN)) {
+		if (!may_miscount(g, nic, &p)) {
 			frame_queue_push(&g->p.missed, nic, frame);
-		} else if (may && given < GUARD_SYNS_AGAIN_MAX && !comparator_may_have_answered(g->p.comparator, nic, &p)) {
-			give_again(g, nic, frame);
-			given++;
+			continue;
 		}
+		if (!may || given + g_bytes_get_size(frame) > GUARD_SYNS_AGAIN_BYTES || comparator_may_be_open(g->p.comparator, nic, &p))
+			continue;
+		give_again(g, nic, frame);
+		given += g_bytes_get_size(frame);
 	}
 }
 

@@ -15,7 +15,7 @@ enum failover_state {
 	FAILOVER_ASKING,	/* the operator wants it to end (disable, failover): the claim is out, the pair is whole and goes on by the rule meanwhile */
 	FAILOVER_YIELDED,	/* standby: its data failed, the primary was told to go on alone; claims only if the primary is lost too */
 	FAILOVER_DECIDING,	/* the pair is broken: the claim of generation + 1 is out; output held */
-	/* From here on there is no way back to a pair. */
+	/* From here on the pair is over, and its guard will leave: failover_is_over(). */
 	FAILOVER_CLOSING,	/* primary: the VM was ended on purpose; the claim is out so that nobody brings it back */
 	FAILOVER_SETTLING,	/* claim won, durable; the copy is being made the only one (load what is committed, detach the pair) */
 	FAILOVER_SOLO,		/* the only owner: runs as an ordinary domain */

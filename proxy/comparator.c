@@ -276,8 +276,12 @@ note_end(struct comparator *c, struct flow *flow, const struct packet *p)
 static void
 count_release(struct comparator *c, struct flow *flow, const struct frame *f, enum release_reason reason)
 {
+	const uint8_t syn_ack = PACKET_TCP_SYN | PACKET_TCP_ACK;
+
 	flow->frames[reason]++;
 	flow->bytes[reason] += f->size;
+	if (f->packet.class == PACKET_TCP && (f->packet.flags & syn_ack) == syn_ack)
+		seq_mark_set(&flow->syn_answered, f->packet.ack);
 	note_end(c, flow, &f->packet);
 }
 
@@ -879,21 +883,11 @@ comparator_take_want(struct comparator *c)
 	return want;
 }
 
-static uint64_t
-sum_over_reasons(const uint64_t counts[RELEASE_LAST])
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < RELEASE_LAST; i++)
-		sum += counts[i];
-	return sum;
-}
-
-/* A flow that has ended counts, too: its last words may be those of the connection that is asked about. One that is not known may have been without room once. */
+/* A flow that is not known may have been without room once. */
 bool
-comparator_may_have_answered(const struct comparator *c, unsigned nic, const struct packet *inbound)
+comparator_may_be_open(const struct comparator *c, unsigned nic, const struct packet *syn)
 {
-	struct packet answer = *inbound;
+	struct packet answer = *syn;
 	struct flow_key key;
 	const struct flow *flow;
 
@@ -902,7 +896,9 @@ comparator_may_have_answered(const struct comparator *c, unsigned nic, const str
 	packet_turn(&answer);
 	flow_key_make(&key, nic, &answer);
 	flow = flow_table_find(c->flows, &key);
-	return flow ? sum_over_reasons(flow->frames) > 0 : c->refused_until > 0;
+	if (!flow)
+		return c->refused_until > 0;
+	return flow->syn_answered.known && flow->syn_answered.at == syn->seq + 1;
 }
 
 bool
@@ -935,6 +931,16 @@ comparator_full(const struct comparator *c)
 
 /* -- what is shown --------------------------------------------------------------------------------------------------------------------- */
 
+static uint64_t
+bytes_of(const uint64_t bytes[RELEASE_LAST])
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < RELEASE_LAST; i++)
+		sum += bytes[i];
+	return sum;
+}
+
 struct top {
 	GArray *rows;		/* of struct comparator_flow, most bytes first */
 	unsigned max;
@@ -945,10 +951,10 @@ visit(struct flow *flow, void *data)
 {
 	struct top *top = data;
 	struct comparator_flow row = { .key = flow->key, .treatment = flow->treatment, .held_frames = flow->held.length, .differences = flow->differences };
-	uint64_t bytes = sum_over_reasons(flow->bytes);
+	uint64_t bytes = bytes_of(flow->bytes);
 	guint at = top->rows->len;
 
-	while (at > 0 && sum_over_reasons(g_array_index(top->rows, struct comparator_flow, at - 1).released_bytes) < bytes)
+	while (at > 0 && bytes_of(g_array_index(top->rows, struct comparator_flow, at - 1).released_bytes) < bytes)
 		at--;
 	if (at >= top->max)
 		return;

@@ -97,8 +97,8 @@ GBytes *comparator_next_unsent(struct comparator *c, uint64_t *epoch, unsigned *
 GArray *comparator_take_matched(struct comparator *c);	/* of uint64_t */
 /* Why a checkpoint is wanted, once per epoch; reset by the call. */
 enum comparator_want comparator_take_want(struct comparator *c);
-/* May whoever sent the guest this frame have got something from the guest in that flow? False only when it is sure that nothing has left. */
-bool comparator_may_have_answered(const struct comparator *c, unsigned nic, const struct packet *inbound);
+/* May the client that has sent this SYN have its answer, so that its connection is open? False only when it is sure that none has left. */
+bool comparator_may_be_open(const struct comparator *c, unsigned nic, const struct packet *syn);
 bool comparator_holds_current(const struct comparator *c);	/* a frame of the current epoch may not leave yet */
 uint64_t comparator_held_for(const struct comparator *c, uint64_t now);	/* ns that the oldest frame has waited; 0: none does */
 uint64_t comparator_kept_bytes(const struct comparator *c);	/* held, or released and not fetched */

@@ -27,6 +27,7 @@ struct flow {
 	GList *next_kept;	/* in `kept`: the first one that has datagrams which were not compared yet. Not TCP */
 	GList keeping;		/* in the comparator's list of flows that keep SVM frames */
 	struct tcp_compare tcp;
+	struct seq_mark syn_answered;	/* TCP: what the last SYN-ACK that left acknowledges */
 	bool svm_clock_known;	/* TCP, for this epoch: */
 	uint32_t svm_clock;	/* the time stamp that the SVM sent last */
 
