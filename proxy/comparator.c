@@ -18,7 +18,7 @@
  * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch: one that is stopped, or loads, or
  * is an epoch behind, cannot answer, and its load must not look like a time-out. It has absent_ns for that; a SVM that never comes back must not
  * hold the PVM's output for a whole epoch. Nor is it late while it works off what has come in meanwhile: the clock begins anew whenever its output lets a frame leave,
- * CATCH_UP times at most. Otherwise each load of a busy guest ends in a time-out, which asks for the next checkpoint, which ends in a load.
+ * within absent_ns. Otherwise each load of a busy guest ends in a time-out, which asks for the next checkpoint, which ends in a load.
  *
  * Limits. PVM frames: nothing is dropped, comparator_full() makes the caller stop reading. SVM bytes: the flow that goes beyond max_secondary_bytes
  * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
@@ -41,8 +41,6 @@
 #include "proxy/frame.h"
 #include "proxy/sequence.h"
 #include "proxy/tcp-timestamp.h"
-
-#define CATCH_UP 4		/* hold times that a frame waits for a SVM whose output lets others leave */
 
 struct comparator {
 	struct comparator_limits limits;
@@ -151,8 +149,7 @@ hold_deadline(const struct comparator *c)
 		return UINT64_MAX;
 	if (!c->svm_runs || c->svm_epoch != f->epoch)
 		return later(f->time, c->limits.absent_ns);
-	uint64_t since = MAX(f->time, c->svm_since), moved = MIN(c->svm_moved, later(since, (CATCH_UP - 1) * c->limits.hold_ns));
-	return MIN(later(f->time, c->limits.absent_ns), later(MAX(since, moved), c->limits.hold_ns));
+	return MIN(later(f->time, c->limits.absent_ns), later(MAX(f->time, MAX(c->svm_since, c->svm_moved)), c->limits.hold_ns));
 }
 
 /* -- SVM frames ------------------------------------------------------------------------------------------------------------------------ */
