@@ -436,6 +436,39 @@ its_writes_wait_for_the_first_checkpoint_and_it_does_not(void **state)
 	assert_int_equal(guard_state(f.g), FAILOVER_FORMING);
 }
 
+static unsigned
+answered_writes(const struct fixture *f)
+{
+	unsigned n = 0;
+
+	for (const GList *l = f->g->p.disk_pending.head; l; l = l->next)
+		n += ((const struct disk_pending *)l->data)->answered;
+	return n;
+}
+
+static void
+writes_that_wait_are_answered_all_once_there_is_room(void **state)
+{
+	g_auto(fixture) f;
+
+	copy_memory(&f, true);
+	qemu_says_message(&f, COLO_REQUEST);
+	f.config->max_disk_bytes = 4096;
+	for (unsigned i = 0; i < 5; i++)
+		guest_writes(&f, 4096);
+	assert_int_equal(f.g->p.disk_pending.length, 5);
+	assert_int_equal(answered_writes(&f), 0);
+	peer_says_u64(&f, PEER_DISK_CREDIT, 1, (uint64_t[]){ 1 });
+	assert_int_equal(f.g->p.disk_pending.length, 4);
+	assert_int_equal(answered_writes(&f), 0);
+	f.config->max_disk_bytes = 1 << 20;
+	peer_says_u64(&f, PEER_DISK_CREDIT, 1, (uint64_t[]){ 2 });
+	assert_int_equal(f.g->p.disk_pending.length, 3);
+	assert_int_equal(answered_writes(&f), 3);
+	guest_writes(&f, 4096);
+	assert_int_equal(answered_writes(&f), 4);
+}
+
 static void
 a_standby_that_is_ready_too_late_holds_no_output(void **state)
 {
@@ -2099,6 +2132,7 @@ main(void)
 		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(the_guest_does_not_stand_for_its_standby),
 		cmocka_unit_test(its_writes_wait_for_the_first_checkpoint_and_it_does_not),
+		cmocka_unit_test(writes_that_wait_are_answered_all_once_there_is_room),
 		cmocka_unit_test(a_standby_that_is_ready_too_late_holds_no_output),
 		cmocka_unit_test(a_standby_that_does_not_become_ready_is_given_up),
 		cmocka_unit_test(a_request_that_does_not_come_is_nudged_once),

@@ -362,6 +362,7 @@ test_what_is_over_stays_so(void **state)
 		assert_true(over || ends);
 	}
 	assert_false(failover_is_over("protected"));
+	assert_true(failover_is_over("closing"));
 	assert_true(failover_is_over("solo"));
 	assert_true(failover_is_over(NULL));
 	assert_true(failover_is_over("running"));
