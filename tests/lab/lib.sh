@@ -47,6 +47,14 @@ logs() {
 	done
 }
 
+# comes SECONDS TEXT COMMAND...: ok when the command succeeds once within SECONDS. A state that passes (a guard's last word, while ftd cleans up after it)
+# is seen once, and is not asked for again.
+comes() {
+	local seconds=$1 text=$2
+	shift 2
+	check "$text" until_true "$seconds" "$@"
+}
+
 # until_true SECONDS COMMAND...
 until_true() {
 	local end=$((SECONDS + $1))

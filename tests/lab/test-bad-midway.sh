@@ -115,8 +115,7 @@ client_moves l 20
 # Both at once: nobody is left to claim but ftd.
 "$LAB" crash b 2>/dev/null
 end_guard a
-until_true 20 state_is a vm1 solo
-check "the primary's guard and the peer are lost together: the primary goes on" state_is a vm1 solo
+comes 20 "the primary's guard and the peer are lost together: the primary goes on" state_is a vm1 solo
 "$LAB" boot b >/dev/null 2>&1
 as_before "and the peer comes back"
 enable a vm1 b

@@ -23,10 +23,8 @@ restarted() { local now; now=$(daemon_pid "$1" "$2" 2>/dev/null) && [ "$now" != 
 
 # ended_for_good TEXT: both copies are gone, nothing came back, nothing was left on the peer
 ended_for_good() {
-	until_true 20 is_off a
-	check "$1: off on the primary's host" is_off a
-	until_true 10 state_is a vm1 ended
-	check "$1: the pair has ended" state_is a vm1 ended
+	comes 20 "$1: off on the primary's host" is_off a
+	comes 10 "$1: the pair has ended" state_is a vm1 ended
 	until_true 10 gone_from b
 	sleep 2
 	check "$1: nothing is resurrected" eval 'is_off a && gone_from b'
@@ -129,8 +127,7 @@ for h in a b; do kill_of "$h" /run/ftd-lab/ftd.pid STOP; done
 "$LAB" kill-qemu a vm1 || die "kill-qemu"
 client_moves l 100
 for h in a b; do kill_of "$h" /run/ftd-lab/ftd.pid CONT; done
-until_true 20 state_is b vm1 solo
-check "failover without ftd: solo" state_is b vm1 solo
+comes 20 "failover without ftd: solo" state_is b vm1 solo
 until_true 20 eval 'no_pair_dirs a && no_pair_dirs b'
 check "failover without ftd: cleaned up afterwards" eval 'no_pair_dirs a && no_pair_dirs b && is_off a'
 client_end l

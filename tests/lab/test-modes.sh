@@ -38,8 +38,7 @@ check "and passive once more" until_true 10 mode_is a passive
 client_mark l
 "$LAB" crash a
 client_moves l 100
-until_true 20 state_is b vm1 solo
-check "power loss in passive mode: the survivor is solo" state_is b vm1 solo
+comes 20 "power loss in passive mode: the survivor is solo" state_is b vm1 solo
 "$LAB" boot a || die "boot a"
 until_true 10 ftctl a status >/dev/null
 
@@ -48,8 +47,7 @@ check "auto begins with comparing" eval '[ "$(status b vm1 .mode_setting)" = aut
 client_moves l 100
 "$LAB" crash b
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "power loss in auto mode: the survivor is solo" state_is a vm1 solo
+comes 20 "power loss in auto mode: the survivor is solo" state_is a vm1 solo
 client_end l
 client_end e
 check "ledger: no number lost, no connection reset" nothing_lost l

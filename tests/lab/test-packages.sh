@@ -68,8 +68,7 @@ until_true 10 eval '[ "$(ftd_of_a)" != "$ftd" ] && on_its_feet && state_is a vm1
 check "upgraded: another daemon, the same guard, the pair protected" eval "[ \$(ftd_of_a) != $ftd ] && [ \$(guard_of_a) = $guard ] && state_is a vm1 protected && state_is b vm1 protected"
 client_moves l 30
 "$LAB" crash b
-until_true 10 state_is a vm1 solo
-check "a guard of the old version settles the loss of its peer under the new daemon" state_is a vm1 solo
+comes 10 "a guard of the old version settles the loss of its peer under the new daemon" state_is a vm1 solo
 client_moves l 30
 "$LAB" boot b
 until_true 10 eval 'ftctl b status >/dev/null 2>&1'

@@ -15,8 +15,7 @@ client_mark l
 client_moves l 100
 info=$("$LAB" virsh b dominfo vm1)
 check "the survivor is a running, persistent domain" eval 'grep -q "Persistent: *yes" <<<"$info" && grep -q "State: *running" <<<"$info"'
-until_true 20 state_is b vm1 solo
-check "status says solo" state_is b vm1 solo
+comes 20 "status says solo" state_is b vm1 solo
 "$LAB" boot a || die "boot a"
 until_true 10 ftctl a status >/dev/null
 enable b vm1 a
@@ -24,8 +23,7 @@ check "protected again, towards the repaired host" state_is b vm1 protected
 client_moves l 100
 "$LAB" crash b
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "the second survivor is solo" state_is a vm1 solo
+comes 20 "the second survivor is solo" state_is a vm1 solo
 "$LAB" boot b
 enable a vm1 c
 check "protected once more, towards a third host" state_is a vm1 protected

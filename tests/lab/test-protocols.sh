@@ -68,10 +68,8 @@ until_true 30 eval '[ "$(lines download4)" -ge 1 ] && [ "$(lines download6)" -ge
 downloads4=$(lines download4) downloads6=$(lines download6)
 "$LAB" crash a
 for c in l echo6 http http6 chatter chatter6 second; do client_moves "$c" 50; done
-until_true 30 eval '[ "$(lines download4)" -gt $((downloads4 + 1)) ] && [ "$(lines download6)" -gt $((downloads6 + 1)) ]'
-check "the guest's downloads go on" eval '[ "$(lines download4)" -gt $((downloads4 + 1)) ] && [ "$(lines download6)" -gt $((downloads6 + 1)) ]'
-until_true 20 state_is b vm1 solo
-check "the survivor is solo" state_is b vm1 solo
+comes 30 "the guest's downloads go on" eval '[ "$(lines download4)" -gt $((downloads4 + 1)) ] && [ "$(lines download6)" -gt $((downloads6 + 1)) ]'
+comes 20 "the survivor is solo" state_is b vm1 solo
 touch "$TEST_WORK/curl-stop"
 "$LAB" guest-run vm1 "touch /stop" >/dev/null
 kill -INT "$(cat "$TEST_WORK/pid-wrk4")" "$(cat "$TEST_WORK/pid-wrk6")"

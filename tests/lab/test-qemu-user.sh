@@ -39,7 +39,6 @@ client_moves l 50
 check "protected towards the host that was lost" state_is a vm1 protected
 "$LAB" kill-qemu b vm1 || die "kill-qemu"
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "and back" state_is a vm1 solo
+comes 20 "and back" state_is a vm1 solo
 client_end l
 check "no number lost, no connection reset" nothing_lost l

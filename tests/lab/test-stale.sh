@@ -25,8 +25,7 @@ until_true 20 state_is b vm1 solo
 "$LAB" exec b true
 "$LAB" boot a || die "boot a"
 check "start is refused while it is not settled, or after it" start_refused a "ftd: "
-until_true 20 marked a
-check "ftd knows that the copy is stale" marked a
+comes 20 "ftd knows that the copy is stale" marked a
 "$LAB" exec a sh -c 'kill -STOP $(cat /run/ftd-lab/ftd.pid)'
 check "start is refused without ftd, and the message names the host" start_refused a "host b has the newest one"
 "$LAB" exec a sh -c 'kill -CONT $(cat /run/ftd-lab/ftd.pid)'

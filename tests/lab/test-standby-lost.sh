@@ -11,8 +11,7 @@ enable a vm1 b
 client_moves l 50
 "$LAB" crash b
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "power loss of the standby: the primary goes on alone" state_is a vm1 solo
+comes 20 "power loss of the standby: the primary goes on alone" state_is a vm1 solo
 same "QEMU is as it was" "$before" "$(qemu_picture a vm1)"
 "$LAB" boot b
 until_true 10 ftctl b status >/dev/null
@@ -21,8 +20,7 @@ check "protected again" state_is a vm1 protected
 client_moves l 50
 "$LAB" cut ft-b
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "silence of the standby: one side goes on alone" eval 'state_is a vm1 solo || state_is b vm1 solo'
+comes 20 "silence of the standby: one side goes on alone" eval 'state_is a vm1 solo || state_is b vm1 solo'
 "$LAB" heal ft-b
 client_moves l 50
 client_end l

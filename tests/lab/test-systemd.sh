@@ -14,8 +14,7 @@ other_ftd() { [ "$(ftd_of_a)" != "$1" ] && state_is a vm1 protected; }
 fresh
 "$LAB" crash a
 "$LAB" boot a --systemd || die "boot a --systemd"
-until_true 10 on_a systemctl -q is-active ftd
-check "the unit's ftd is ready (sd_notify)" on_a systemctl -q is-active ftd
+comes 10 "the unit's ftd is ready (sd_notify)" on_a systemctl -q is-active ftd
 "$LAB" guest vm1 || die "guest"
 client l ledger
 client_moves l 30
@@ -50,10 +49,8 @@ check "without its daemon the guard goes on" on_a kill -0 "$guard"
 "$LAB" crash b
 client_moves l 60
 on_a systemctl start ftd
-until_true 10 state_is a vm1 solo
-check "the standby's host is lost while ftd is stopped: the guard settles it, ftd finds the end" state_is a vm1 solo
-until_true 5 no_scope
-check "the guard's scope is gone with it" no_scope
+comes 10 "the standby's host is lost while ftd is stopped: the guard settles it, ftd finds the end" state_is a vm1 solo
+comes 5 "the guard's scope is gone with it" no_scope
 client_end l
 check "no number lost, no connection reset" nothing_lost l
 "$LAB" crash a

@@ -15,16 +15,14 @@ enable a vm1 b
 client_moves l 50
 hang b
 client_moves l 100
-until_true 20 state_is a vm1 solo
-check "standby's guard hangs: the primary goes on alone" state_is a vm1 solo
+comes 20 "standby's guard hangs: the primary goes on alone" state_is a vm1 solo
 until_true 20 eval "no_guards b && off b"
 check "standby's guard hangs: the watchdog ends it" eval 'killed_by_watchdog b && no_guards b && off b'
 enable a vm1 b
 client_moves l 50
 hang a
 client_moves l 100
-until_true 20 state_is b vm1 solo
-check "primary's guard hangs: the standby takes over" state_is b vm1 solo
+comes 20 "primary's guard hangs: the standby takes over" state_is b vm1 solo
 until_true 20 off a
 check "primary's guard hangs: the watchdog ends it and its copy" eval 'killed_by_watchdog a && no_guards a && off a'
 client_end l
