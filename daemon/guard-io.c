@@ -34,6 +34,7 @@ on_timer(gpointer user_data)
 	io->armed_for = UINT64_MAX;
 	g_source_set_ready_time(io->timer, -1);
 	guard_tick(io->guard, guard_io_now());
+	links_flush(io);
 	guard_io_schedule(io);
 	return G_SOURCE_CONTINUE;
 }

@@ -180,6 +180,7 @@ bool links_init(struct guard_io *io, GError **error);
 void links_connect(struct guard_io *io);
 bool links_listen(struct guard_io *io, GError **error);
 void links_close(struct guard_io *io);
+void links_flush(struct guard_io *io);	/* heartbeats do not wait for the main loop's next turn */
 void links_pause_bulk(struct guard_io *io, bool paused);	/* back-pressure on the peer */
 void links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
 size_t links_env_queued(void *ctx, enum peer_channel channel);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
+#define FLUSH_BYTES (16 << 10)	/* longer queues are left to the links' sources, which have priorities */
 #define STRANGERS_MAX 8		/* accepted connections that have not introduced themselves; beyond it the newcomer is turned away */
 
 static const enum peer_channel pair_channels[] = { PEER_CHANNEL_FAST, PEER_CHANNEL_BULK, PEER_CHANNEL_DISK };
@@ -327,6 +328,21 @@ links_env_generation(void *ctx, uint64_t generation)
 	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++)
 		if (io->links[pair_channels[i]].link)
 			peer_link_set_generation(io->links[pair_channels[i]].link, generation);
+}
+
+/*
+ * For what the timer has queued, heartbeats for the most part. The links' sources would send it in another turn of the main loop, and an idle guard's turns are what it
+ * costs. What comes of a frame is left to them: in the turn that is made for it more frames come in, and go out with it.
+ */
+void
+links_flush(struct guard_io *io)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++) {
+		const struct link_io *l = &io->links[pair_channels[i]];
+
+		if (l->up && peer_link_queued(l->link) <= FLUSH_BYTES)
+			peer_link_flush(l->link);
+	}
 }
 
 void

@@ -21,7 +21,7 @@
 /* Looked at when the main loop turns for another reason and the last look is so old, and when it has not turned for longer: an idle guard wakes up for its heartbeats
  * anyway, and each time that it wakes up by itself costs more than the look. */
 #define LOOK_AFTER_MS 8
-#define LOOK_BY_MS 15
+#define LOOK_BY_MS 22
 
 int
 qemu_pid(const struct guard_io *io)

@@ -7,7 +7,7 @@
  * that no poll would report (frames queued by the owner, bytes already read from the socket).
  *
  * Sending. peer_link_send() only queues; the source sends when the loop next comes round, so that all frames of one iteration share TLS records
- * and system calls. The queue is a list of segments: headers and small frames are packed into chunks, a large body is a segment of its own that is
+ * and system calls, or peer_link_flush() does for what is known to be all. The queue is a list of segments: headers and small frames are packed into chunks, a large body is a segment of its own that is
  * encrypted straight from its GBytes. A record is taken from one segment when that fills it, otherwise gathered from several. GnuTLS keeps an
  * encrypted record that the socket did not take; it is finished by gnutls_record_send(NULL, 0), and until then its bytes stay in the queue's account.
  *
@@ -900,6 +900,19 @@ link_dispatch(GSource *source, GSourceFunc callback, gpointer user_data)
 	update_events(l);
 	link_unref(l);
 	return G_SOURCE_CONTINUE;
+}
+
+void
+peer_link_flush(struct peer_link *l)
+{
+	if (l->dispatching || l->failure || l->state != LINK_OPEN || l->write_blocked || !(l->queued || l->wire_len))
+		return;
+	link_ref(l);
+	l->dispatching = true;
+	send_queued(l);
+	l->dispatching = false;
+	update_events(l);
+	link_unref(l);
 }
 
 static GSourceFuncs link_source_funcs = { .prepare = link_prepare, .check = link_check, .dispatch = link_dispatch };

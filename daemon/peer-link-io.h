@@ -2,7 +2,7 @@
 /*
  * One mutually authenticated TLS 1.3 connection of the FT link, carrying peer-protocol.h frames; with peer-credentials-io the only place that knows GnuTLS.
  * Non-blocking, driven by the thread-default GMainContext of the thread that made it. TCP_NODELAY; no SO_KEEPALIVE unless asked for (guards have heartbeats).
- * Any callback may call any function on its link, peer_link_close() too. None is called from inside of a peer_link_*() call.
+ * Any callback may call any function on its link, peer_link_close() too. None is called from inside of a peer_link_*() call but peer_link_flush().
  */
 #pragma once
 
@@ -54,6 +54,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(peer_link, peer_link_close)
 /* Queues a frame: `head` (copied, may be empty) and `body` (referenced, may be NULL) are one payload. Never blocks, never fails: trouble comes as closed().
  * Allowed from the start: what is queued before the link is established is sent then. A type that the channel does not carry, or a payload above its limit, is a bug. */
 void peer_link_send(struct peer_link *l, enum peer_type type, const void *head, size_t head_length, GBytes *body);
+/* Sends what is queued, as the link's source would in the main loop's next turn. Callbacks: writable(), closed(). */
+void peer_link_flush(struct peer_link *l);
 size_t peer_link_queued(const struct peer_link *l);	/* bytes not handed to the kernel yet; the owner bounds it */
 uint64_t peer_link_bytes_sent(const struct peer_link *l);
 uint64_t peer_link_bytes_received(const struct peer_link *l);
