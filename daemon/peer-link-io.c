@@ -7,9 +7,10 @@
  * that no poll would report (frames queued by the owner, bytes already read from the socket).
  *
  * Sending. peer_link_send() only queues; the source sends when the loop next comes round, so that all frames of one iteration share TLS records
- * and system calls, or peer_link_flush() does for what is known to be all. The queue is a list of segments: headers and small frames are packed into chunks, a large body is a segment of its own that is
- * encrypted straight from its GBytes. A record is taken from one segment when that fills it, otherwise gathered from several. GnuTLS keeps an
- * encrypted record that the socket did not take; it is finished by gnutls_record_send(NULL, 0), and until then its bytes stay in the queue's account.
+ * and system calls, or peer_link_flush() does for what is known to be all.
+ * The queue is a list of segments: headers and small frames are packed into chunks, a large body is a segment of its own that is encrypted straight
+ * from its GBytes. A record is taken from one segment when that fills it, otherwise gathered from several. GnuTLS keeps an encrypted record that the
+ * socket did not take; it is finished by gnutls_record_send(NULL, 0), and until then its bytes stay in the queue's account.
  *
  * What GnuTLS has encrypted is collected (`wire`) and handed to the kernel in pieces of WIRE_BUFFER, the rest at the end of each dispatch. A record by itself would be a trip
  * through the network's layers and a wake-up of the peer, for 16 KiB.

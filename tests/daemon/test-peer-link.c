@@ -717,6 +717,38 @@ test_back_pressure(void **state)
 	assert_int_equal(f->server.bytes, (uint64_t)n << 20);
 }
 
+/* What has been flushed is on its way before the main loop turns again; what the socket does not take waits for it, as ever. */
+static void
+test_flush(void **state)
+{
+	struct fixture *f = *state;
+	g_autoptr(GBytes) body = pattern(1 << 20, 1);
+	uint64_t before;
+
+	start(f, f->a, f->b, PEER_CHANNEL_BULK, "b.test");
+	peer_link_send(f->client.link, PEER_STREAM, NULL, 0, body);
+	peer_link_flush(f->client.link);
+	assert_int_equal(peer_link_queued(f->client.link), PEER_HEADER + (1 << 20));	/* there is no connection yet */
+	run_until(f->client.established && f->server.frames == 1);
+	settle();
+	before = peer_link_bytes_sent(f->client.link);
+	f->client.writable = 0;
+	peer_link_send(f->client.link, PEER_STREAM, "beat", 4, NULL);
+	assert_int_equal(peer_link_bytes_sent(f->client.link), before);
+	peer_link_flush(f->client.link);
+	assert_true(peer_link_bytes_sent(f->client.link) > before);
+	assert_int_equal(peer_link_queued(f->client.link), 0);
+	assert_int_equal(f->client.writable, 1);
+	run_until(f->server.frames == 2);
+
+	for (unsigned i = 0; i < 64; i++)
+		peer_link_send(f->client.link, PEER_STREAM, NULL, 0, body);
+	for (unsigned i = 0; i < 300; i++)
+		peer_link_flush(f->client.link);
+	assert_true(peer_link_queued(f->client.link) > 0);
+	run_until(f->server.frames == 66);
+}
+
 /* A pause inside of a callback leaves whole frames in this side's buffers: no poll will ever tell of them. */
 static void
 test_pause_in_frame_callback(void **state)
@@ -895,6 +927,7 @@ main(void)
 		LINK_TEST(test_bad_frames),
 		LINK_TEST(test_truncated),
 		LINK_TEST(test_back_pressure),
+		LINK_TEST(test_flush),
 		LINK_TEST(test_pause_in_frame_callback),
 		LINK_TEST(test_slow_frames_leave_others_their_turn),
 		LINK_TEST(test_queue_limit),
