@@ -63,7 +63,7 @@
 #define GUARD_CREDIT_WRITES 64
 #define GUARD_CREDIT_DIV 16
 #define GUARD_CREDIT_NS (5 * 1000000ull)
-#define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits at most, for a SVM that is loading, hangs, or is late with all it sends */
+#define GUARD_ABSENT_TIMES 10				/* compare time-outs that a frame waits for a SVM that is loading or hangs */
 #define GUARD_MISSED_MAX 256				/* segments that came while the guest was being stopped */
 #define GUARD_SYNS_AGAIN_BYTES 4096			/* ... of which SYNs: QEMU reads them in one piece (guard-reinject.c) */
 #define GUARD_RECENT_NS (300 * 1000000ull)		/* the end of the initial migration stops the guest for less, mostly; what takes longer clients have sent again themselves */

@@ -18,8 +18,7 @@
  * earlier epoch has its checkpoint on the way. The hold clock of a frame runs while the SVM runs in the frame's epoch: one that is stopped, or loads, or
  * is an epoch behind, cannot answer, and its load must not look like a time-out. It has absent_ns for that; a SVM that never comes back must not
  * hold the PVM's output for a whole epoch. Nor is it late while it works off what has come in meanwhile: the clock begins anew whenever its output lets a frame leave,
- * within absent_ns. Otherwise each load of a busy guest ends in a time-out, which asks for the next checkpoint, which ends in a load. Nor is a twin late that takes
- * as long as others have taken of late (twin-lag.h), as long as that is worth it: a checkpoint costs the SVM a load and what it has to catch up after it.
+ * within absent_ns. Otherwise each load of a busy guest ends in a time-out, which asks for the next checkpoint, which ends in a load.
  *
  * Limits. PVM frames: nothing is dropped, comparator_full() makes the caller stop reading. SVM bytes: the flow that goes beyond max_secondary_bytes
  * differs until the next commit. Flows: a new one beyond max_flows is released by commit only - also later in that epoch, when there is room again,
@@ -42,10 +41,6 @@
 #include "proxy/frame.h"
 #include "proxy/sequence.h"
 #include "proxy/tcp-timestamp.h"
-#include "proxy/twin-lag.h"
-
-#define STANDS_WEIGHT 4u	/* the loads that svm_stands is the mean of */
-#define LOADS_WORTH 4u		/* to wait for a twin costs less than so many */
 
 struct comparator {
 	struct comparator_limits limits;
@@ -60,9 +55,6 @@ struct comparator {
 
 	bool svm_runs;
 	uint64_t svm_epoch, svm_since;
-	uint64_t svm_stopped, svm_stands;	/* ... for a load, and how long it does of late */
-	struct twin_lag lag;
-	uint64_t oldest_left;		/* of the frames that a SVM frame let leave: when the PVM sent it */
 	uint64_t svm_moved;		/* when its output let a frame leave */
 	GQueue early;			/* SVM frames of epochs after the compared one */
 	struct flow_patterns patterns;
@@ -147,22 +139,6 @@ later(uint64_t since, uint64_t by)
 	return since > UINT64_MAX - by ? UINT64_MAX : since + by;
 }
 
-/* What came before the SVM was known to run in their epoch has waited for its load, too. */
-static void
-note_lag(struct comparator *c, uint64_t now)
-{
-	uint64_t since = MAX(c->svm_since, c->oldest_left);
-
-	if (c->svm_runs && c->svm_epoch == compared_epoch(c) && now > since)
-		twin_lag_sample(&c->lag, now, MIN(now - since, c->limits.absent_ns));
-}
-
-static uint64_t
-patience(const struct comparator *c)
-{
-	return MAX(c->limits.hold_ns, MIN(twin_lag_late(&c->lag), LOADS_WORTH * c->svm_stands));
-}
-
 /* When the oldest frame has been held for too long. */
 static uint64_t
 hold_deadline(const struct comparator *c)
@@ -173,7 +149,7 @@ hold_deadline(const struct comparator *c)
 		return UINT64_MAX;
 	if (!c->svm_runs || c->svm_epoch != f->epoch)
 		return later(f->time, c->limits.absent_ns);
-	return MIN(later(f->time, c->limits.absent_ns), later(MAX(f->time, MAX(c->svm_since, c->svm_moved)), patience(c)));
+	return MIN(later(f->time, c->limits.absent_ns), later(MAX(f->time, MAX(c->svm_since, c->svm_moved)), c->limits.hold_ns));
 }
 
 /* -- SVM frames ------------------------------------------------------------------------------------------------------------------------ */
@@ -321,7 +297,6 @@ static void
 release(struct comparator *c, struct frame *f, const struct release_evidence *evidence)
 {
 	unhold(c, f);
-	c->oldest_left = MIN(c->oldest_left, f->time);
 	if (f->flow)
 		count_release(c, f->flow, f, evidence->reason);
 	output_gate_release(&c->gate, f, evidence);
@@ -585,12 +560,9 @@ compare_secondary(struct comparator *c, uint64_t now, struct frame *f)
 		found_difference(c, flow, &flow->tcp.difference);
 	else
 		lighten(c, f);
-	c->oldest_left = UINT64_MAX;
 	run(c, flow);
-	if (c->held.length < held) {
+	if (c->held.length < held)
 		c->svm_moved = now;
-		note_lag(c, now);
-	}
 }
 
 static void
@@ -825,8 +797,6 @@ comparator_set_passive(struct comparator *c, bool passive)
 void
 comparator_loaded(struct comparator *c, uint64_t now, uint64_t epoch)
 {
-	if (!c->svm_runs)
-		c->svm_stands = (c->svm_stands * (STANDS_WEIGHT - 1) + MIN(now - MIN(now, c->svm_stopped), c->limits.absent_ns)) / STANDS_WEIGHT;
 	c->svm_epoch = epoch + 1;
 	c->svm_since = now;
 	c->svm_runs = true;
@@ -836,16 +806,13 @@ void
 comparator_secondary_stopped(struct comparator *c, uint64_t now)
 {
 	c->svm_runs = false;
-	c->svm_stopped = now;
 }
 
 void
 comparator_tick(struct comparator *c, uint64_t now)
 {
-	if (hold_deadline(c) <= now && ask(c, c->epoch, COMPARATOR_WANT_TIMEOUT)) {
+	if (hold_deadline(c) <= now && ask(c, c->epoch, COMPARATOR_WANT_TIMEOUT))
 		c->stats.timeouts++;
-		twin_lag_in_vain(&c->lag);
-	}
 	flow_table_age(c->flows, now);
 }
 

@@ -19,8 +19,8 @@
 struct comparator;
 
 struct comparator_limits {
-	uint64_t absent_ns;		/* the same while the SVM cannot answer: it is stopped, loads, or is an epoch behind; or lets others leave; or all its output is late */
-	uint64_t hold_ns;		/* compare timeout: a frame held longer, and longer than twins take of late, asks for a checkpoint (runs only while the SVM runs in the frame's epoch) */
+	uint64_t absent_ns;		/* the same while the SVM cannot answer: it is stopped, loads, or is an epoch behind; or lets others leave */
+	uint64_t hold_ns;		/* compare timeout: a frame held longer asks for a checkpoint (runs only while the SVM runs in the frame's epoch) */
 	size_t max_held_bytes;		/* PVM frames of one epoch waiting; at it a checkpoint is asked for (nothing is dropped: the caller stops reading f_out at 2x) */
 	size_t max_secondary_bytes;	/* SVM bytes waiting for their twin; beyond it the flow is marked differing until the next load */
 	unsigned max_flows;		/* beyond it new flows are released by commit only */
