@@ -19,7 +19,7 @@
 
 #define PID_FILE "/run/libvirt/qemu/%s.pid"	/* libvirt's, of its system instance */
 /* Looked at when the main loop turns for another reason and the last look is so old, and when it has not turned for longer: an idle guard wakes up for its heartbeats
- * anyway, and each time that it wakes up by itself costs more than the look. */
+ * anyway (heartbeat-ms, 20 by default), and each time that it wakes up by itself costs more than the look. */
 #define LOOK_AFTER_MS 8
 #define LOOK_BY_MS 22
 
