@@ -570,6 +570,12 @@ relay_peer_due_since(const struct relay *r)
 	return !r->peer_ready && r->state != R_FAILED && migration_reader_ram_complete(r->reader) ? r->heard_at : UINT64_MAX;
 }
 
+uint64_t
+relay_ram_bytes(const struct relay *r)
+{
+	return migration_reader_ram_bytes(r->reader);
+}
+
 bool
 relay_waiting(const struct relay *r)
 {

@@ -89,6 +89,7 @@ uint64_t relay_waiting_since(const struct relay *r);
 bool relay_awaits_request(const struct relay *r);	/* LOADED was answered and the next REQUEST is not here */
 /* The initial stream is over, and the peer's READY is missing: since QEMU's last bytes. UINT64_MAX: it is not. */
 uint64_t relay_peer_due_since(const struct relay *r);
+uint64_t relay_ram_bytes(const struct relay *r);	/* the guest's memory; complete once the initial stream is over */
 bool relay_wanted(const struct relay *r);		/* a checkpoint is wished for, and REPLY is not out */
 bool relay_uncommitted(const struct relay *r);	/* a whole checkpoint is on its way, and the peer has not committed it */
 bool relay_receiving(const struct relay *r);	/* a checkpoint is coming in; false again once it is whole, though LOADED may wait for its commit */

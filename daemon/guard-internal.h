@@ -23,7 +23,10 @@
 #define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
-#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)	/* from the end of the initial stream to READY: the guest may stand */
+/* From the end of the initial stream to READY. In that time the standby's QEMU makes a second copy of all RAM, in memory that nobody has touched yet (migration/ram.c,
+ * colo_init_ram_cache()), so for each byte it may take so long: 40 MB/s. The guest runs meanwhile. */
+#define GUARD_READY_TIMEOUT_NS (5 * 1000000000ull)
+#define GUARD_READY_NS_PER_BYTE 25
 #define GUARD_CLAIM_RETRY_NS (500 * 1000000ull)
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 /* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */

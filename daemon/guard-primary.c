@@ -1211,11 +1211,17 @@ nudge_deadline(const struct guard *g)
 }
 
 static uint64_t
+ready_patience(const struct guard *g)
+{
+	return GUARD_READY_TIMEOUT_NS + relay_ram_bytes(g->p.relay) * GUARD_READY_NS_PER_BYTE;
+}
+
+static uint64_t
 ready_deadline(const struct guard *g)
 {
 	uint64_t since = relay_peer_due_since(g->p.relay);
 
-	return g->failover.state == FAILOVER_FORMING && since != UINT64_MAX ? MAX(since, g->awake_since) + GUARD_READY_TIMEOUT_NS : UINT64_MAX;
+	return g->failover.state == FAILOVER_FORMING && since != UINT64_MAX ? MAX(since, g->awake_since) + ready_patience(g) : UINT64_MAX;
 }
 
 static uint64_t
@@ -1237,7 +1243,7 @@ static void
 check_forming(struct guard *g, uint64_t now)
 {
 	if (now >= ready_deadline(g))
-		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %llu s", g->config->peer, GUARD_READY_TIMEOUT_NS / 1000000000ull);
+		guard_data_failed(g, now, "the standby's QEMU on %s did not become ready in %" G_GUINT64_FORMAT " s", g->config->peer, ready_patience(g) / 1000000000u);
 	else if (now >= forming_disk_deadline(g))
 		guard_data_failed(g, now, "the disk of the copy on %s took no write, and answered no comparison, for %llu s", g->config->peer, GUARD_DISK_HANG_NS / 1000000000ull);
 }
