@@ -78,7 +78,7 @@ rows() { awk -v w="$1" -v s="$2" 'NF == 2 && $2 ~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$
 
 # measure WORKLOAD SYSTEM: one measurement of the workload that is loaded, on the system that is up
 measure() {
-	local w=$1 s=$2 address n=0 start took pids=()
+	local w=$1 s=$2 address n=0 start took failed= pids=()
 	rm -f "$WORK"/load-* "$WORK"/counters-* "$WORK/pauses" "$WORK/pauses.log"
 	[ "$(type -t system_pauses)" != function ] || system_pauses "$WORK/pauses.log"
 	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-before"
@@ -88,10 +88,11 @@ measure() {
 		pids+=($!)
 		n=$((n + 1))
 	done
-	for n in "${pids[@]}"; do wait "$n" || { note "$w on $s: the load failed"; return 1; }; done
+	for n in "${pids[@]}"; do wait "$n" || failed=1; done
 	took=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')
 	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-after"
 	[ "$(type -t system_pauses_end)" != function ] || system_pauses_end
+	[ -z "$failed" ] || { note "$w on $s: the load failed"; return 1; }
 	{
 		# Two servers under load at once: the mean of what each gave.
 		cat "$WORK"/load-* | awk 'NF == 2 { if (!($1 in n)) order[++k] = $1; v[$1] += $2; n[$1]++ } END { for (i = 1; i <= k; i++) printf "%s %.3f\n", order[i], v[order[i]] / n[order[i]] }'
