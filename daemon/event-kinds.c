@@ -25,6 +25,13 @@ static const struct event_kind kinds[] = {
 	{ "guest-resumed", 5, "fab45704b28943cba90506ab39903e28" },
 	{ "disk-error", 3, "6ac7ec3ad6b4403ca365a1b0e6de988e" },
 	{ "certificate", 4, "96c6b45db32348fb9c1863084188c88c" },
+	{ "self-heal", 5, "0e953bbe0ccf46f586bf5372de389647" },
+	{ "self-heal-failed", 4, "75ee6b48dd764b96952362caa28ba8a9" },
+	{ "uplink-lost", 4, "f4630756b5a7426aba480b62b18c9c69" },
+	{ "operation", 5, "186e4c8c25f144b9822dbbf0d52dcb5b" },
+	{ "switchover", 5, "b0e3830efbb14551975ede5a0c4c6973" },
+	{ "switchover-off", 4, "a4570f16b9ea46cc9255f08000e70a96" },
+	{ "hosts", 5, "e10d3e365f984cd9afdfff7b30894a02" },
 	{ "error", 3, "77e6c5fec95a4a658d56bc25b7612bef" },
 	{ "peer-error", 4, "73d0bf17832e4e6884cf04d48b77bb8c" },
 };

@@ -266,7 +266,7 @@ fulfilled(struct json_object *reply, const GError *error, gpointer user_data)
 		guint64 retry_us = placement_retry_ns(++w->failures) / 1000;
 
 		w->due = g_get_monotonic_time() + (gint64)retry_us;
-		host_event(p->host, w->domain, "self-heal", "%s cannot be protected again; next attempt in %d s: %s", w->domain, (int)(retry_us / G_USEC_PER_SEC), error->message);
+		host_event(p->host, w->domain, "self-heal-failed", "%s cannot be protected again; next attempt in %d s: %s", w->domain, (int)(retry_us / G_USEC_PER_SEC), error->message);
 	}
 	schedule(p);
 }

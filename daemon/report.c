@@ -115,7 +115,7 @@ static const char *
 mark_class(const char *type)
 {
 	static const struct { const char *type, *class; } marks[] = {
-		{ "protected", "good" }, { "took-over", "bad" }, { "solo", "bad" }, { "guard-gone", "bad" }, { "watchdog", "bad" }, { "error", "bad" }, { "enable-failed", "bad" },
+		{ "protected", "good" }, { "took-over", "bad" }, { "solo", "bad" }, { "guard-gone", "bad" }, { "watchdog", "bad" }, { "error", "bad" }, { "enable-failed", "bad" }, { "self-heal-failed", "bad" },
 		{ "uplink-lost", "bad" }, { "orphan", "bad" }, { "abdicated", "bad" }, { "suspended", "warn" }, { "resumed", "warn" }, { "mode", "warn" }, { "copy-unfit", "warn" },
 		{ "copy-fit", "warn" }, { "switchover", "warn" },
 	};

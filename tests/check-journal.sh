@@ -13,7 +13,7 @@ awk '$1 == ".Sh" { on = $2 == "JOURNAL" } on && /^\.It/ { print $3, $5 }' man/ft
 [ "$(wc -l <"$tmp/code")" -ge 20 ] || { echo "no kinds were found in daemon/event-kinds.c" >&2; exit 1; }
 diff "$tmp/code" "$tmp/catalog"
 diff "$tmp/code" "$tmp/man"
-[ -z "$(cut -d ' ' -f 2 "$tmp/code" | uniq -d)" ]
+[ -z "$(cut -d ' ' -f 2 "$tmp/code" | sort | uniq -d)" ]
 # A kind that nothing ever says is no kind.
 cut -d ' ' -f 1 "$tmp/code" | while read -r type; do
 	grep -qF "\"$type\"" $(ls daemon/*.c | grep -v event-kinds) || { echo "no event is of the type $type" >&2; exit 1; }
