@@ -19,6 +19,7 @@ struct peer_server {
 	struct peer_credentials *(*credentials)(gpointer user_data);
 	const struct peer_method_entry *methods;
 	void (*ended)(guint64 connection, gpointer user_data);
+	bool (*served)(const char *name, gpointer user_data, GError **error);
 	gpointer user_data;
 	GPtrArray *connections;
 	guint64 next_id;
@@ -63,12 +64,18 @@ send_message(struct connection *c, struct json_object *message)
 		peer_link_send(c->link, PEER_JSON, NULL, 0, bytes);
 }
 
-static void
-send_error(struct connection *c, guint64 id, int code, const char *text)
+/* NULL: it may be done. */
+static GError *
+refusal(struct connection *c, const struct peer_method_entry *entry)
 {
-	g_autoptr(GError) error = g_error_new_literal(FTD_ERROR, code, text);
+	const struct peer_server *s = c->server;
+	GError *error = NULL;
 
-	send_message(c, peer_error_new(id, error));
+	if (s->served && !s->served(c->name, s->user_data, &error))
+		return error;
+	if (!entry)
+		return g_error_new(FTD_ERROR, FTD_ERROR_PROTOCOL, "this ftd has no such method; install the same version on both hosts");
+	return c->calls < PEER_SERVER_MAX_CALLS ? NULL : g_error_new(FTD_ERROR, FTD_ERROR_LIMIT, "too many calls at once");
 }
 
 static struct json_object *
@@ -126,11 +133,11 @@ static void
 serve(struct connection *c, struct peer_message *m)
 {
 	const struct peer_method_entry *entry = find_method(c->server, m->method);
+	g_autoptr(GError) error = refusal(c, entry);
 	struct call *call;
 
-	if (!entry || c->calls >= PEER_SERVER_MAX_CALLS) {
-		send_error(c, m->id, entry ? FTD_ERROR_LIMIT : FTD_ERROR_PROTOCOL,
-			   entry ? "too many calls at once" : "this ftd has no such method; install the same version on both hosts");
+	if (error) {
+		send_message(c, peer_error_new(m->id, error));
 		peer_message_clear(m);
 		return;
 	}
@@ -235,6 +242,12 @@ peer_server_new(unsigned port, struct peer_credentials *(*credentials)(gpointer 
 		return NULL;
 	}
 	return s;
+}
+
+void
+peer_server_serve_only(struct peer_server *s, bool (*served)(const char *name, gpointer user_data, GError **error))
+{
+	s->served = served;
 }
 
 unsigned

@@ -139,6 +139,14 @@ names_of(const struct host *h)
 	return g_strsplit(h->config->hosts ? h->config->hosts : h->name, ",", -1);
 }
 
+bool
+pool_has(const struct host *h, const char *name)
+{
+	g_auto(GStrv) names = names_of(h);
+
+	return g_strv_contains((const char *const *)names, name);
+}
+
 struct json_object *
 pool_hosts(struct host *h)
 {

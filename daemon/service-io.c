@@ -782,6 +782,24 @@ static const struct peer_method_entry peer_methods[] = {
 	{ "Pool", peer_pool }, { "Offer", peer_offer }, { "Protect", peer_protect }, { "EndStandby", peer_end_standby }, { NULL, NULL },
 };
 
+/* Those of the pool, where there is one, and whoever has the other copy of a domain: a pair that was made before must be able to end. Others of the same authority may
+ * be no hosts at all: libvirt's clients have certificates of it, too. */
+static bool
+is_served(const char *name, gpointer user_data, GError **error)
+{
+	const struct host *h = ((const struct service *)user_data)->host;
+	g_autoptr(GPtrArray) list = NULL;
+
+	if (!h->config->hosts || pool_has(h, name))
+		return true;
+	list = pairs_list(h->pairs);
+	for (guint i = 0; i < list->len; i++)
+		if (strcmp(((const struct pair_info *)g_ptr_array_index(list, i))->record->peer, name) == 0)
+			return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "%s is not one of the hosts that %s works with; add it to hosts= in ftd.conf there", name, h->name);
+	return false;
+}
+
 struct service *
 service_new(struct host *host, GError **error)
 {
@@ -793,8 +811,10 @@ service_new(struct host *host, GError **error)
 	if (!group)
 		log_info("api", "there is no group %s: only root may use %s", host->config->group, socket);
 	s->peers = peer_server_new(host->config->peer_port, current_credentials, peer_methods, peer_ended, s, error);
-	if (s->peers)
+	if (s->peers) {
+		peer_server_serve_only(s->peers, is_served);
 		s->varlink = varlink_server_new(socket, group ? 0660 : 0600, group, FTD_INTERFACE, FTD_INTERFACE_DESCRIPTION, people_methods, s, error);
+	}
 	if (s->varlink) {
 		varlink_server_note_changes(s->varlink, note_change);
 		return s;

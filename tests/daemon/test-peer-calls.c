@@ -113,6 +113,13 @@ do_pass(const struct peer_caller *caller, struct json_object *parameters, gpoint
 	return c ? peer_client_follow(c, "Work", NULL, TIMEOUT_MS, caller->job ? pass : NULL, caller->job, error) : NULL;
 }
 
+static bool
+served_never(const char *name, gpointer user_data, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "%s is no host", name);
+	return false;
+}
+
 static const struct peer_method_entry methods[] = { { "Work", do_work }, { "Fail", do_fail }, { "Pass", do_pass }, { "Flood", do_flood }, { NULL, NULL } };
 
 static struct peer_credentials *
@@ -250,6 +257,25 @@ test_passed_on(void **state)
 	ask_clear(&a);
 }
 
+/* By whoever has a certificate of the authority, and is no host of the pool. Which methods there are it is not told either. */
+static void
+test_not_served(void **state)
+{
+	static const char *const called[] = { "Work", "Nothing" };
+	struct fixture *f = *state;
+
+	peer_server_serve_only(f->server, served_never);
+	for (size_t i = 0; i < G_N_ELEMENTS(called); i++) {
+		struct ask a = ask(f, called[i], true);
+
+		assert_null(a.reply);
+		assert_true(g_error_matches(a.error, FTD_ERROR, FTD_ERROR_DENIED));
+		assert_non_null(strstr(a.error->message, "localhost is no host"));
+		assert_string_equal(a.heard->str, "");
+		ask_clear(&a);
+	}
+}
+
 /* What is no progress is dropped; the error that ends it comes after what was told. */
 static void
 test_failed(void **state)
@@ -341,6 +367,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_followed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_followed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_passed_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_not_served, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_failed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_flood, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_hurry, set_up, tear_down),
