@@ -53,7 +53,7 @@ static const struct {
 	[CHECK_DISK_FORMAT] = { "disk-format", CHECK_DISKS, FTD_ERROR_DISK_KIND, true, "an image that is neither qcow2 nor raw" },
 	[CHECK_DISK_READ_ONLY] = { "disk-read-only", CHECK_DISKS, FTD_ERROR_DISK_KIND, true, "a read-only disk" },
 	[CHECK_DISK_SHAREABLE] = { "disk-shareable", CHECK_DISKS, FTD_ERROR_DISK_KIND, false, "a disk that several domains may write" },
-	[CHECK_DISK_CHAIN] = { "disk-chain", CHECK_DISKS, FTD_ERROR_DISK_KIND, true, "a disk with a snapshot or a backing file" },
+	[CHECK_DISK_CHAIN] = { "disk-chain", CHECK_DISKS, FTD_ERROR_DISK_KIND, true, "a disk with a backing file or with snapshots" },
 	[CHECK_DISK_BLOCK_JOB] = { "disk-block-job", CHECK_DISKS, FTD_ERROR_DISK_KIND, false, "a block job is running" },
 	[CHECK_DISK_TRANSIENT] = { "disk-transient", CHECK_DISKS, FTD_ERROR_DISK_KIND, false, "a disk whose changes are thrown away" },
 	[CHECK_DISK_ENCRYPTED] = { "disk-encrypted", CHECK_DISKS, FTD_ERROR_DISK_KIND, true, "a disk that QEMU encrypts" },

@@ -98,6 +98,8 @@ check_disk(const struct domain_disk *d, const struct qemu_disk *q, struct check_
 		check_object(report, CHECK_DISK_NOT_ATTACHED, "attach it, or take it out of the definition", "disk %s is not attached to the running QEMU", name);
 	else if (q->has_backing)
 		check_object(report, CHECK_DISK_CHAIN, flaws[DISK_FLAW_CHAIN].mend, "disk %s has a backing file", name);
+	else if (q->has_snapshots)
+		check_object(report, CHECK_DISK_CHAIN, "delete them first (virsh snapshot-delete)", "disk %s has snapshots inside of its image, which would not be copied", name);
 	else if (d->iothread)
 		check_object(report, CHECK_DISK_IOTHREAD, "nothing has to be done; after a failover the disk may be slower until the domain is started anew",
 			     "disk %s has an I/O thread, and the copy's runs without", name);

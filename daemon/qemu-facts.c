@@ -168,6 +168,7 @@ qemu_facts_find_disk(struct json_object *reply, const char *alias)
 		if (g_strcmp0(json_get_str(inserted, "drv"), "replication") == 0)
 			image = json_get(image, "backing-image");
 		d->has_backing = json_get(image, "backing-image") != NULL;
+		d->has_snapshots = json_length(json_get(image, "snapshots")) > 0;
 		return d;
 	}
 	return NULL;

@@ -16,7 +16,7 @@ struct qemu_disk {
 	char *qom;		/* QOM path of the device that has the `drive` property */
 	char *node;		/* root node */
 	guint64 virtual_size, allocated;
-	bool has_backing;
+	bool has_backing, has_snapshots;	/* snapshots inside of the image */
 };
 
 struct qemu_nic {

@@ -163,12 +163,15 @@ static void
 test_running_disks(void **state)
 {
 	g_autoptr(domain_facts) d = domain_facts_parse(HEAD DISK TAIL, NULL);
-	g_autoptr(qemu_facts) chain = make_qemu(d, "11.1.3", true, true, VHOST_NO), job = make_qemu(d, "11.1.3", true, true, VHOST_NO);
-	g_autoptr(check_report) one = check_report_new(), two = check_report_new();
+	g_autoptr(qemu_facts) chain = make_qemu(d, "11.1.3", true, true, VHOST_NO), job = make_qemu(d, "11.1.3", true, true, VHOST_NO), inside = make_qemu(d, "11.1.3", true, true, VHOST_NO);
+	g_autoptr(check_report) one = check_report_new(), two = check_report_new(), three = check_report_new();
 
 	((struct qemu_disk *)g_ptr_array_index(chain->disks, 0))->has_backing = true;
 	domain_check(d, chain, one);
 	expect(one, CHECK_DISK_CHAIN, "vda has a backing file");
+	((struct qemu_disk *)g_ptr_array_index(inside->disks, 0))->has_snapshots = true;
+	domain_check(d, inside, three);
+	expect(three, CHECK_DISK_CHAIN, "vda has snapshots inside");
 	job->block_jobs = true;
 	domain_check(d, job, two);
 	expect(two, CHECK_DISK_BLOCK_JOB, "a block job");
