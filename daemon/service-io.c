@@ -79,17 +79,32 @@ tell_settings(struct host *h, const struct pair_record *r, const struct pair_set
 		   s->never_compare ? s->never_compare : "nothing");
 }
 
+/* What the next pair would not know this one does not do either. */
+static bool
+store_or_undo(struct host *h, const struct pair_record *r, virDomain *dom, const struct pair_settings *change, const struct pair_settings *before, const struct pair_settings *all,
+	      GError **error)
+{
+	if (pair_settings_store(dom, all, error))
+		return true;
+	if (set_at_guard(h, r, change, before, NULL))
+		g_prefix_error(error, "nothing is changed: ");
+	else
+		g_prefix_error(error, "it holds for the running pair, but not for the next; say it again: ");
+	return false;
+}
+
 static bool
 set_here_locked(struct host *h, const struct pair_record *r, const struct pair_settings *change, GError **error)
 {
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, error) : NULL;
-	g_auto(pair_settings) all = { 0 };
+	g_auto(pair_settings) before = { 0 }, all = { 0 };
 
-	if (!dom || !pair_settings_load(dom, &all, error) || !pair_settings_change(&all, change, error) || !set_at_guard(h, r, change, &all, error))
+	if (!dom || !pair_settings_load(dom, &before, error) || !pair_settings_load(dom, &all, error) || !pair_settings_change(&all, change, error) ||
+	    !set_at_guard(h, r, change, &all, error) || !store_or_undo(h, r, dom, change, &before, &all, error))
 		return false;
 	tell_settings(h, r, &all);
-	return pair_settings_store(dom, &all, error) && keep_at_peer(h, r, &all, error);
+	return keep_at_peer(h, r, &all, error);
 }
 
 /* On the primary's host. */
