@@ -353,7 +353,7 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 }
 
 bool
-enable_check_other(struct host *h, const char *domain, const char *peer, GError **error)
+enable_check_other(struct host *h, const char *domain, const char *peer, const char *but, GError **error)
 {
 	g_auto(attempt) a = { .host = h, .peer = peer };
 	g_autoptr(check_report) report = check_report_new();
@@ -361,6 +361,10 @@ enable_check_other(struct host *h, const char *domain, const char *peer, GError 
 	if (!look(&a, domain, error))
 		return false;
 	look_at_peer(&a, report);
+	if (a.client && g_strcmp0(peer_client_name(a.client), but) == 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s is %s, where the standby of %s is already", peer, but, a.domain->name);
+		return false;
+	}
 	check_arbiter(&a, report);
 	return check_report_verdict(report, error);
 }

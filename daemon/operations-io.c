@@ -179,7 +179,7 @@ migrate_standby(const struct run *run, GError **error)
 		peer = placed = pool_place(run->host, r->uuid, NULL, r->peer, error);
 	else if (strcmp(peer, r->peer) == 0)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the standby of %s is on %s already", r->domain, r->peer);
-	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, error))
+	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, r->peer, error))
 		return NULL;
 	ended = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
 	if (!ended)

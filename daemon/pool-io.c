@@ -166,7 +166,7 @@ fits(struct host *h, const char *uuid, const char *name, GString *why)
 {
 	g_autoptr(GError) error = NULL;
 
-	if (enable_check_other(h, uuid, name, &error))
+	if (enable_check_other(h, uuid, name, NULL, &error))
 		return true;
 	g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "", name, error->message);
 	return false;
