@@ -20,6 +20,7 @@
 #include "daemon/enable-io.h"
 #include "daemon/guard-process-io.h"
 #include "daemon/json-util.h"
+#include "daemon/libvirt-io.h"
 #include "daemon/pair-verbs-io.h"
 #include "daemon/pool-io.h"
 #include "daemon/suspended-io.h"
@@ -226,18 +227,33 @@ suspend(const struct run *run, GError **error)
 
 /* Where the domain runs. That its pair is no more is what brings us here. */
 static struct json_object *
-resume_here(struct host *h, const struct pair_record *r, struct job *job, GError **error)
+resume_here(struct host *h, const char *uuid, const char *domain, struct job *job, GError **error)
 {
-	g_autofree char *peer = suspended_read(h, r->uuid);
+	g_autofree char *peer = suspended_read(h, uuid);
 	g_autoptr(json_object_ptr) done = NULL;
 
 	if (!peer) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the protection of %s is not suspended on %s; see ftctl enable", r->domain, h->name);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the protection of %s is not suspended on %s; see ftctl enable", domain, h->name);
 		return NULL;
 	}
-	host_event(h, r->domain, "operation", "resume of %s begins", r->domain);
-	done = enable_domain(h, r->uuid, peer, &as_before, job, error);
+	host_event(h, domain, "operation", "resume of %s begins", domain);
+	done = enable_domain(h, uuid, peer, &as_before, job, error);
 	return done ? runs_on(h->name) : NULL;
+}
+
+/* The host was down since: it knows nothing of the pair any more, but for what was written down. */
+static struct json_object *
+resume_unknown(struct host *h, const char *domain, struct job *job, GError **error)
+{
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, domain, NULL) : NULL;
+	char uuid[VIR_UUID_STRING_BUFLEN];
+
+	if (dom && virDomainGetUUIDString(dom, uuid) == 0)
+		return resume_here(h, uuid, virDomainGetName(dom), job, error);
+	if (conn)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s was not protected on %s since that host was started; say it on the host where it runs", domain, h->name);
+	return NULL;
 }
 
 static struct json_object *
@@ -248,11 +264,11 @@ resume(struct host *h, const char *domain, bool pass, struct job *job, GError **
 	if (info && info->phase != PAIR_ENDED)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "the protection of %s is not suspended; see ftctl status", domain);
 	else if (!info)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+		return resume_unknown(h, domain, job, error);
 	else if (pass && info->record->role == FAILOVER_STANDBY && g_strcmp0(json_get_str(info->last, "state"), "solo") != 0)
 		return pass_on(h, OPERATION_RESUME, info->record, NULL, job, error);
 	else
-		return resume_here(h, info->record, job, error);
+		return resume_here(h, info->record->uuid, info->record->domain, job, error);
 	return NULL;
 }
 
