@@ -349,6 +349,13 @@ operation_drain(struct host *h, bool undo, struct job *job, GError **error)
 
 /* -- for the peer's daemon */
 
+/* Who asked there is told there; here it is known from where. */
+static void
+note_operation(struct host *h, const struct peer_caller *caller, const struct pair_record *r, const char *name)
+{
+	host_event(h, r->domain, "operator", "%s of %s was asked for on %s", name, r->domain, caller->name);
+}
+
 /* The last pair of that domain here, if the caller is its other side. */
 static struct pair_info *
 pair_with(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
@@ -370,12 +377,16 @@ operation_for_peer(struct host *h, const struct peer_caller *caller, struct json
 
 	if (!info)
 		return NULL;
-	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0)
+	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0) {
+		note_operation(h, caller, info->record, name);
 		return resume(h, info->record->uuid, false, caller->job, error);
+	}
 	if (info->record->role == FAILOVER_PRIMARY)
 		for (unsigned i = 0; i < OPERATION_LAST; i++)
-			if (g_strcmp0(name, names[i]) == 0)
+			if (g_strcmp0(name, names[i]) == 0) {
+				note_operation(h, caller, info->record, name);
 				return operation_run(h, (enum operation)i, info->record->uuid, json_get_str(parameters, "peer"), caller->job, error);
+			}
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "Operate: %s is not known here, or both sides of %s have the same role", name ? name : "nothing", info->record->domain);
 	return NULL;
 }
@@ -390,6 +401,7 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 
 	if (!before)
 		return NULL;
+	note_operation(h, caller, before->record, "protection");
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
 	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);

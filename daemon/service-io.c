@@ -652,6 +652,7 @@ peer_set(const struct peer_caller *caller, struct json_object *parameters, gpoin
 
 	if (!info || !pair_settings_read(&change, parameters, error))
 		return NULL;
+	host_event(s->host, info->record->domain, "operator", "a change of settings was asked for on %s", caller->name);
 	if (info->record->role == FAILOVER_PRIMARY)
 		return set_here(s->host, info->record, &change, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "both sides of %s have the same role", info->record->domain);
