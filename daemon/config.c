@@ -323,13 +323,22 @@ parse_line(struct ftd_config *c, char *line, const char **group, bool seen[], GE
 	return true;
 }
 
+bool
+ftd_config_hosts_register(const struct ftd_config *c)
+{
+	return g_strcmp0(c->hosts, "etcd") == 0;
+}
+
 /* A peer may be suspected only after some of its heartbeats are missing, or every scheduling hiccup is a failover. */
 static bool
 check_together(const struct ftd_config *c, const char *where, GError **error)
 {
-	if (c->suspect_ms >= 3 * c->heartbeat_ms)
+	if (c->suspect_ms < 3 * c->heartbeat_ms)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: suspect-ms (%u) must be at least three times heartbeat-ms (%u)", where, c->suspect_ms, c->heartbeat_ms);
+	else if (ftd_config_hosts_register(c) && !(c->arbiter && g_str_has_prefix(c->arbiter, "etcd:")))
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: hosts=etcd takes an arbiter=etcd:..., where they register", where);
+	else
 		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: suspect-ms (%u) must be at least three times heartbeat-ms (%u)", where, c->suspect_ms, c->heartbeat_ms);
 	return false;
 }
 

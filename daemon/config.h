@@ -19,7 +19,7 @@ struct ftd_config {
 	char *uplink;		/* interfaces, separated by commas; NULL: not watched */
 	guint uplink_ms;
 	char *metrics_listen;	/* "127.0.0.1:9768": loopback only; NULL: the unix socket alone */
-	char *hosts;		/* the pool, separated by commas, this host too; NULL: there is none */
+	char *hosts;		/* the pool, separated by commas, this host too; or "etcd"; NULL: there is none */
 	bool self_heal;		/* without a pool nothing comes of it */
 	/* [guard] */
 	char *guard_path;	/* NULL: beside the running ftd, or else where it was installed */
@@ -34,6 +34,7 @@ struct ftd_config {
 
 struct ftd_config *ftd_config_new(void);	/* the defaults */
 /* `where` names the file in errors: "ftd.conf:7: peer-port: ..." (FTD_ERROR_CONFIG). */
+bool ftd_config_hosts_register(const struct ftd_config *c);	/* hosts=etcd: the pool is who has registered there */
 struct ftd_config *ftd_config_parse(const char *text, const char *where, GError **error);
 void ftd_config_free(struct ftd_config *c);
 typedef struct ftd_config ftd_config;

@@ -151,7 +151,7 @@ start(struct daemon *d, const struct ftd_config *config, GError **error)
 	d->metrics = metrics_server_new(&d->host, service_status, error);
 	if (!d->metrics)
 		return false;
-	d->host.pool = pool_new(&d->host);
+	pool_start(&d->host);
 	pairs_load(d->host.pairs);
 	history_start(&d->host);
 	stale_watch(&d->host);

@@ -68,11 +68,6 @@ send_message(struct connection *c, struct json_object *message)
 static GError *
 refusal(struct connection *c, const struct peer_method_entry *entry)
 {
-	const struct peer_server *s = c->server;
-	GError *error = NULL;
-
-	if (s->served && !s->served(c->name, s->user_data, &error))
-		return error;
 	if (!entry)
 		return g_error_new(FTD_ERROR, FTD_ERROR_PROTOCOL, "this ftd has no such method; install the same version on both hosts");
 	return c->calls < PEER_SERVER_MAX_CALLS ? NULL : g_error_new(FTD_ERROR, FTD_ERROR_LIMIT, "too many calls at once");
@@ -82,9 +77,12 @@ static struct json_object *
 call_work(struct job *job, gpointer data, GError **error)
 {
 	struct call *call = data;
+	const struct peer_server *s = call->connection->server;
 
+	if (s->served && !s->served(call->caller.name, s->user_data, error))
+		return NULL;
 	call->caller.job = call->message.more ? job : NULL;
-	return call->method(&call->caller, call->message.parameters, call->connection->server->user_data, error);
+	return call->method(&call->caller, call->message.parameters, s->user_data, error);
 }
 
 static void

@@ -24,7 +24,7 @@ struct peer_server;
  * ended: on the main thread, after the last call of that connection. */
 struct peer_server *peer_server_new(unsigned port, struct peer_credentials *(*credentials)(gpointer user_data), const struct peer_method_entry *methods,
 				    void (*ended)(guint64 connection, gpointer user_data), gpointer user_data, GError **error);
-/* Who is answered, by the name in its certificate; everybody, if it is not said. false + error: what each of its calls is answered with. */
+/* Who is answered, by the name in its certificate; everybody, if it is not said. Asked on the thread of each call. false + error: what the call is answered with. */
 void peer_server_serve_only(struct peer_server *s, bool (*served)(const char *name, gpointer user_data, GError **error));
 unsigned peer_server_port(const struct peer_server *s);
 void peer_server_free(struct peer_server *s);

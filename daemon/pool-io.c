@@ -6,6 +6,9 @@
  * at a time, so that hosts are chosen by what they hold after the one before, and a host that comes back is not asked for fifty standbys at once. An attempt looks at
  * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or does not
  * run here any more; else it is tried again, later and later, and at once when a host says that it is there.
+ *
+ * With hosts=etcd each host registers in the arbiter's etcd, again and again, and takes those that it finds there for the pool. While etcd is silent the pool is what it
+ * was: nothing that is protected depends on it.
  */
 #include "daemon/pool-io.h"
 
@@ -17,6 +20,7 @@
 #include "daemon/libvirt-io.h"
 #include "daemon/pairs-io.h"
 #include "daemon/peer-client-io.h"
+#include "policy/arbiter-io.h"
 #include "policy/placement.h"
 
 #include <errno.h>
@@ -27,6 +31,10 @@
 #define BUSY_MS 1000		/* its pair is being made, or is ending */
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 5000
+#define REGISTERED_S 3600	/* a host that is gone for longer is no host of the pool any more */
+#define REGISTER_AGAIN_S 600
+#define REGISTER_RETRY_S 10
+#define LOOK_AGAIN_US G_USEC_PER_SEC
 
 struct wish {
 	char *uuid, *domain, *peer;
@@ -40,6 +48,10 @@ struct pool {
 	GPtrArray *wishes;	/* of struct wish; main thread */
 	struct wish *busy;	/* the one that is being fulfilled */
 	guint timer;
+	bool introduced;	/* the others were told once that this host is there */
+	GMutex lock;		/* of the rest */
+	char **registered;	/* names; NULL: etcd has not answered yet */
+	gint64 looked_at;
 };
 
 static void schedule(struct pool *p);
@@ -133,26 +145,94 @@ facts_of(struct host *h, const char *name)
 	return json_put_str(json_put_bool(json_put_str(json_object_new_object(), "name", name), "reachable", false), "why", error->message);
 }
 
+/* This one too, whether it could register or not. */
+static char **
+registered_names(struct pool *p)
+{
+	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
+	bool here = false;
+
+	g_mutex_lock(&p->lock);
+	for (char **name = p->registered; name && *name; name++) {
+		here = here || strcmp(*name, p->host->name) == 0;
+		g_strv_builder_add(b, *name);
+	}
+	g_mutex_unlock(&p->lock);
+	if (!here)
+		g_strv_builder_add(b, p->host->name);
+	return g_strv_builder_end(b);
+}
+
 static char **
 names_of(const struct host *h)
 {
+	if (ftd_config_hosts_register(h->config))
+		return registered_names(h->pool);
 	return g_strsplit(h->config->hosts ? h->config->hosts : h->name, ",", -1);
 }
 
-bool
-pool_has(const struct host *h, const char *name)
+/* Blocks. */
+static bool
+ask_register(struct pool *p, bool register_us, GError **error)
+{
+	const struct ftd_config *c = p->host->config;
+	g_autoptr(arbiter) a = arbiter_open(c->arbiter, c->pki, error);
+	char **names;
+
+	if (!a || (register_us && !arbiter_register_host(a, p->host->name, REGISTERED_S, error)))
+		return false;
+	names = arbiter_hosts(a, error);
+	if (!names)
+		return false;
+	g_mutex_lock(&p->lock);
+	g_strfreev(p->registered);
+	p->registered = names;
+	p->looked_at = g_get_monotonic_time();
+	g_mutex_unlock(&p->lock);
+	return true;
+}
+
+/* Blocks: who is in the pool now. */
+static void
+look_again(struct pool *p)
+{
+	g_autoptr(GError) error = NULL;
+	gint64 age;
+
+	if (!p || !ftd_config_hosts_register(p->host->config))
+		return;
+	g_mutex_lock(&p->lock);
+	age = g_get_monotonic_time() - p->looked_at;
+	g_mutex_unlock(&p->lock);
+	if (age > LOOK_AGAIN_US && !ask_register(p, false, &error))
+		log_warn("pool", "who is in it is not known anew: %s", error->message);
+}
+
+static bool
+is_named(const struct host *h, const char *name)
 {
 	g_auto(GStrv) names = names_of(h);
 
 	return g_strv_contains((const char *const *)names, name);
 }
 
+bool
+pool_has(const struct host *h, const char *name)
+{
+	if (is_named(h, name))
+		return true;
+	look_again(h->pool);
+	return is_named(h, name);
+}
+
 struct json_object *
 pool_hosts(struct host *h)
 {
-	g_auto(GStrv) names = names_of(h);
+	g_auto(GStrv) names = NULL;
 	struct json_object *hosts = json_object_new_array();
 
+	look_again(h->pool);
+	names = names_of(h);
 	for (guint i = 0; names[i]; i++)
 		json_object_array_add(hosts, facts_of(h, names[i]));
 	return json_put_value(json_object_new_object(), "hosts", hosts);
@@ -195,12 +275,15 @@ look_at(struct host *h, const char *uuid, const char *name, const char *had_it, 
 char *
 pool_place(struct host *h, const char *uuid, const char *had_it, const char *not_on, GError **error)
 {
-	g_auto(GStrv) names = names_of(h);
-	g_autofree struct placement_host *hosts = g_new0(struct placement_host, FTD_HOSTS_MAX);
+	g_auto(GStrv) names = NULL;
+	g_autofree struct placement_host *hosts = NULL;
 	GString *why = g_string_new(NULL);
 	unsigned n = 0;
 	int chosen;
 
+	look_again(h->pool);
+	names = names_of(h);
+	hosts = g_new0(struct placement_host, g_strv_length(names));
 	for (guint i = 0; names[i]; i++)
 		if (strcmp(names[i], h->name) != 0 && g_strcmp0(names[i], not_on) != 0)
 			hosts[n++] = look_at(h, uuid, names[i], had_it, why);
@@ -387,10 +470,9 @@ pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer
 
 /* -- this host is there (again) */
 
-static struct json_object *
-offer(struct job *job, gpointer data, GError **error)
+static void
+offer(struct host *h)
 {
-	struct host *h = data;
 	g_auto(GStrv) names = names_of(h);
 
 	for (guint i = 0; names[i]; i++) {
@@ -399,17 +481,50 @@ offer(struct job *job, gpointer data, GError **error)
 		if (strcmp(names[i], h->name) != 0)
 			heard = pool_call(h, names[i], "Offer", json_object_new_object(), CALL_TIMEOUT_MS, NULL);
 	}
+}
+
+static struct json_object *
+introduce(struct job *job, gpointer data, GError **error)
+{
+	struct pool *p = data;
+
+	if (ftd_config_hosts_register(p->host->config) && !ask_register(p, true, error))
+		return NULL;
+	if (!p->introduced)
+		offer(p->host);
 	return json_object_new_object();
 }
 
-struct pool *
-pool_new(struct host *host)
+static gboolean on_register(gpointer user_data);
+
+static void
+on_introduced(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct pool *p = user_data;
+
+	if (error)
+		log_warn("pool", "%s is not registered, trying again in %d s: %s", p->host->name, REGISTER_RETRY_S, error->message);
+	p->introduced = p->introduced || !error;
+	if (ftd_config_hosts_register(p->host->config))
+		g_timeout_add_seconds(error ? REGISTER_RETRY_S : REGISTER_AGAIN_S, on_register, p);
+}
+
+static gboolean
+on_register(gpointer user_data)
+{
+	job_start(introduce, user_data, NULL, NULL, on_introduced, user_data);
+	return G_SOURCE_REMOVE;
+}
+
+void
+pool_start(struct host *host)
 {
 	struct pool *p = g_new0(struct pool, 1);
 
 	p->host = host;
 	p->wishes = g_ptr_array_new_with_free_func(wish_free);
+	g_mutex_init(&p->lock);
+	host->pool = p;
 	if (host->config->hosts)
-		job_start(offer, host, NULL, NULL, NULL, NULL);
-	return p;
+		on_register(p);
 }

@@ -7,10 +7,10 @@
 #include "daemon/pair-record.h"
 
 struct pool;
-struct pool *pool_new(struct host *host);		/* main thread; tells the others that this host is there */
+void pool_start(struct host *host);			/* main thread; sets host->pool, tells the others that this host is there */
 /* Any thread: that domain runs here unprotected, and its other copy was with that host. Nothing without a pool or with self-heal=no. */
 void pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer);
-bool pool_has(const struct host *h, const char *name);	/* hosts= names it */
+bool pool_has(const struct host *h, const char *name);	/* blocks where hosts register: may ask there */
 void pool_kick(struct host *h);				/* any thread: a host is back, try at once */
 
 /* Blocks. A host for the standby of a domain that runs here, `had_it` if it may; never one of `not_on`. NULL: FTD_ERROR_FAILED with what is in the way on each. */

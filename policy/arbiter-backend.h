@@ -19,6 +19,9 @@ struct arbiter_backend {
 	bool (*probe_write)(struct arbiter *a, const char *nonce, GError **error);
 	bool (*probe_read)(struct arbiter *a, const char *nonce, GError **error);
 	void (*probe_remove)(struct arbiter *a, const char *nonce);
+	/* NULL: the kind does not keep hosts. */
+	bool (*register_host)(struct arbiter *a, const char *name, unsigned seconds, GError **error);
+	char **(*hosts)(struct arbiter *a, GError **error);
 };
 
 extern const struct arbiter_backend arbiter_etcd_backend, arbiter_file_backend, arbiter_manual_backend;

@@ -55,6 +55,8 @@ struct question {
 	uint64_t generation;
 	struct etcd_txn_answer answer;	/* its header is that of any answer */
 	bool found;			/* the probe */
+	int64_t lease;
+	char **hosts;
 };
 
 /* -- one request to one member ------------------------------------------------------------------------------------------------------ */
@@ -268,6 +270,20 @@ understand_probe(const struct etcd *e, struct question *q, const char *text, siz
 }
 
 static bool
+understand_lease(const struct etcd *e, struct question *q, const char *text, size_t length, GError **error)
+{
+	return etcd_lease_answer(text, length, &q->answer.header, &q->lease, error);
+}
+
+/* Also the second time, where the first answer was another cluster's. */
+static bool
+understand_hosts(const struct etcd *e, struct question *q, const char *text, size_t length, GError **error)
+{
+	g_clear_pointer(&q->hosts, g_strfreev);
+	return etcd_hosts_answer(text, length, e->spec.prefix, &q->answer.header, &q->hosts, error);
+}
+
+static bool
 look(struct talk *t, const char *pair, uint64_t generation, struct etcd_txn_answer *out, GError **error)
 {
 	g_autofree char *body = etcd_look_request(t->e->spec.prefix, pair, generation);
@@ -380,6 +396,37 @@ etcd_probe_remove(struct arbiter *a, const char *nonce)
 	g_autofree char *body = etcd_probe_delete_request(e->spec.prefix, nonce);
 
 	ask_plain(a, ETCD_PATH_DELETE, body, NULL);
+}
+
+/* A new lease each time: the one before ends by itself, without the key. */
+static bool
+etcd_register_host(struct arbiter *a, const char *name, unsigned seconds, GError **error)
+{
+	const struct etcd *e = a->own;
+	g_auto(talk) t = { 0 };
+	g_autofree char *granted = etcd_lease_request(seconds), *body = NULL;
+	struct question lease = { ETCD_PATH_LEASE, granted, understand_lease }, put = { ETCD_PATH_PUT, NULL, understand_plain };
+
+	talk_begin(&t, a, PATIENT_MS);
+	if (!ask(&t, &lease, error))
+		return false;
+	put.body = body = etcd_host_put_request(e->spec.prefix, name, lease.lease);
+	return ask(&t, &put, error);
+}
+
+static char **
+etcd_hosts(struct arbiter *a, GError **error)
+{
+	const struct etcd *e = a->own;
+	g_auto(talk) t = { 0 };
+	g_autofree char *body = etcd_hosts_request(e->spec.prefix);
+	struct question q = { ETCD_PATH_RANGE, body, understand_hosts };
+
+	talk_begin(&t, a, PATIENT_MS);
+	if (ask(&t, &q, error))
+		return q.hosts;
+	g_strfreev(q.hosts);
+	return NULL;
 }
 
 static gpointer
@@ -503,4 +550,6 @@ const struct arbiter_backend arbiter_etcd_backend = {
 	.probe_write = etcd_probe_write,
 	.probe_read = etcd_probe_read,
 	.probe_remove = etcd_probe_remove,
+	.register_host = etcd_register_host,
+	.hosts = etcd_hosts,
 };

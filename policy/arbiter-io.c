@@ -168,6 +168,27 @@ arbiter_probe_remove(struct arbiter *a, const char *nonce)
 		a->backend->probe_remove(a, nonce);
 }
 
+static bool
+keeps_hosts(const struct arbiter *a, GError **error)
+{
+	if (a->backend->hosts)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the arbiter %s does not keep the hosts that share it; etcd: does", a->spec);
+	return false;
+}
+
+bool
+arbiter_register_host(struct arbiter *a, const char *name, unsigned seconds, GError **error)
+{
+	return keeps_hosts(a, error) && a->backend->register_host(a, name, seconds, error);
+}
+
+char **
+arbiter_hosts(struct arbiter *a, GError **error)
+{
+	return keeps_hosts(a, error) ? a->backend->hosts(a, error) : NULL;
+}
+
 /* -- a claim with a deadline ------------------------------------------------------------------------------------------------------ */
 
 struct job {

@@ -39,6 +39,9 @@ bool arbiter_forget(struct arbiter *a, const char *pair, GError **error);
 bool arbiter_probe_write(struct arbiter *a, const char *nonce, GError **error);
 bool arbiter_probe_read(struct arbiter *a, const char *nonce, GError **error);	/* false + FTD_ERROR_ARBITER_NOT_SHARED when it is not there */
 void arbiter_probe_remove(struct arbiter *a, const char *nonce);
+/* The hosts that share it, where the kind keeps them (etcd); FTD_ERROR_USAGE where it does not. A registration that is not repeated ends by itself. */
+bool arbiter_register_host(struct arbiter *a, const char *name, unsigned seconds, GError **error);
+char **arbiter_hosts(struct arbiter *a, GError **error);	/* g_strfreev; NULL: no answer */
 
 /*
  * arbiter_claim() on a thread of its own with a deadline; `done` runs exactly once, later, in the thread-default main context of the caller. Past the

@@ -263,6 +263,37 @@ etcd_probe_delete_request(const char *prefix, const char *nonce)
 	return etcd_probe_get_request(prefix, nonce);
 }
 
+char *
+etcd_lease_request(unsigned seconds)
+{
+	json_record *o = json_object_new_object();
+
+	put_number(o, "TTL", seconds);
+	return text_of(o);
+}
+
+char *
+etcd_host_put_request(const char *prefix, const char *name, int64_t lease)
+{
+	g_autofree char *key = g_strdup_printf("%s/hosts/%s", prefix, name);
+	json_record *o = keyed(key, NULL);
+
+	put_base64(o, "value", name);
+	put_number(o, "lease", lease);
+	return text_of(o);
+}
+
+/* '0' is the byte behind '/'. One more than there may be, so that too many are seen. */
+char *
+etcd_hosts_request(const char *prefix)
+{
+	g_autofree char *first = g_strdup_printf("%s/hosts/", prefix), *end = g_strdup_printf("%s/hosts0", prefix);
+	json_record *o = keyed(first, end);
+
+	put_number(o, "limit", ETCD_HOSTS_MAX + 1);
+	return text_of(o);
+}
+
 /* -- answers --------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct json_tokener tokener;
@@ -529,6 +560,60 @@ etcd_probe_answer(const char *text, size_t length, const char *prefix, const cha
 	if (!value)
 		return false;
 	*found = strcmp(key, wanted) == 0 && strcmp(value, nonce) == 0;
+	return true;
+}
+
+bool
+etcd_lease_answer(const char *text, size_t length, struct etcd_header *out, int64_t *lease, GError **error)
+{
+	g_autoptr(json_record) o = parse(text, length, error);
+
+	return o && get_header(o, out, error) && get_revision(o, "ID", lease, error);
+}
+
+/* The name in the key of a host (g_free). */
+static char *
+host_of(json_record *kv, const char *prefix, GError **error)
+{
+	g_autofree char *start = g_strdup_printf("%s/hosts/", prefix), *key = NULL;
+	const char *name;
+	gsize length;
+
+	if (!json_object_is_type(kv, json_type_object)) {
+		json_record_wrong(error, "kvs", "not a key and its value");
+		return NULL;
+	}
+	key = get_base64(kv, "key", &length, error);
+	if (!key)
+		return NULL;
+	name = key + strlen(start);
+	if (g_str_has_prefix(key, start) && *name && strlen(name) <= 255 && !strpbrk(name, " \t/,"))
+		return g_strdup(name);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PROTOCOL, "the key %.200s is not that of a host", key);
+	return NULL;
+}
+
+bool
+etcd_hosts_answer(const char *text, size_t length, const char *prefix, struct etcd_header *out, char ***names, GError **error)
+{
+	g_autoptr(json_record) o = parse(text, length, error);
+	g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func(g_free);
+	struct json_object *kvs = json_object_object_get(o, "kvs");
+	size_t n = json_object_is_type(kvs, json_type_array) ? json_object_array_length(kvs) : 0;
+
+	if (!o || !get_header(o, out, error))
+		return false;
+	if ((kvs && !json_object_is_type(kvs, json_type_array)) || n > ETCD_HOSTS_MAX)
+		return json_record_wrong(error, "kvs", kvs && n == 0 ? "not a list" : "more than 64 hosts");
+	for (size_t i = 0; i < n; i++) {
+		char *name = host_of(json_object_array_get_idx(kvs, i), prefix, error);
+
+		if (!name)
+			return false;
+		g_ptr_array_add(found, name);
+	}
+	g_ptr_array_add(found, NULL);
+	*names = (char **)g_ptr_array_free(g_steal_pointer(&found), FALSE);
 	return true;
 }
 

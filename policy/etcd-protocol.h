@@ -5,6 +5,7 @@
  *
  *   <prefix>/<pair>/00000000000000000007	generation 7, an arbiter_record
  *   <prefix>/probe/<nonce>			"is it the same etcd over there?"
+ *   <prefix>/hosts/<name>			a host of the pool, for as long as its lease lasts
  */
 #pragma once
 
@@ -13,6 +14,7 @@
 #define ETCD_ANSWER_MAX (64 * 1024)
 #define ETCD_ENDPOINTS_MAX 9
 #define ETCD_PREFIX_MAX 128
+#define ETCD_HOSTS_MAX 64
 
 struct etcd_spec {
 	char **endpoints;	/* "https://host:port", 1 to ETCD_ENDPOINTS_MAX */
@@ -30,6 +32,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(etcd_spec, etcd_spec_clear)
 #define ETCD_PATH_RANGE "/v3/kv/range"
 #define ETCD_PATH_PUT "/v3/kv/put"
 #define ETCD_PATH_DELETE "/v3/kv/deleterange"
+#define ETCD_PATH_LEASE "/v3/lease/grant"
 
 /* TXN: the records at `generation` and at the newest one, as of one moment. */
 char *etcd_look_request(const char *prefix, const char *pair, uint64_t generation);
@@ -41,6 +44,9 @@ char *etcd_forget_request(const char *prefix, const char *pair);
 char *etcd_probe_put_request(const char *prefix, const char *nonce);	/* PUT */
 char *etcd_probe_get_request(const char *prefix, const char *nonce);	/* RANGE */
 char *etcd_probe_delete_request(const char *prefix, const char *nonce);	/* DELETE */
+char *etcd_lease_request(unsigned seconds);				/* LEASE */
+char *etcd_host_put_request(const char *prefix, const char *name, int64_t lease);	/* PUT */
+char *etcd_hosts_request(const char *prefix);				/* RANGE */
 
 /* -- answers: FTD_ERROR_PROTOCOL and the reason when they are not what was asked for -- */
 
@@ -70,6 +76,9 @@ bool etcd_claim_answer(const char *text, size_t length, const char *prefix, cons
 bool etcd_plain_answer(const char *text, size_t length, struct etcd_header *out, GError **error);
 /* To etcd_probe_get_request(). */
 bool etcd_probe_answer(const char *text, size_t length, const char *prefix, const char *nonce, struct etcd_header *out, bool *found, GError **error);
+bool etcd_lease_answer(const char *text, size_t length, struct etcd_header *out, int64_t *lease, GError **error);
+/* To etcd_hosts_request(): the names (g_strfreev), at most ETCD_HOSTS_MAX. */
+bool etcd_hosts_answer(const char *text, size_t length, const char *prefix, struct etcd_header *out, char ***names, GError **error);
 /* The text of an error answer ({"error", "code", "message"}), NULL when it is none. */
 char *etcd_error_text(const char *text, size_t length);
 

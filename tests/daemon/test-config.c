@@ -103,6 +103,8 @@ test_complaints(void **state)
 		{ "[ftd]\nname\n", "f:2: this is not \"key = value\", a [group] or a # comment" },
 		{ "[guard]\non-panic=cry\n", "f:2: on-panic: \"cry\" is neither \"failover\" nor \"follow\"" },
 		{ "[guard]\ntcg-flush=never\n", "f:2: tcg-flush: \"never\" is neither \"live\" nor \"load\"" },
+		{ "[ftd]\nhosts=etcd\narbiter=file:/srv/x\n", "f: hosts=etcd takes an arbiter=etcd:..., where they register" },
+		{ "[ftd]\nhosts=etcd\n", "f: hosts=etcd takes an arbiter=etcd:..., where they register" },
 		{ "[guard]\nheartbeat-ms=100\n", "f: suspect-ms (150) must be at least three times heartbeat-ms (100)" },
 	};
 
@@ -126,6 +128,16 @@ test_manual(void **state)
 	assert_string_equal(d->arbiter, "manual:/var/lib/ftd/manual");
 }
 
+static void
+test_hosts(void **state)
+{
+	g_autoptr(ftd_config) asked = ftd_config_parse("[ftd]\nhosts=etcd\narbiter=etcd:https://e1\n", "f", NULL);
+	g_autoptr(ftd_config) named = ftd_config_parse("[ftd]\nhosts=etcd,b\narbiter=file:/srv/x\n", "f", NULL);
+
+	assert_true(ftd_config_hosts_register(asked));
+	assert_false(ftd_config_hosts_register(named));	/* a host of that name */
+}
+
 int
 main(void)
 {
@@ -133,7 +145,7 @@ main(void)
 		cmocka_unit_test(test_empty_is_default),
 		cmocka_unit_test(test_every_key),
 		cmocka_unit_test(test_complaints),
-		cmocka_unit_test(test_manual),
+		cmocka_unit_test(test_manual), cmocka_unit_test(test_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,36 @@ comes 20 "they come back: the standby goes on" state_is b vm1 solo
 
 "$LAB" boot a || die "boot a"
 until_true 10 ftctl a status >/dev/null
+
+# -- the pool is who has registered there
+pool() {	# SETTING, or nothing
+	for h in a b c; do
+		"$LAB" exec "$h" sed -i "/^hosts=/d${1:+; s/^\\[ftd\\]/&\\n$1/}" /etc/ftd/ftd.conf
+		"$LAB" restart-ftd "$h"
+	done
+	for h in a b c; do until_true 10 eval "ftctl $h status >/dev/null 2>&1"; done
+}
+hosts_up() { [ "$(ftctl "$1" hosts --json | jq -r '[.hosts[] | select(.reachable) | .name] | sort | join(",")')" = "$2" ]; }
+pool hosts=etcd
+comes 20 "three hosts have registered" eval 'hosts_up a a,b,c && hosts_up b a,b,c && hosts_up c a,b,c'
+"$LAB" etcd stop
+check "without etcd the pool is what it was" hosts_up b a,b,c
+"$LAB" etcd start
+"$LAB" etcd wait || die "etcd wait"
+enable b vm1 a
+client_moves l 50
+"$LAB" crash b
+client_moves l 100
+comes 60 "power loss: it is protected again by a host that has registered" eval 'state_is a vm1 protected && state_is c vm1 protected'
+"$LAB" boot b || die "boot b"
+until_true 10 ftctl b status >/dev/null
+ftctl a disable vm1 || not_ok "disable"
+pool
+
+enable a vm1 b
+client_moves l 50
+ftctl a failover vm1 || not_ok "failover"
+comes 20 "and moves" state_is b vm1 solo
 enable b vm1 a
 client_moves l 50
 "$LAB" cut etcd

@@ -223,6 +223,37 @@ test_all_down(void **state)
 	assert_false(arbiter_probe_write(a, "n1", NULL));
 	assert_false(arbiter_probe_read(a, "n1", NULL));
 	arbiter_probe_remove(a, "n1");
+	assert_false(arbiter_register_host(a, "a", 60, NULL));
+	assert_null(arbiter_hosts(a, NULL));
+}
+
+#define HOSTS ",\"kvs\":[{\"key\":\"L2Z0ZC9ob3N0cy9h\"},{\"key\":\"L2Z0ZC9ob3N0cy9i\"}]"
+
+static void
+test_hosts(void **state)
+{
+	struct server s = { .status = "200 OK", .bodies = BODIES(ANSWER("7", "1", ",\"ID\":\"5\""), ANSWER("7", "2", ""), ANSWER("7", "2", HOSTS)) };
+	struct server other = { .status = "200 OK", .bodies = BODIES(ANSWER("7", "1", ",\"ID\":\"5\""), ANSWER("7", "2", ""), ANSWER("8", "2", HOSTS)) };
+	g_autoptr(arbiter) a = NULL, b = NULL, file = arbiter_open("file:/nonexistent", "/nonexistent", NULL);
+	g_autoptr(GError) error = NULL;
+	g_auto(GStrv) names = NULL;
+
+	server_start(&s);
+	server_start(&other);
+	a = open_at(s.port, 0);
+	assert_true(arbiter_register_host(a, "a", 60, NULL));
+	names = arbiter_hosts(a, NULL);
+	assert_int_equal(g_strv_length(names), 2);
+	assert_string_equal(names[1], "b");
+	b = open_at(other.port, 0);
+	assert_true(arbiter_register_host(b, "a", 60, NULL));
+	assert_null(arbiter_hosts(b, &error));
+	assert_non_null(strstr(error->message, "another cluster"));
+	g_clear_error(&error);
+	assert_null(arbiter_hosts(file, &error));
+	assert_true(g_error_matches(error, FTD_ERROR, FTD_ERROR_USAGE));
+	server_stop(&s);
+	server_stop(&other);
 }
 
 /* Without certificates no https member is asked anything. */
@@ -247,7 +278,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good), cmocka_unit_test(test_no_answers), cmocka_unit_test(test_next_member), cmocka_unit_test(test_all_down),
-		cmocka_unit_test(test_no_certificates),
+		cmocka_unit_test(test_no_certificates), cmocka_unit_test(test_hosts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

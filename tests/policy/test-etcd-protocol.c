@@ -106,6 +106,9 @@ test_requests(void **state)
 	assert_json(etcd_forget_request("/ftd", PAIR), "{\"key\":\"" KEY_0 "\",\"range_end\":\"" KEY_END "\"}");
 	assert_json(etcd_probe_put_request("/ftd", "nonce1"), "{\"key\":\"L2Z0ZC9wcm9iZS9ub25jZTE=\",\"value\":\"bm9uY2Ux\"}");
 	assert_json(etcd_probe_get_request("/ftd", "nonce1"), "{\"key\":\"L2Z0ZC9wcm9iZS9ub25jZTE=\"}");
+	assert_json(etcd_lease_request(3600), "{\"TTL\":\"3600\"}");
+	assert_json(etcd_host_put_request("/ftd", "a.example", 77), "{\"key\":\"L2Z0ZC9ob3N0cy9hLmV4YW1wbGU=\",\"value\":\"YS5leGFtcGxl\",\"lease\":\"77\"}");
+	assert_json(etcd_hosts_request("/ftd"), "{\"key\":\"L2Z0ZC9ob3N0cy8=\",\"range_end\":\"L2Z0ZC9ob3N0czA=\",\"limit\":\"65\"}");
 }
 
 static void
@@ -133,6 +136,72 @@ test_good_answers(void **state)
 	assert_true(etcd_probe_answer(probe, strlen(probe), "/ftd", "nonce2", &h, &found, NULL));
 	assert_false(found);
 	assert_true(etcd_plain_answer(probe, strlen(probe), &h, NULL));
+}
+
+#define HOST(key) "{\"key\":\"" key "\",\"mod_revision\":\"4\",\"value\":\"YQ==\"}"
+#define HOST_A HOST("L2Z0ZC9ob3N0cy9h")
+#define HOST_B HOST("L2Z0ZC9ob3N0cy9iLmV4YW1wbGU=")
+
+static void
+test_hosts(void **state)
+{
+	static const struct { const char *text, *names, *reason; } cases[] = {
+		{ HEADER("4") "}", "", NULL },
+		{ HEADER("4") ",\"kvs\":[]}", "", NULL },
+		{ HEADER("4") ",\"kvs\":[" HOST_A "," HOST_B "],\"count\":\"2\"}", "a,b.example", NULL },
+		{ HEADER("4") ",\"kvs\":{}}", NULL, "not a list" },
+		{ HEADER("4") ",\"kvs\":[7]}", NULL, "not a key and its value" },
+		{ HEADER("4") ",\"kvs\":[" HOST("L2Z0ZC9ob3N0cy8=") "]}", NULL, "is not that of a host" },	/* /ftd/hosts/ */
+		{ HEADER("4") ",\"kvs\":[" HOST("L2Z0ZC9ob3N0cy9hLGI=") "]}", NULL, "is not that of a host" },	/* /ftd/hosts/a,b */
+		{ HEADER("4") ",\"kvs\":[" HOST("L2Z0ZC9wcm9iZS9h") "]}", NULL, "is not that of a host" },	/* /ftd/probe/a */
+		{ HEADER("4") ",\"kvs\":[" HOST("!") "]}", NULL, "base64" },
+		{ "{\"kvs\":[" HOST_A "]}", NULL, "header" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+		g_auto(GStrv) names = NULL;
+		g_autofree char *all = NULL;
+		struct etcd_header h;
+
+		if (etcd_hosts_answer(cases[i].text, strlen(cases[i].text), "/ftd", &h, &names, &error)) {
+			all = g_strjoinv(",", names);
+			assert_int_equal(h.revision, 4);
+			assert_string_equal(all, cases[i].names ? cases[i].names : "refused");
+		} else if (!cases[i].reason || !strstr(error->message, cases[i].reason)) {
+			fail_msg("case %zu: %s", i, error->message);
+		}
+	}
+}
+
+static void
+test_too_many_hosts(void **state)
+{
+	for (unsigned n = ETCD_HOSTS_MAX; n <= ETCD_HOSTS_MAX + 1; n++) {
+		g_autoptr(GString) text = g_string_new(HEADER("4") ",\"kvs\":[" HOST_A);
+		g_autoptr(GError) error = NULL;
+		g_auto(GStrv) names = NULL;
+		struct etcd_header h;
+
+		for (unsigned i = 1; i < n; i++)
+			g_string_append(text, "," HOST_A);
+		g_string_append(text, "]}");
+		assert_int_equal(etcd_hosts_answer(text->str, text->len, "/ftd", &h, &names, &error), n <= ETCD_HOSTS_MAX);
+		if (error)
+			assert_non_null(strstr(error->message, "more than 64"));
+	}
+}
+
+static void
+test_lease(void **state)
+{
+	static const char good[] = HEADER("4") ",\"ID\":\"7587862072907334954\",\"TTL\":\"3600\"}", bad[] = HEADER("4") ",\"TTL\":\"3600\"}";
+	struct etcd_header h;
+	int64_t lease;
+
+	assert_true(etcd_lease_answer(good, strlen(good), &h, &lease, NULL));
+	assert_int_equal(lease, INT64_C(7587862072907334954));
+	assert_false(etcd_lease_answer(bad, strlen(bad), &h, &lease, NULL));
 }
 
 /* One thing changed in a good answer; the reason must name it. */
@@ -261,7 +330,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_specs), cmocka_unit_test(test_requests), cmocka_unit_test(test_good_answers), cmocka_unit_test(test_bad_answers),
+		cmocka_unit_test(test_specs), cmocka_unit_test(test_requests), cmocka_unit_test(test_good_answers), cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_too_many_hosts), cmocka_unit_test(test_lease), cmocka_unit_test(test_bad_answers),
 		cmocka_unit_test(test_truncated), cmocka_unit_test(test_verdicts), cmocka_unit_test(test_errors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
