@@ -427,19 +427,71 @@ pool_kick(struct host *h)
 		main_invoke(kick, h->pool);
 }
 
+static struct wish *
+find_wish(const struct pool *p, const char *uuid)
+{
+	for (guint i = 0; i < p->wishes->len; i++) {
+		struct wish *w = g_ptr_array_index(p->wishes, i);
+
+		if (strcmp(w->uuid, uuid) == 0)
+			return w;
+	}
+	return NULL;
+}
+
+struct dismissal {
+	struct pool *pool;
+	const char *uuid;
+	GMutex lock;
+	GCond cond;
+	bool over;
+	enum pool_dismissal answer;
+};
+
+static void
+dismiss(gpointer data)
+{
+	struct dismissal *d = data;
+	struct pool *p = d->pool;
+	struct wish *w = find_wish(p, d->uuid);
+
+	g_mutex_lock(&d->lock);
+	d->answer = !w ? POOL_NO_WISH : w == p->busy ? POOL_BUSY : POOL_DISMISSED;
+	if (d->answer == POOL_DISMISSED) {
+		g_ptr_array_remove(p->wishes, w);
+		schedule(p);
+	}
+	d->over = true;
+	g_cond_signal(&d->cond);
+	g_mutex_unlock(&d->lock);
+}
+
+enum pool_dismissal
+pool_dismiss(struct host *h, const char *uuid)
+{
+	struct dismissal d = { .pool = h->pool, .uuid = uuid };
+
+	if (!h->pool)
+		return POOL_NO_WISH;
+	g_mutex_init(&d.lock);
+	g_cond_init(&d.cond);
+	main_invoke(dismiss, &d);
+	g_mutex_lock(&d.lock);
+	while (!d.over)
+		g_cond_wait(&d.cond, &d.lock);
+	g_mutex_unlock(&d.lock);
+	g_cond_clear(&d.cond);
+	g_mutex_clear(&d.lock);
+	return d.answer;
+}
+
 static void
 add_wish(gpointer data)
 {
 	struct attempt *a = data;
 	struct pool *p = a->host->pool;
-	struct wish *w = NULL;
+	struct wish *w = find_wish(p, a->uuid);
 
-	for (guint i = 0; i < p->wishes->len && !w; i++) {
-		struct wish *other = g_ptr_array_index(p->wishes, i);
-
-		if (strcmp(other->uuid, a->uuid) == 0)
-			w = other;
-	}
 	if (!w) {
 		w = g_new0(struct wish, 1);
 		w->uuid = g_strdup(a->uuid);

@@ -131,6 +131,23 @@ set_settings(struct host *h, const char *domain, const struct pair_settings *cha
 	return pair_verb_call(h, info->record, "Set", pair_settings_write(change, json_object_new_object()), error);
 }
 
+/* -- disable */
+
+/* One that has lost its other side may be about to be protected again. */
+static struct json_object *
+disable(struct host *h, const char *domain, GError **error)
+{
+	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
+	enum pool_dismissal d = info && info->phase == PAIR_ENDED ? pool_dismiss(h, info->record->uuid) : POOL_NO_WISH;
+
+	if (d == POOL_DISMISSED)
+		return json_object_new_object();
+	if (d == POOL_NO_WISH)
+		return pair_verb_run(h, domain, VERB_DISABLE, error);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is just being protected again; try again in a moment", domain);
+	return NULL;
+}
+
 /* -- status */
 
 static struct json_object *
@@ -241,7 +258,7 @@ work_run(struct job *job, gpointer data, GError **error)
 	case DO_ENABLE:
 		return enable_domain(w->host, w->domain, w->peer, &w->change, job, error);
 	case DO_DISABLE:
-		return pair_verb_run(w->host, w->domain, VERB_DISABLE, error);
+		return disable(w->host, w->domain, error);
 	case DO_FAILOVER:
 		return pair_verb_run(w->host, w->domain, VERB_FAILOVER, error);
 	case DO_FORCE:
