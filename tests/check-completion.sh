@@ -36,6 +36,9 @@ offers --peer ftctl enable --pe
 offers --force ftctl failover vm1 --fo
 offers '' ftctl failover vm1 --pe
 offers '' ftctl --timeout ''
+offers 'drain undrain' ftctl hosts ''
+hosts=$(getent hosts | awk '$2 !~ /^(localhost|ip6-)/ { print $2 }' | sort -u | xargs)
+[ "$(offered ftctl migrate-secondary vm1 '' | xargs -n 1 | sort -u | xargs)" = "$hosts" ] || fault "bash: migrate-secondary's second word is not one of $hosts"
 for v in $verbs; do
 	case " $(offered ftctl "$v" --) " in
 	*' --json '*) ;;
@@ -47,8 +50,9 @@ if command -v zsh >/dev/null; then
 	zsh -n "$top/contrib/completion/ftctl.zsh" || fault "zsh: syntax"
 	# The words that compadd and _describe are given.
 	has=$(zsh -fc 'compadd() { print -r -- ${(P)2}; }; _describe() { print -r -- ${(P)2%%:*}; }; run() { source '"$top"'/contrib/completion/ftctl.zsh; }
-		words=(ftctl ""); CURRENT=2; run; words=(ftctl enable --pe); CURRENT=3; run' 2>&1)
-	[[ $has == *"$verbs"* && $has == *--peer* ]] || fault "zsh offers: $has"
+		words=(ftctl ""); CURRENT=2; run; words=(ftctl enable --pe); CURRENT=3; run
+		_hosts() { print -r -- HOSTS; }; words=(ftctl hosts ""); CURRENT=3; run; words=(ftctl migrate-secondary vm1 ""); CURRENT=4; run' 2>&1)
+	[[ $has == *"$verbs"* && $has == *--peer*"drain undrain"*HOSTS* ]] || fault "zsh offers: $has"
 else
 	echo "there is no zsh here: its half was not tested"
 	exit $((bad ? 1 : 77))

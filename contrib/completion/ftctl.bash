@@ -13,6 +13,8 @@ _ftctl_domains() {
 	esac
 }
 
+_ftctl_hosts() { getent hosts 2>/dev/null | awk '$2 !~ /^(localhost|ip6-)/ { print $2 }'; }
+
 _ftctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb='' i words=
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -32,12 +34,16 @@ _ftctl() {
 		return
 		;;
 	--timeout) return ;;
-	--peer | -p) words=$(getent hosts 2>/dev/null | awk '$2 !~ /^(localhost|ip6-)/ { print $2 }') ;;
+	--peer | -p) words=$(_ftctl_hosts) ;;
 	*)
 		if [[ $word == -* ]]; then
 			words=$(_ftctl_options "$1" "$verb")
 		elif [[ -z $verb ]]; then
 			words=$(_ftctl_verbs "$1")
+		elif [[ $verb == hosts ]]; then
+			words='drain undrain'
+		elif [[ $verb == migrate-secondary && $before != "$verb" && $before != -* ]]; then
+			words=$(_ftctl_hosts)
 		else
 			words=$(_ftctl_domains "$1" "$verb")
 		fi

@@ -25,6 +25,11 @@ if [[ $words[CURRENT] == -* ]]; then
 elif [[ -z $verb ]]; then
 	found=(${(f)"$($words[1] --help 2>/dev/null | sed -nE 's/^  ([a-z-]+) +(.*)/\1:\2/p')"})
 	_describe verb found
+elif [[ $verb == hosts ]]; then
+	found=(drain undrain)
+	compadd -a found
+elif [[ $verb == migrate-secondary && $words[CURRENT-1] != ($verb|-*) ]]; then
+	_hosts
 elif [[ $verb == (check|enable) ]]; then
 	found=(${(f)"$(virsh -r list --name 2>/dev/null)"})
 	compadd -a found
