@@ -75,13 +75,15 @@ pool() {	# SETTING, or nothing
 	for h in a b c; do until_true 10 eval "ftctl $h status >/dev/null 2>&1"; done
 }
 hosts_up() { [ "$(ftctl "$1" hosts --json | jq -r '[.hosts[] | select(.reachable) | .name] | sort | join(",")')" = "$2" ]; }
+enable b vm1 a
+client_moves l 50
 pool hosts=etcd
+check "the pair is not touched by it" state_is b vm1 protected
 comes 20 "three hosts have registered" eval 'hosts_up a a,b,c && hosts_up b a,b,c && hosts_up c a,b,c'
 "$LAB" etcd stop
 check "without etcd the pool is what it was" hosts_up b a,b,c
 "$LAB" etcd start
 "$LAB" etcd wait || die "etcd wait"
-enable b vm1 a
 client_moves l 50
 "$LAB" crash b
 client_moves l 100
