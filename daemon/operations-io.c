@@ -193,6 +193,7 @@ migrate_standby(const struct run *run, GError **error)
 		g_set_error(error, FTD_ERROR, local->domain == FTD_ERROR ? local->code : FTD_ERROR_FAILED, "%s is protected by %s as before: %s", r->domain, r->peer, local->message);
 	else {
 		say_unprotected(error, r, run->host->name, local);
+		pairs_retell_end(run->host->pairs, r->uuid, "solo", failover_reason_name(FAILOVER_REASON_SETUP_FAILED));
 		pool_heal(run->host, r->uuid, r->domain, r->peer);
 	}
 	return NULL;

@@ -517,6 +517,24 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 	g_mutex_unlock(&p->lock);
 }
 
+void
+pairs_retell_end(struct pairs *p, const char *uuid, const char *state, const char *reason)
+{
+	g_autofree char *path = final_file(p->host, uuid);
+	struct pair *pair;
+	struct json_object *last;
+
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	if (pair && pair->phase == PAIR_ENDED && pair->last) {
+		last = json_put_str(json_put_str(json_copy(pair->last), "state", state), "reason", reason);
+		g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
+		json_object_put(pair->last);	/* others may be reading it */
+		pair->last = last;
+	}
+	g_mutex_unlock(&p->lock);
+}
+
 static gboolean retry_end(gpointer pair);
 
 static void

@@ -54,6 +54,8 @@ void pairs_activate(struct pairs *p, const char *uuid);		/* from now on only its
 void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its guard's events */
 /* Carries out the end of a pair: `finished` as in struct pair_end_facts. Blocks. `why` is for the event and the last status. Nothing when it is ending or ended already. */
 void pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why);
+/* What is told of a pair that has ended, and wished for after a restart of this daemon (a pair that nobody wants again: operator-disable). Nothing when it has not. */
+void pairs_retell_end(struct pairs *p, const char *uuid, const char *state, const char *reason);
 /* The forming standbys of that connection which were never armed are called off. Main thread. */
 void pairs_connection_ended(struct pairs *p, guint64 connection);
 /*

@@ -51,7 +51,7 @@ struct pool {
 	bool introduced;	/* the others were told once that this host is there */
 	GMutex lock;		/* of the rest */
 	char **registered;	/* names; NULL: etcd has not answered yet */
-	gint64 looked_at;
+	gint64 looked_at, doubted_at;	/* etcd was asked: by ourselves, and for a name that was not known */
 };
 
 static void schedule(struct pool *p);
@@ -187,22 +187,23 @@ ask_register(struct pool *p, bool register_us, GError **error)
 	g_mutex_lock(&p->lock);
 	g_strfreev(p->registered);
 	p->registered = names;
-	p->looked_at = g_get_monotonic_time();
 	g_mutex_unlock(&p->lock);
 	return true;
 }
 
-/* Blocks: who is in the pool now. */
+/* Blocks: who is in the pool now. `at`: when it was last asked for that, answer or not; so nobody makes it ask all the time. */
 static void
-look_again(struct pool *p)
+look_again(struct pool *p, gint64 *at)
 {
 	g_autoptr(GError) error = NULL;
-	gint64 age;
+	gint64 now = g_get_monotonic_time(), age;
 
-	if (!p || !ftd_config_hosts_register(p->host->config))
+	if (!ftd_config_hosts_register(p->host->config))
 		return;
 	g_mutex_lock(&p->lock);
-	age = g_get_monotonic_time() - p->looked_at;
+	age = now - *at;
+	if (age > LOOK_AGAIN_US)
+		*at = now;
 	g_mutex_unlock(&p->lock);
 	if (age > LOOK_AGAIN_US && !ask_register(p, false, &error))
 		log_warn("pool", "who is in it is not known anew: %s", error->message);
@@ -221,7 +222,7 @@ pool_has(const struct host *h, const char *name)
 {
 	if (is_named(h, name))
 		return true;
-	look_again(h->pool);
+	look_again(h->pool, &h->pool->doubted_at);
 	return is_named(h, name);
 }
 
@@ -231,7 +232,7 @@ pool_hosts(struct host *h)
 	g_auto(GStrv) names = NULL;
 	struct json_object *hosts = json_object_new_array();
 
-	look_again(h->pool);
+	look_again(h->pool, &h->pool->looked_at);
 	names = names_of(h);
 	for (guint i = 0; names[i]; i++)
 		json_object_array_add(hosts, facts_of(h, names[i]));
@@ -281,7 +282,7 @@ pool_place(struct host *h, const char *uuid, const char *had_it, const char *not
 	unsigned n = 0;
 	int chosen;
 
-	look_again(h->pool);
+	look_again(h->pool, &h->pool->looked_at);
 	names = names_of(h);
 	hosts = g_new0(struct placement_host, g_strv_length(names));
 	for (guint i = 0; names[i]; i++)
@@ -289,7 +290,7 @@ pool_place(struct host *h, const char *uuid, const char *had_it, const char *not
 			hosts[n++] = look_at(h, uuid, names[i], had_it, why);
 	chosen = placement_choose(hosts, n);
 	if (chosen < 0)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no host of the pool can take the standby: %s", why->len ? why->str : "no other is named in ftd.conf");
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no host of the pool can take the standby: %s", why->len ? why->str : "there is no other");
 	g_string_free(why, TRUE);
 	return chosen < 0 ? NULL : g_strdup(hosts[chosen].name);
 }

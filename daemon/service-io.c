@@ -140,8 +140,10 @@ disable(struct host *h, const char *domain, GError **error)
 	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
 	enum pool_dismissal d = info && info->phase == PAIR_ENDED ? pool_dismiss(h, info->record->uuid) : POOL_NO_WISH;
 
-	if (d == POOL_DISMISSED)
+	if (d == POOL_DISMISSED) {
+		pairs_retell_end(h->pairs, info->record->uuid, "solo", failover_reason_name(FAILOVER_REASON_OPERATOR_DISABLE));
 		return json_object_new_object();
+	}
 	if (d == POOL_NO_WISH)
 		return pair_verb_run(h, domain, VERB_DISABLE, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is just being protected again; try again in a moment", domain);
@@ -823,13 +825,16 @@ is_served(const char *name, gpointer user_data, GError **error)
 	const struct host *h = ((const struct service *)user_data)->host;
 	g_autoptr(GPtrArray) list = NULL;
 
-	if (!h->config->hosts || pool_has(h, name))
+	if (!h->config->hosts)
 		return true;
 	list = pairs_list(h->pairs);
 	for (guint i = 0; i < list->len; i++)
 		if (strcmp(((const struct pair_info *)g_ptr_array_index(list, i))->record->peer, name) == 0)
 			return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "%s is not one of the hosts that %s works with; add it to hosts= in ftd.conf there", name, h->name);
+	if (pool_has(h, name))
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "%s is not one of the hosts that %s works with; %s", name, h->name,
+		    ftd_config_hosts_register(h->config) ? "it has not registered in etcd" : "add it to hosts= in ftd.conf there");
 	return false;
 }
 
