@@ -242,15 +242,16 @@ resume_here(struct host *h, const char *uuid, const char *domain, struct job *jo
 	return done ? runs_on(h->name) : NULL;
 }
 
-/* The host was down since: it knows nothing of the pair any more, but for what was written down. */
+/* The host was down since: it knows nothing of the pair any more, but for what was written down. It may also be the other one, on which a definition was left. */
 static struct json_object *
 resume_unknown(struct host *h, const char *domain, struct job *job, GError **error)
 {
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, domain, NULL) : NULL;
 	char uuid[VIR_UUID_STRING_BUFLEN];
+	g_autofree char *peer = dom && virDomainGetUUIDString(dom, uuid) == 0 ? suspended_read(h, uuid) : NULL;
 
-	if (dom && virDomainGetUUIDString(dom, uuid) == 0)
+	if (peer || (dom && libvirt_is_running(dom)))
 		return resume_here(h, uuid, virDomainGetName(dom), job, error);
 	if (conn)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s was not protected on %s since that host was started; say it on the host where it runs", domain, h->name);
@@ -370,18 +371,38 @@ pair_with(struct host *h, const struct peer_caller *caller, struct json_object *
 	return NULL;
 }
 
+/* Also after this host was down, which has only what was written down then. */
+static struct json_object *
+resume_for_peer(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
+{
+	const char *uuid = json_get_str(parameters, "uuid");
+	bool known = uuid && g_uuid_string_is_valid(uuid);
+	g_autoptr(pair_info) info = known ? pairs_find(h->pairs, uuid) : NULL;
+	g_autofree char *peer = known ? suspended_read(h, uuid) : NULL;
+
+	if (!info && g_strcmp0(peer, caller->name) != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "no protection by %s is suspended on %s", caller->name, h->name);
+		return NULL;
+	}
+	if (info && strcmp(info->record->peer, caller->name) != 0) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "there is, and was, no such pair of %s with %s", h->name, caller->name);
+		return NULL;
+	}
+	host_event(h, info ? info->record->domain : NULL, "operator", "resume of %s was asked for on %s", info ? info->record->domain : uuid, caller->name);
+	return resume(h, uuid, false, caller->job, error);
+}
+
 struct json_object *
 operation_for_peer(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
 {
-	g_autoptr(pair_info) info = pair_with(h, caller, parameters, error);
 	const char *name = json_get_str(parameters, "operation");
+	g_autoptr(pair_info) info = NULL;
 
+	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0)
+		return resume_for_peer(h, caller, parameters, error);
+	info = pair_with(h, caller, parameters, error);
 	if (!info)
 		return NULL;
-	if (g_strcmp0(name, names[OPERATION_RESUME]) == 0) {
-		note_operation(h, caller, info->record, name);
-		return resume(h, info->record->uuid, false, caller->job, error);
-	}
 	if (info->record->role == FAILOVER_PRIMARY)
 		for (unsigned i = 0; i < OPERATION_LAST; i++)
 			if (g_strcmp0(name, names[i]) == 0) {
@@ -402,7 +423,7 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 
 	if (!before)
 		return NULL;
-	note_operation(h, caller, before->record, "protection");
+	host_event(h, before->record->domain, "operation", "%s asks for the protection of %s", caller->name, before->record->domain);
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
 	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
