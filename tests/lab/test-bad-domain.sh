@@ -74,6 +74,10 @@ image a $images/odd.qcow2 16M
 image a $images/odd-base.qcow2 16M
 image a $images/odd-overlay.qcow2 16M -b $images/odd-base.qcow2 -F qcow2
 disk $images/odd-overlay.qcow2 | refused_device "a backing file" DiskKind 'vda has a backing file.*virsh blockcommit'
+image a $images/odd-inside.qcow2 16M
+"$LAB" exec a qemu-img snapshot -c before $images/odd-inside.qcow2
+disk $images/odd-inside.qcow2 | refused_device "a snapshot inside of the image" DiskKind 'vda has snapshots inside of its image.*virsh snapshot-delete'
+"$LAB" exec a rm $images/odd-inside.qcow2
 "$LAB" exec a truncate -s 16M $images/odd.raw
 echo "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='$images/odd.raw'/><target dev='vda' bus='virtio'/><shareable/></disk>" |
 	 refused_device "a shareable disk" DiskKind 'vda is shareable'
