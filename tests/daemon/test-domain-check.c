@@ -211,6 +211,7 @@ test_peer(void **state)
 		{ ANSWER("11.1.2", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_VERSION, "11.1.2" },
 		{ ANSWER("11.1.3\",\"emulator_error\":\"odd", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_MISSING, "does not run there: odd" },
 		{ ANSWER("11.1.3\",\"qemu_missing\":\"yank", "800000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_INTERFACE, "yank" },
+		{ ANSWER("11.1.3", "800000,\"has_colo\":false", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_QEMU_NO_COLO, "without COLO" },
 		{ ANSWER("11.1.3", "700000", "none", "false", "{" ROOM "}", "true"), CHECK_PEER_MEMORY_SHORT, "768 MiB" },
 		{ ANSWER("11.1.3", "800000", "running", "false", "{" ROOM "}", "true"), CHECK_PEER_DOMAIN_RUNS, "UUID" },
 		{ ANSWER("11.1.3", "800000", "none", "true", "{" ROOM "}", "true"), CHECK_PEER_NAME_TAKEN, "name vm1" },
@@ -358,7 +359,7 @@ test_every_reason_was_seen(void **state)
 		if (!seen[i])
 			fail_msg("no case for %s", check_reason_name(i));
 	for (enum check_reason i = CHECK_PEER_QEMU_MISSING; i <= CHECK_LINK_NARROW; i++)
-		if (!seen[i] && i != CHECK_PEER_QEMU_NO_COLO)
+		if (!seen[i])
 			fail_msg("no case for %s", check_reason_name(i));
 	assert_true(seen[CHECK_CLOCK_DIFFERS] && seen[CHECK_CERTIFICATE_ENDS]);
 }
