@@ -74,7 +74,7 @@ pool() {	# SETTING, or nothing
 	done
 	for h in a b c; do until_true 10 eval "ftctl $h status >/dev/null 2>&1"; done
 }
-hosts_up() { [ "$(ftctl "$1" hosts --json | jq -r '[.hosts[] | select(.reachable) | .name] | sort | join(",")')" = "$2" ]; }
+hosts_up() { [ "$(ftctl "$1" hosts --json | jq -r '[.[] | select(.reachable) | .name] | sort | join(",")')" = "$2" ]; }
 enable b vm1 a
 client_moves l 50
 pool hosts=etcd
