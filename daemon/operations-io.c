@@ -248,7 +248,7 @@ resume_unknown(struct host *h, const char *domain, struct job *job, GError **err
 {
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, domain, NULL) : NULL;
-	char uuid[VIR_UUID_STRING_BUFLEN];
+	char uuid[VIR_UUID_STRING_BUFLEN] = "";
 	g_autofree char *peer = dom && virDomainGetUUIDString(dom, uuid) == 0 ? suspended_read(h, uuid) : NULL;
 
 	if (peer || (dom && libvirt_is_running(dom)))
