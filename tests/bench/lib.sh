@@ -12,7 +12,8 @@
 #   system_missing        prints why this system cannot be measured here, if so (optional)
 #   system_gauges         prints "METRIC VALUE" lines (optional)
 # A workload (workloads/NAME.sh) sets GUEST and defines
-#   load ADDRESS          runs for about $SECONDS_EACH seconds and prints "METRIC VALUE" lines
+#   load ADDRESS          runs for about $SECONDS_EACH seconds and prints "METRIC VALUE" lines; "sample NAME MS" is one of many: all of them, of all rounds,
+#                         give NAME_p50_ms, NAME_p99_ms, NAME_max_ms and how many there were, NAME_count
 #   prepare ADDRESS       once per guest before it is measured (optional)
 
 lab() { "$LAB" "$@"; }
@@ -20,9 +21,9 @@ on_lan() { lab exec lan "$@"; }
 image_client() { on_lan chroot "$CACHE/image/root" "$@"; }	# a client from the Debian guest's own packages
 median_of() { sort -g | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-# percentile P...: of the numbers on stdin
+# percentile P...: of the numbers on stdin, by nearest rank: the smallest that P percent of all are not above. Of fewer than a hundred the 99th is the largest.
 percentiles() {
-	sort -g | awk -v want="$*" '{ v[NR] = $1 } END { n = split(want, p, " "); for (i = 1; i <= n; i++) printf "%s%.3f", (i > 1 ? " " : ""), (NR ? v[int(p[i] / 100 * (NR - 1)) + 1] : 0); print "" }'
+	sort -g | awk -v want="$*" '{ v[NR] = $1 } END { n = split(want, p, " "); for (i = 1; i <= n; i++) { r = p[i] / 100 * NR; r = r > int(r) ? int(r) + 1 : r; printf "%s%.3f", (i > 1 ? " " : ""), (NR ? v[r < 1 ? 1 : r] : 0) }; print "" }'
 }
 
 # in_guest ADDRESS COMMAND: by the guest's agent; not over the name, for the native pair is not a guest of the lab
@@ -62,39 +63,43 @@ host_rss() { # MiB, resident now
 }
 ft_bytes() { lab exec a cat /sys/class/net/ft0/statistics/tx_bytes /sys/class/net/ft0/statistics/rx_bytes | awk '{ s += $1 } END { printf "%.0f\n", s }'; }
 
-# pause_metrics FILE SECONDS: from STOP/RESUME pairs with their times
+# pause_metrics FILE START END: from STOP/RESUME pairs with their times, those that began while the load ran
 pause_metrics() {
-	local stops p
-	awk '$1 == "STOP" { t = $2 } $1 == "RESUME" && t { printf "%.3f\n", ($2 - t) * 1000; t = 0 }' "$1" >"$1.ms"
-	stops=$(wc -l <"$1.ms")
-	awk -v n="$stops" -v s="$2" 'BEGIN { printf "epochs_per_s %.2f\n", n / s }'
-	[ "$stops" -gt 0 ] || return 0
-	read -r -a p <<<"$(percentiles 50 99 100 <"$1.ms")"
-	printf 'pause_p50_ms %s\npause_p99_ms %s\npause_max_ms %s\n' "${p[@]}"
+	awk -v a="$2" -v b="$3" '
+		$1 == "STOP" { t = $2 }
+		$1 == "RESUME" && t { if (t >= a && t <= b) { printf "sample pause %.3f\n", ($2 - t) * 1000; n++ } t = 0 }
+		END { printf "epochs_per_s %.3f\n", n / (b - a) }' "$1"
 }
 
-# row WORKLOAD SYSTEM: "METRIC VALUE" lines from stdin into this run's rows
-rows() { awk -v w="$1" -v s="$2" 'NF == 2 && $2 ~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/ { print w, s, $1, $2 }' >>"$WORK/rows"; }
+# rows WORKLOAD SYSTEM: "METRIC VALUE" and "sample NAME VALUE" lines from stdin into this run's rows and samples
+rows() {
+	awk -v w="$1" -v s="$2" -v samples="$WORK/samples" '
+		$NF !~ /^-?[0-9.]+([eE][-+]?[0-9]+)?$/ { next }
+		NF == 3 && $1 == "sample" { print w, s, $2, $3 >>samples }
+		NF == 2 { print w, s, $1, $2 }' >>"$WORK/rows"
+}
 
 # measure WORKLOAD SYSTEM: one measurement of the workload that is loaded, on the system that is up
 measure() {
-	local w=$1 s=$2 address n=0 start took failed= pids=()
+	local w=$1 s=$2 address n=0 start end took failed= pids=()
 	rm -f "$WORK"/load-* "$WORK"/counters-* "$WORK/pauses" "$WORK/pauses.log"
 	[ "$(type -t system_pauses)" != function ] || system_pauses "$WORK/pauses.log"
 	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-before"
-	start=$(date +%s.%N)
+	start=$(date +%s.%N)	# counters take a moment to read: what they count is divided by the time from one reading's end to the other's
 	for address in "${SERVERS[@]}"; do
 		load "$address" >"$WORK/load-$n" &
 		pids+=($!)
 		n=$((n + 1))
 	done
 	for n in "${pids[@]}"; do wait "$n" || failed=1; done
-	took=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')
+	end=$(date +%s.%N)
 	{ [ "$(type -t system_counters)" != function ] || system_counters; } >"$WORK/counters-after"
+	took=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { print b - a }')
 	[ "$(type -t system_pauses_end)" != function ] || system_pauses_end
 	[ -z "$failed" ] || { note "$w on $s: the load failed"; return 1; }
 	{
 		# Two servers under load at once: the mean of what each gave.
+		grep -h '^sample ' "$WORK"/load-*
 		cat "$WORK"/load-* | awk 'NF == 2 { if (!($1 in n)) order[++k] = $1; v[$1] += $2; n[$1]++ } END { for (i = 1; i <= k; i++) printf "%s %.3f\n", order[i], v[order[i]] / n[order[i]] }'
 		join <(sort "$WORK/counters-before") <(sort "$WORK/counters-after") | awk -v s="$took" '
 			{ d = $3 - $2; name = $1 }
@@ -105,7 +110,7 @@ measure() {
 				if (value["dirty_bytes"] > 0) printf "ft_link_per_dirty_byte %.3f\n", value["ft_link_bytes"] / value["dirty_bytes"]
 				if (value["same"] + value["committed"] > 0) printf "released_same_percent %.1f\n", 100 * value["same"] / (value["same"] + value["committed"])
 			}'
-		[ ! -e "$WORK/pauses.log" ] || pause_metrics "$WORK/pauses.log" "$took"
+		[ ! -e "$WORK/pauses.log" ] || pause_metrics "$WORK/pauses.log" "$start" "$end"
 		[ "$(type -t system_gauges)" != function ] || system_gauges
 	} >"$WORK/measured"
 	rows "$w" "$s" <"$WORK/measured"
