@@ -80,6 +80,10 @@
 #define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
+struct unloaded {		/* a checkpoint that the standby has, and the copy has not loaded yet */
+	uint64_t epoch, bytes;
+};
+
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
 	uint64_t seq;
 	unsigned disk;
@@ -141,7 +145,9 @@ struct guard_primary {
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
 	struct epoch_length epoch_length;
 	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
+	GQueue unloaded;		/* of struct unloaded: what the copy has yet to load, oldest first */
 	uint64_t epoch_since, epoch_events;	/* this epoch's: its start, and what was seen of the guest */
+	uint64_t worked_ns, epoch_worked_from_ns;	/* QEMU's CPU time: as of the last look, and of that before this epoch */
 	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
@@ -265,6 +271,7 @@ void primary_op_done(struct guard *g, uint64_t now, enum guard_op op);
 void primary_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
 void primary_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *frame, GBytes *payload);
 void primary_freeze(struct guard *g);
+void primary_worked(struct guard *g, uint64_t now, uint64_t cpu_ns);
 void primary_hand_over(struct guard *g);
 void primary_go_solo(struct guard *g, uint64_t now);
 void primary_undo(struct guard *g, uint64_t now);

@@ -86,6 +86,7 @@ struct guard_io {
 	struct tap_io taps[GUARD_MAX_NICS];	/* primary */
 	guint taps_timer;
 	int qemu_stat_fd;	/* /proc/PID/stat, or -1, or 0 before qemu_look_open() */
+	clockid_t qemu_cpu_clock;
 	GSource *qemu_look;
 
 	struct peer_credentials *credentials;

@@ -78,6 +78,7 @@ primary_init(struct guard *g, uint64_t now)
 	keep_patterns(g, c->bypass, c->never_compare);
 	take_patterns(g);
 	g_queue_init(&g->p.disk_pending);
+	g_queue_init(&g->p.unloaded);
 	g->p.compare = disk_compare_new(DISK_COMPARE_BLOCK);
 	g->p.left_due = UINT64_MAX;
 }
@@ -87,6 +88,7 @@ primary_clear(struct guard *g)
 {
 	relay_free(g->p.relay);
 	comparator_free(g->p.comparator);
+	g_queue_clear_full(&g->p.unloaded, g_free);
 	askers_free(g->p.askers);
 	g_free(g->p.bypass);
 	g_free(g->p.never_compare);
@@ -214,6 +216,29 @@ primary_suspend_done(struct guard *g, uint64_t now, const GError *error)
 	guard_event(g, "suspended", "%s is suspended: no checkpoints until it is resumed", g->config->domain);
 }
 
+static void
+epoch_begins(struct guard *g, uint64_t now)
+{
+	g->p.epoch_since = now;
+	g->p.epoch_events = 0;
+	g->p.epoch_worked_from_ns = g->p.worked_ns;
+}
+
+static uint64_t
+epoch_work_ns(const struct guard *g)
+{
+	return g->p.worked_ns - g->p.epoch_worked_from_ns;
+}
+
+static void
+end_if_busy(struct guard *g, uint64_t now)
+{
+	if (!g->p.live || g->p.passive)
+		return;
+	if (epoch_length_outdated(&g->p.epoch_length, now - g->p.epoch_since, g->p.epoch_events, epoch_work_ns(g)))
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_BUSY);
+}
+
 /* QEMU has sent something that it sends only while the guest runs. */
 static void
 heard_guest(struct guard *g, uint64_t now)
@@ -222,8 +247,18 @@ heard_guest(struct guard *g, uint64_t now)
 	if (g->p.suspend == SUSPEND_DONE && g->failover.state == FAILOVER_PROTECTED)
 		primary_resume(g, now);
 	g->p.epoch_events++;
-	if (!g->p.passive && epoch_length_outdated(&g->p.epoch_length, now - g->p.epoch_since, g->p.epoch_events))
-		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_BUSY);
+	end_if_busy(g, now);
+}
+
+/* CPU time that QEMU has taken since it was started. */
+void
+primary_worked(struct guard *g, uint64_t now, uint64_t cpu_ns)
+{
+	if (!g->p.worked_ns)
+		g->p.epoch_worked_from_ns = cpu_ns;
+	g->p.worked_ns = cpu_ns;
+	end_if_busy(g, now);
+	primary_pump(g, now);
 }
 
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
@@ -700,6 +735,40 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 		primary_boundary_finish(g, now, epoch);
 }
 
+#define UNLOADED_MAX 256
+
+/* What QEMU had to go through for the last checkpoint. */
+static uint64_t
+checkpoint_memory(const struct guard *g)
+{
+	return g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay);
+}
+
+/* A copy that is not stopped to load (passive mode) is told of many; how much the oldest were is of no interest. */
+static void
+to_be_loaded(struct guard *g, uint64_t epoch)
+{
+	struct unloaded *u = g_new(struct unloaded, 1);
+
+	*u = (struct unloaded){ .epoch = epoch, .bytes = checkpoint_memory(g) };
+	g_queue_push_tail(&g->p.unloaded, u);
+	if (g->p.unloaded.length > UNLOADED_MAX)
+		g_free(g_queue_pop_head(&g->p.unloaded));
+}
+
+/* It has loaded all up to this epoch: so many bytes. */
+static uint64_t
+loaded_bytes(struct guard *g, uint64_t epoch)
+{
+	uint64_t bytes = 0;
+
+	while (g->p.unloaded.head && ((struct unloaded *)g->p.unloaded.head->data)->epoch <= epoch) {
+		g_autofree struct unloaded *u = g_queue_pop_head(&g->p.unloaded);
+		bytes += u->bytes;
+	}
+	return bytes;
+}
+
 static void
 on_seal(struct guard *g, uint64_t now, const struct relay_action *a)
 {
@@ -709,14 +778,15 @@ on_seal(struct guard *g, uint64_t now, const struct relay_action *a)
 	g->p.checkpoint_bytes = a->length;
 	g->p.bytes_total += a->length;
 	g->p.sealed_at = now;
+	to_be_loaded(g, a->epoch);
 }
 
 static void
 on_live(struct guard *g, uint64_t now)
 {
 	g->p.live = true;
-	g->p.live_at = g->p.epoch_since = now;
-	g->p.epoch_events = 0;
+	g->p.live_at = now;
+	epoch_begins(g, now);
 	g->p.arm_deadline = now + GUARD_ARM_TIMEOUT_NS;
 	g->p.arm_after = GUARD_ARM_EPOCH;
 	guard_set_phase(g, GUARD_PHASE_ARM);
@@ -783,14 +853,14 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
 		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
-						 .bytes = g->p.checkpoint_bytes + g->p.checkpoint_zero_pages * relay_page_bytes(g->p.relay),
-						 .events = g->p.epoch_events };
+						 .bytes = checkpoint_memory(g),
+						 .events = g->p.epoch_events,
+						 .work_ns = epoch_work_ns(g) };
 		/* The guest stands while QEMU drains its disks, too, which is most of the time from REPLY to VMSTATE_SEND (QEMU system/cpus.c, do_vm_stop()). */
 		passive_pace_resumed(&g->p.pace, now, a->drain_ns + a->pause_ns, a->epoch_ns, g->p.cost.bytes);
 		if (g->p.passive)
 			set_pace(g);
-		g->p.epoch_since = now;
-		g->p.epoch_events = 0;
+		epoch_begins(g, now);
 		g->p.wants[a->want]++;
 		break;
 	case RELAY_FAILED:
@@ -878,6 +948,7 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	g->p.committed = epoch;
 	if (g->p.sealed_at) {
 		g->p.cost.commit_ns = now - g->p.sealed_at;
+		epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
 		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
 		history_lag(&g->history, now, g->p.cost.commit_ns);
 	}
@@ -964,8 +1035,7 @@ on_svm_loaded(struct guard *g, uint64_t now, const uint64_t v[3])
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	switchover_loaded(g, now, v[0]);
 	g->p.last_load_ns = v[1];
-	g->p.cost.stop_ns = v[2];
-	epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
+	epoch_length_loaded(&g->p.epoch_length, loaded_bytes(g, v[0]), v[2]);
 	set_pace(g);
 	g->p.stopped_ns += v[2];
 	histogram_record(&g->p.load, v[1]);

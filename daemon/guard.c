@@ -440,10 +440,12 @@ stopped_patience(const struct guard *g)
 }
 
 void
-guard_qemu_looked(struct guard *g, uint64_t now, bool stopped)
+guard_qemu_looked(struct guard *g, uint64_t now, bool stopped, uint64_t cpu_ns)
 {
 	uint64_t since = MAX(g->stopped_since, g->awake_since);
 
+	if (guard_is_primary(g))
+		primary_worked(g, now, cpu_ns);
 	if (!stopped) {
 		g->looks_stopped = 0;
 		return;

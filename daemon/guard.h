@@ -105,7 +105,8 @@ void guard_peer_frame(struct guard *g, uint64_t now, const struct peer_frame *fr
 void guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why);
 void guard_qemu_gone(struct guard *g, uint64_t now);					/* our QEMU is dead */
 void guard_qemu_failed(struct guard *g, uint64_t now, const char *what);		/* our QEMU lives, and has closed one of the sockets it had from us */
-void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped);			/* asked again and again: is our QEMU's process stopped? */
+/* Asked again and again: is our QEMU's process stopped, and how much CPU time has it taken so far? */
+void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped, uint64_t cpu_ns);
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);

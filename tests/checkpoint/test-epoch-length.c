@@ -109,11 +109,74 @@ every_cost_counts(void **state)
 
 		for (unsigned i = 0; i < 40; i++) {
 			uint64_t n = epoch_length_ns(&e), c = 2 * MS + n / 20;
-			epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = which == 0 ? c : MS, .commit_ns = which == 1 ? c : 0,
-									   .stop_ns = which == 2 ? c : MS });
+			epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = which == 0 ? c : MS, .commit_ns = which == 1 ? c : 0 });
+			epoch_length_loaded(&e, n / 20, which == 2 ? c : MS);
 		}
 		assert_in_range(epoch_length_ns(&e), 300 * MS, 400 * MS);
 	}
+}
+
+/* A standby's host that is busy: the copy stands for 50 to 450 ms, whatever it loads. 50 MB/s, carried at 400 MB/s: epochs of 10 s would be pauses of 1250 ms. */
+static void
+a_busy_standby_hides_no_price(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 300; i++) {
+		uint64_t n = epoch_length_ns(&e);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = 5 * MS + n / 8 + any(i) / 10 });
+		epoch_length_loaded(&e, n / 20, 50 * MS + any(i * 31) * 8);
+		assert_true(i < 10 || epoch_length_ns(&e) < 2500 * MS);
+	}
+}
+
+/* Its host is so busy that it loads every third checkpoint with the one before, which takes twice as long: as if each byte had its price, and nothing else. */
+static void
+the_copy_runs_half_the_time(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 300; i++) {
+		uint64_t n = epoch_length_ns(&e);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 2, .pause_ns = n / 8 });
+		if (i % 3 == 2)
+			epoch_length_loaded(&e, n, 200 * MS);
+		else if (i % 3 == 0)
+			epoch_length_loaded(&e, n / 2, 100 * MS);
+		assert_true(i < 10 || n >= 250 * MS);
+	}
+}
+
+/* It does not load as fast as the guest writes. Then each checkpoint takes as long as the epoch before it: none of ten seconds. */
+static void
+a_copy_that_falls_behind(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 300; i++) {
+		uint64_t n = epoch_length_ns(&e);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 2, .pause_ns = n / 8 });
+		epoch_length_loaded(&e, n / 2, n + any(i) / 10);
+		assert_true(i < 10 || n <= S);
+	}
+}
+
+/* What the copy loads at once, though it was sent in pieces, is what its load is the price of. */
+static void
+loads_have_their_own_size(void **state)
+{
+	struct epoch_length one = fresh(), two = fresh();
+
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t n = 100 * MS + i % 3 * 50 * MS;
+		for (unsigned j = 0; j < 2; j++) {
+			epoch_length_checkpoint(&one, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = MS });
+			epoch_length_checkpoint(&two, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = MS });
+			epoch_length_loaded(&one, n / 20, MS + n / 20);
+		}
+		epoch_length_loaded(&two, n / 10, MS + n / 10);
+	}
+	assert_in_range(epoch_length_ns(&two), epoch_length_ns(&one) * 9 / 10, epoch_length_ns(&one) * 11 / 10);
 }
 
 /* Epochs that somebody ended early tell the base. */
@@ -177,17 +240,51 @@ a_guest_that_wakes_up_is_noticed(void **state)
 {
 	struct epoch_length e = fresh();
 
-	assert_false(epoch_length_outdated(&e, 900 * MS, 1000));	/* nothing is known, and nothing was promised */
+	assert_false(epoch_length_outdated(&e, 900 * MS, 1000, 0));	/* nothing is known, and nothing was promised */
 	for (unsigned i = 0; i < 20; i++)
 		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS, .events = epoch_length_ns(&e) / S });
 	assert_int_equal(epoch_length_ns(&e), 10 * S);
-	assert_false(epoch_length_outdated(&e, 1 * MS, 31));
-	assert_true(epoch_length_outdated(&e, 1 * S, 32));
-	assert_false(epoch_length_outdated(&e, 9 * S, 33));
-	assert_true(epoch_length_outdated(&e, 9 * S, 40));
+	assert_false(epoch_length_outdated(&e, 1 * MS, 31, 0));
+	assert_true(epoch_length_outdated(&e, 1 * S, 32, 0));
+	assert_false(epoch_length_outdated(&e, 9 * S, 33, 0));
+	assert_true(epoch_length_outdated(&e, 9 * S, 40, 0));
 	for (unsigned i = 0; i < 4; i++)	/* it goes on like that, and writes little */
 		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = 300 * MS, .bytes = 600000, .pause_ns = 3 * MS, .events = 32 });
-	assert_false(epoch_length_outdated(&e, 9 * S, 960));
+	assert_false(epoch_length_outdated(&e, 9 * S, 960, 0));
+}
+
+/* It works, and says nothing: what it writes meanwhile is not known before the next checkpoint. */
+static void
+a_guest_that_begins_to_work_is_noticed(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 20; i++)	/* a hundredth of a CPU */
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS, .work_ns = epoch_length_ns(&e) / 100 });
+	assert_int_equal(epoch_length_ns(&e), 10 * S);
+	assert_false(epoch_length_outdated(&e, 200 * MS, 0, 99 * MS));
+	assert_true(epoch_length_outdated(&e, 200 * MS, 0, 100 * MS));
+	assert_false(epoch_length_outdated(&e, 9 * S, 0, 350 * MS));
+	assert_true(epoch_length_outdated(&e, 9 * S, 0, 370 * MS));
+}
+
+/* 50 MB/s, carried at 400 MB/s, from one moment to the next: its first checkpoints cost little more than the target, where all of an epoch would take 1250 ms. */
+static void
+no_checkpoint_of_a_load_that_begins_is_dear(void **state)
+{
+	struct epoch_length e = fresh();
+
+	for (unsigned i = 0; i < 60; i++)
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = epoch_length_ns(&e), .bytes = 500000, .pause_ns = 3 * MS, .work_ns = epoch_length_ns(&e) / 100 });
+	for (unsigned i = 0; i < 20; i++) {
+		uint64_t n = 0, cost;
+		while (n < epoch_length_ns(&e) && !epoch_length_outdated(&e, n, 0, n / 3))
+			n += 22 * MS;
+		cost = 3 * MS + n / 8;
+		assert_true(cost <= 45 * MS);
+		assert_true(i < 5 || cost <= 25 * MS);
+		epoch_length_checkpoint(&e, &(struct epoch_cost){ .epoch_ns = n, .bytes = n / 20, .pause_ns = cost, .work_ns = n / 3 });
+	}
 }
 
 int
@@ -201,10 +298,16 @@ main(void)
 		cmocka_unit_test(costs_that_grow_are_kept_to_the_target),
 		cmocka_unit_test(a_target_out_of_reach),
 		cmocka_unit_test(every_cost_counts),
+		cmocka_unit_test(a_busy_standby_hides_no_price),
+		cmocka_unit_test(the_copy_runs_half_the_time),
+		cmocka_unit_test(a_copy_that_falls_behind),
+		cmocka_unit_test(loads_have_their_own_size),
 		cmocka_unit_test(early_ends_are_read_too),
 		cmocka_unit_test(follows_a_guest_that_changes),
 		cmocka_unit_test(a_load_that_begins_is_known_at_once),
 		cmocka_unit_test(a_guest_that_wakes_up_is_noticed),
+		cmocka_unit_test(a_guest_that_begins_to_work_is_noticed),
+		cmocka_unit_test(no_checkpoint_of_a_load_that_begins_is_dear),
 		cmocka_unit_test(a_few_pages_written_all_the_time_are_no_load),
 	};
 

@@ -263,7 +263,7 @@ pass_looking(struct fixture *f, unsigned ms, bool stopped)
 {
 	for (unsigned i = 0; i < ms; i += 30) {
 		pass(f, 30);
-		guard_qemu_looked(f->g, f->now, stopped);
+		guard_qemu_looked(f->g, f->now, stopped, 0);
 	}
 }
 

@@ -264,6 +264,53 @@ a_guest_that_wakes_up_is_not_left_to_its_long_epoch(void **state)
 	assert_int_equal(f.g->p.epoch_events, 0);
 }
 
+/* It computes, and what it writes meanwhile will have to be carried. */
+static void
+a_guest_that_works_is_not_left_to_its_long_epoch(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.g->p.epoch_length.length_ns = 10000 * MS;
+	guard_qemu_looked(f.g, f.now, false, 7000 * MS);	/* what it took before it was looked at was not in this epoch */
+	pass(&f, 300);
+	guard_qemu_looked(f.g, f.now, false, 7099 * MS);
+	expect(&f, "");
+	guard_qemu_looked(f.g, f.now, false, 7100 * MS);
+	expect(&f, "qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_BUSY], 1);
+	assert_int_equal(f.g->p.cost.work_ns, 100 * MS);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	guard_qemu_looked(f.g, f.now, false, 7199 * MS);
+	expect(&f, "");
+}
+
+/* The copy loads when it can, several at once if need be: what it stood for them is what all their bytes cost. */
+static void
+loads_are_counted_by_what_they_load(void **state)
+{
+	g_auto(fixture) f;
+	uint64_t one;
+
+	protect(&f);
+	one = f.g->p.cost.bytes;
+	assert_true(one > 0);
+	pass(&f, 100);
+	copy_unfit(&f, 1);
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	assert_int_equal(f.g->p.unloaded.length, 2);
+	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 77 });
+	assert_int_equal(f.g->p.unloaded.length, 0);
+	assert_true(f.g->p.epoch_length.load.n == 1);
+	assert_true(f.g->p.epoch_length.load.sum_b == (double)(one + f.g->p.cost.bytes));
+	assert_true(f.g->p.epoch_length.load.sum_c == 77);
+}
+
 static void
 a_guest_that_does_not_answer_is_given_up(void **state)
 {
@@ -341,7 +388,7 @@ a_guard_that_slept_looks_anew(void **state)
 	pass_looking(&f, 120, true);
 	f.now += 3000 * MS;
 	guard_tick(f.g, f.now);
-	guard_qemu_looked(f.g, f.now, true);
+	guard_qemu_looked(f.g, f.now, true, 0);
 	pass_looking(&f, 120, true);
 	expect(&f, "");
 	pass_looking(&f, 30, false);
@@ -2124,6 +2171,8 @@ main(void)
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
 		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),
 		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
+		cmocka_unit_test(a_guest_that_works_is_not_left_to_its_long_epoch),
+		cmocka_unit_test(loads_are_counted_by_what_they_load),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
 		cmocka_unit_test(a_guard_that_slept_waits_anew),
 		cmocka_unit_test(a_stopped_qemu_is_given_up_as_a_silent_host_is),

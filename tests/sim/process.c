@@ -256,7 +256,7 @@ on_look(struct world *w, struct event *e)
 	if (p->paused_until > w->now) {
 		next = p->paused_until;
 	} else if (broken != BREAK_STOPPED) {
-		guard_qemu_looked(p->g, w->now, q->stopped && q->hung_until > w->now);
+		guard_qemu_looked(p->g, w->now, q->stopped && q->hung_until > w->now, w->now / 20);
 		after(p);
 	}
 	later(w, next - w->now, &(struct event){ .fn = on_look, .host = p->host, .life = p->life });
