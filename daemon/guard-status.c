@@ -110,6 +110,7 @@ guard_status(const struct guard *g, uint64_t now)
 	add_u64(o, "generation", g->failover.generation);
 	add_str(o, "arbiter", g->config->arbiter);
 	add_ms(o, "round_trip_p50_ms", histogram_percentile_ms(&g->round_trip, 50));
+	add_ms(o, "round_trip_p99_ms", histogram_percentile_ms(&g->round_trip, 99));
 	add_u64(o, "frames_skipped", g->frames_skipped);
 	if (primary)
 		primary_status(g, o);

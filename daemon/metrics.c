@@ -42,7 +42,7 @@ static const struct family families[] = {
 	{ "ftd_commit_lag_seconds", SUMMARY, "seconds", MS, "quantile", { { "commit_p50_ms", "0.5" } }, "From the end of a checkpoint to its commit." },
 	{ "ftd_load_seconds", SUMMARY, "seconds", MS, "quantile", { { "load_p50_ms", "0.5" }, { "load_p99_ms", "0.99" } }, "How long the copy took to load a checkpoint." },
 	{ "ftd_standby_stop_seconds", SUMMARY, "seconds", MS, "quantile", { { "standby_stop_p50_ms", "0.5" } }, "How long the copy stood for a load." },
-	{ "ftd_round_trip_seconds", SUMMARY, "seconds", MS, "quantile", { { "round_trip_p50_ms", "0.5" } }, "Round trip between the two guards." },
+	{ "ftd_round_trip_seconds", SUMMARY, "seconds", MS, "quantile", { { "round_trip_p50_ms", "0.5" }, { "round_trip_p99_ms", "0.99" } }, "Round trip between the two guards." },
 	{ "ftd_dirty_pages", GAUGE, NULL, 1, NULL, { { "dirty_pages" } }, "Pages in the last checkpoint." },
 	{ "ftd_checkpoint_bytes", GAUGE, "bytes", 1, NULL, { { "checkpoint_bytes" } }, "Size of the last checkpoint." },
 	{ "ftd_sent_bytes", COUNTER, "bytes", 1, NULL, { { "bytes_sent" } }, "Memory and checkpoints sent to the peer." },

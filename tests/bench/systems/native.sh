@@ -3,7 +3,8 @@
 # QEMU's own COLO, set up as QEMU's docs/system/qemu-colo.rst says: filter-mirror, filter-redirector and colo-compare on the primary, filter-rewriter on the
 # secondary, quorum and replication drivers for the disk, NBD between the hosts. What differs from that document: the guest is the one all systems run
 # (virtio disk and NIC, hence vnet_hdr_support), two hosts instead of one, TCG, and return-path, which QEMU 11 wants on with x-colo. Checkpoints at least
-# every second, as often as ftd's default; the document's default of 20 s would make idle intervals look good and comparisons wrong.
+# every second, where ftd makes them when they are due, every ten at least (ftd-fixed1000 has the same interval); QEMU's default of 20 s (qapi/migration.json,
+# x-checkpoint-delay) would be one checkpoint per measurement, of all that was written in it.
 SERVERS=(10.99.0.12)
 NATIVE_DIR=/var/lib/libvirt/images/native
 NATIVE_A=10.98.0.1
