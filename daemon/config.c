@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum key_type { KEY_NAME, KEY_TEXT, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW, KEY_LOOPBACK, KEY_HOSTS, KEY_YES };
+enum key_type { KEY_NAME, KEY_TEXT, KEY_ARBITER, KEY_PATH, KEY_UINT, KEY_MIB, KEY_TCG_FLUSH, KEY_FOLLOW, KEY_INTERFACES, KEY_MODE, KEY_SHOW, KEY_LOOPBACK, KEY_HOSTS, KEY_YES };
 
 struct key {
 	const char *group, *name;
@@ -21,7 +21,7 @@ struct key {
 static const struct key keys[] = {
 	{ "ftd", "name", KEY_NAME, AT(name) },
 	{ "ftd", "peer-port", KEY_UINT, AT(peer_port), 1, 65535 },
-	{ "ftd", "arbiter", KEY_TEXT, AT(arbiter) },
+	{ "ftd", "arbiter", KEY_ARBITER, AT(arbiter) },
 	{ "ftd", "pki", KEY_PATH, AT(pki) },
 	{ "ftd", "libvirt-uri", KEY_TEXT, AT(libvirt_uri) },
 	{ "ftd", "run-dir", KEY_PATH, AT(run_dir) },
@@ -110,6 +110,10 @@ set_text(const struct key *k, const char *value, char **field, GError **error)
 	}
 	if (k->type == KEY_NAME && (strlen(value) > 255 || strpbrk(value, " \t/"))) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a host name", value);
+		return false;
+	}
+	if (k->type == KEY_ARBITER && !g_str_has_prefix(value, "file:/") && !g_str_has_prefix(value, "etcd:") && !g_str_has_prefix(value, "manual:")) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:", value);
 		return false;
 	}
 	g_free(*field);
@@ -231,6 +235,7 @@ set_value(struct ftd_config *c, const struct key *k, const char *value, GError *
 	switch (k->type) {
 	case KEY_NAME:
 	case KEY_TEXT:
+	case KEY_ARBITER:
 	case KEY_PATH:
 		return set_text(k, value, field, error);
 	case KEY_UINT:

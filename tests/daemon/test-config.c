@@ -82,6 +82,8 @@ test_complaints(void **state)
 		{ "[ftd]\nname=\n", "f:2: name: the value is empty" },
 		{ "[ftd]\nname=a b\n", "f:2: name: \"a b\" is not a host name" },
 		{ "[ftd]\nname=a\nname=b\n", "f:3: name: set twice" },
+		{ "[ftd]\narbiter=/srv/x\n", "f:2: arbiter: \"/srv/x\" is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:" },
+		{ "[ftd]\narbiter=file:x\n", "f:2: arbiter: \"file:x\" is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:" },
 		{ "[ftd]\nuplink=eth0,\n", "f:2: uplink: \"\" is not the name of a network interface" },
 		{ "[ftd]\nuplink=a-name-that-is-too-long\n", "f:2: uplink: \"a-name-that-is-too-long\" is not the name of a network interface" },
 		{ "[ftd]\nuplink=../x\n", "f:2: uplink: \"../x\" is not the name of a network interface" },
