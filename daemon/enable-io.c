@@ -229,14 +229,15 @@ check_hello(const struct attempt *a, struct json_object *hello, GError **error)
 static bool
 connect_peer(struct attempt *a, GError **error)
 {
-	struct peer_credentials *creds;
+	g_autoptr(peer_credentials) creds = NULL;
 	g_autoptr(json_object_ptr) hello = NULL;
 
 	if (is_self(a->host, a->peer))
 		return refuse_self(a, error);
 	creds = host_credentials(a->host);
+	if (!host_check_name(a->host, creds, error))
+		return false;
 	a->client = peer_client_connect(a->peer, a->host->config->peer_port, creds, CONNECT_TIMEOUT_MS, error);
-	peer_credentials_unref(creds);
 	if (!a->client)
 		return false;
 	hello = peer_client_call(a->client, "Hello", json_put_str(json_put_str(json_object_new_object(), "name", a->host->name), "version", FTD_VERSION),

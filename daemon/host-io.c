@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/host-io.h"
 
+#include "daemon/base/error.h"
 #include "daemon/base/log-io.h"
 #include "daemon/event-kinds.h"
 #include "daemon/event-ring.h"
@@ -8,6 +9,7 @@
 #include "daemon/json-util.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #define CERTIFICATE_WARNING_S (30 * 24 * 3600)
 #define CERTIFICATE_CHECK_S (12 * 3600)
@@ -33,6 +35,19 @@ host_credentials(struct host *h)
 	return c;
 }
 
+bool
+host_check_name(const struct host *h, const struct peer_credentials *c, GError **error)
+{
+	const char *path;
+	g_autofree char *certified = peer_credentials_name(c, &path);
+
+	if (strcmp(certified, h->name) == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "this host calls itself %s, its certificate %s is that of %s; set name= in ftd.conf, or issue a certificate for %s",
+		    h->name, path, *certified ? certified : "nobody", h->name);
+	return false;
+}
+
 void
 host_look_at_certificates(struct host *h)
 {
@@ -52,9 +67,12 @@ bool
 host_reload_credentials(struct host *h, GError **error)
 {
 	struct peer_credentials *fresh = peer_credentials_load(h->config->pki, error), *old;
+	g_autoptr(GError) other = NULL;
 
 	if (!fresh)
 		return false;
+	if (!host_check_name(h, fresh, &other))
+		log_warn("ftd", "%s; no domain can be protected", other->message);
 	g_mutex_lock(&h->lock);
 	old = h->credentials;
 	h->credentials = fresh;

@@ -19,6 +19,7 @@ struct host {
 };
 
 struct peer_credentials *host_credentials(struct host *h);	/* a reference */
+bool host_check_name(const struct host *h, const struct peer_credentials *c, GError **error);	/* is the certificate this host's, by its name? */
 bool host_reload_credentials(struct host *h, GError **error);	/* keeps the old ones on failure */
 void host_look_at_certificates(struct host *h);		/* main thread: an event when one ends soon */
 void host_watch_certificates(struct host *h);			/* the same, now and twice a day */

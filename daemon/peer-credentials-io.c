@@ -92,6 +92,39 @@ peer_credentials_load(const char *pki, GError **error)
 	return g_steal_pointer(&c);
 }
 
+static char *
+certificate_name(gnutls_x509_crt_t crt)
+{
+	char name[256] = "";
+	size_t size = sizeof name - 1;
+
+	/* A name with a NUL inside is no name: what follows the NUL would be invisible to whoever compares it. */
+	if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &size) == 0 && size > 0 && strnlen(name, size) == size)
+		return g_strdup(name);
+	memset(name, 0, sizeof name);
+	size = sizeof name - 1;
+	if (gnutls_x509_crt_get_subject_alt_name(crt, 0, name, &size, NULL) == GNUTLS_SAN_DNSNAME && strnlen(name, size) == size)
+		return g_strdup(name);
+	return g_strdup("");
+}
+
+char *
+peer_credentials_name(const struct peer_credentials *c, const char **path)
+{
+	gnutls_x509_crt_t *chain = NULL;
+	unsigned n = 0;
+	char *name;
+
+	*path = c->client_cert;
+	if (gnutls_certificate_get_x509_crt(c->client, 0, &chain, &n) < 0)
+		return g_strdup("");
+	name = certificate_name(chain[0]);
+	for (unsigned i = 0; i < n; i++)
+		gnutls_x509_crt_deinit(chain[i]);
+	gnutls_free(chain);
+	return name;
+}
+
 static gint64
 end_of_own(gnutls_certificate_credentials_t side)
 {
@@ -191,22 +224,6 @@ peer_credentials_explain(struct peer_credentials *c, gnutls_session_t session, b
 	};
 
 	return peer_refusal_explain(&r, code);
-}
-
-static char *
-certificate_name(gnutls_x509_crt_t crt)
-{
-	char name[256] = "";
-	size_t size = sizeof name - 1;
-
-	/* A name with a NUL inside is no name: what follows the NUL would be invisible to whoever compares it. */
-	if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &size) == 0 && size > 0 && strnlen(name, size) == size)
-		return g_strdup(name);
-	memset(name, 0, sizeof name);
-	size = sizeof name - 1;
-	if (gnutls_x509_crt_get_subject_alt_name(crt, 0, name, &size, NULL) == GNUTLS_SAN_DNSNAME && strnlen(name, size) == size)
-		return g_strdup(name);
-	return g_strdup("");
 }
 
 char *

@@ -440,6 +440,18 @@ test_end(void **state)
 }
 
 static void
+test_own_name(void **state)
+{
+	struct fixture *f = *state;
+	g_autoptr(peer_credentials) good = peer_credentials_load(f->a, NULL);
+	const char *path;
+	g_autofree char *name = peer_credentials_name(good, &path);
+
+	assert_string_equal(name, "a.test");
+	assert_true(g_str_has_suffix(path, "/servercert.pem"));
+}
+
+static void
 test_credentials_name_the_file(void **state)
 {
 	struct fixture *f = *state;
@@ -916,6 +928,7 @@ main(void)
 		LINK_TEST(test_lists),
 		LINK_TEST(test_ugly_subject),
 		LINK_TEST(test_end),
+		LINK_TEST(test_own_name),
 		LINK_TEST(test_credentials_name_the_file),
 		LINK_TEST(test_refused),
 		LINK_TEST(test_unknown_name),
