@@ -174,7 +174,8 @@ run(const struct ftd_config *config)
 	g_unix_signal_add(SIGINT, on_terminate, &d);
 	g_unix_signal_add(SIGHUP, on_reload, &d);
 	tell_systemd();
-	log_info("ftd", "version %s, host %s, peers on port %u", FTD_VERSION, d.host.name, config->peer_port);
+	log_info("ftd", "version %s, host %s, peers on port %u, arbiter %s", FTD_VERSION, d.host.name, config->peer_port,
+		 config->arbiter ? config->arbiter : "none: no domain can be protected until arbiter= is set in ftd.conf(5)");
 	g_main_loop_run(d.loop);
 	sd_notify(0, "STOPPING=1");
 	metrics_server_free(d.metrics);
