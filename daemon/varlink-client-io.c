@@ -6,13 +6,28 @@
 #include "daemon/varlink-stream-io.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG_RETRY_MS 20
+
+/* Who may use the socket is told by its group: a newcomer does not know which that is. */
+static void
+set_denied(GError **error, const char *path)
+{
+	struct stat st;
+	const struct group *group = stat(path, &st) == 0 && st.st_gid != 0 ? getgrgid(st.st_gid) : NULL;
+
+	if (group)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "no access to %s: only root and the members of the group %s have it", path, group->gr_name);
+	else
+		g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "no access to %s: only root has it", path);
+}
 
 static void
 set_connect_error(GError **error, const char *path, int code)
@@ -20,7 +35,7 @@ set_connect_error(GError **error, const char *path, int code)
 	if (code == ENOENT || code == ECONNREFUSED)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NO_DAEMON, "nobody listens on %s: is ftd running? (systemctl status ftd)", path);
 	else if (code == EACCES)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_DENIED, "no access to %s: only root and the members of its group have it", path);
+		set_denied(error, path);
 	else
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NO_DAEMON, "cannot connect to %s: %s", path, g_strerror(code));
 }
