@@ -204,7 +204,7 @@ format_hosts(struct json_object *hosts)
 static char *
 format_member(struct json_object *d, const char *key, struct json_object *value)
 {
-	if (g_str_has_suffix(key, "bytes") || g_str_has_prefix(key, "bytes_"))
+	if (strstr(key, "bytes"))
 		return format_bytes(json_get_u64(d, key));
 	if (json_object_is_type(value, json_type_double))
 		return g_strdup_printf("%.2f", json_object_get_double(value));
@@ -222,7 +222,7 @@ format_status_detail(struct json_object *domain, gint64 now_s)
 		json_object_object_foreach(domain, key, value) {
 			g_autofree char *text = strcmp(key, "ended_at") == 0 ? format_age(json_get_u64(domain, key), now_s) : format_member(domain, key, value);
 
-			g_string_append_printf(out, "%-22s %s\n", key, text);
+			g_string_append_printf(out, "%-24s %s\n", key, text);
 		}
 	}
 	return g_string_free(out, FALSE);

@@ -44,7 +44,8 @@ int ftctl_watch(struct ftctl *f, const char *domain);	/* the live screen, until 
 /* What a long call reports, on standard error, or with --json on standard output: for ftctl_call(). */
 struct ftctl_progress {
 	bool json, tty;
-	char *last;		/* printed last, so that a line is not repeated */
+	char *phase;		/* what was printed last, so that a line is not repeated */
+	unsigned tenth;
 };
 void ftctl_progress_begin(const struct ftctl *f, struct ftctl_progress *d);
 bool ftctl_on_progress(struct json_object *progress, gpointer user_data);
