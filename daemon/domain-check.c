@@ -147,7 +147,7 @@ check_device(const char *device, struct check_report *report)
 }
 
 void
-domain_check(const struct domain_facts *domain, const struct qemu_facts *qemu, struct check_report *report)
+domain_check(const struct domain_facts *domain, const struct qemu_facts *qemu, bool paired, struct check_report *report)
 {
 	check_qemu(qemu, report);
 	check_machine(domain, report);
@@ -156,7 +156,7 @@ domain_check(const struct domain_facts *domain, const struct qemu_facts *qemu, s
 	check_fine(report, CHECK_INTERFACES, "%u, on taps without vhost", domain->nics->len);
 	for (guint i = 0; i < domain->disks->len; i++)
 		check_disk(g_ptr_array_index(domain->disks, i), g_ptr_array_index(qemu->disks, i), report);
-	if (qemu->block_jobs)
+	if (qemu->block_jobs || (qemu->pair_jobs && !paired))
 		check_object(report, CHECK_DISK_BLOCK_JOB, "wait for its end or cancel it (virsh blockjob)", "a block job is running on the domain");
 	check_fine(report, CHECK_DISKS, "%u, with nothing against them", domain->disks->len);
 	for (guint i = 0; i < domain->unknown->len; i++)

@@ -6,4 +6,5 @@
 #include "daemon/domain-xml.h"
 #include "daemon/qemu-facts.h"
 
-void domain_check(const struct domain_facts *domain, const struct qemu_facts *qemu, struct check_report *report);
+/* paired: it has a pair, and what that has put into QEMU is no obstacle. */
+void domain_check(const struct domain_facts *domain, const struct qemu_facts *qemu, bool paired, struct check_report *report);

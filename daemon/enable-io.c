@@ -95,6 +95,15 @@ look(struct attempt *a, const char *domain, GError **error)
 	return a->qemu != NULL;
 }
 
+/* Whatever the other host is. */
+static void
+check_itself(const struct attempt *a, bool paired, struct check_report *report)
+{
+	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
+		check_object(report, CHECK_TOO_MANY_DEVICES, "remove some", "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
+	domain_check(a->domain, a->qemu, paired, report);
+}
+
 /* False: it has a pair, and what else could be found of it is that pair's doing. */
 static bool
 check_place(struct attempt *a, struct check_report *report)
@@ -105,8 +114,6 @@ check_place(struct attempt *a, struct check_report *report)
 		check_object(report, CHECK_ALREADY_PROTECTED, "see ftctl status", "%s has a pair with %s already", a->domain->name, info->record->peer);
 		return false;
 	}
-	if (a->domain->disks->len > GUARD_MAX_DISKS || a->domain->nics->len > GUARD_MAX_NICS)
-		check_object(report, CHECK_TOO_MANY_DEVICES, "remove some", "%s has more than %d disks or %d interfaces", a->domain->name, GUARD_MAX_DISKS, GUARD_MAX_NICS);
 	check_fine(report, CHECK_PAIR, "%s is not protected yet", a->domain->name);
 	return true;
 }
@@ -332,7 +339,7 @@ check_all(struct attempt *a, struct check_report *report)
 {
 	if (!check_place(a, report))
 		return;
-	domain_check(a->domain, a->qemu, report);
+	check_itself(a, false, report);
 	if (a->peer)
 		look_at_peer(a, report);
 	check_arbiter(a, report);
@@ -353,6 +360,26 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
 
+static bool
+has_pair(const struct attempt *a)
+{
+	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->domain->uuid);
+
+	return info && info->phase != PAIR_ENDED;
+}
+
+bool
+enable_check_again(struct host *h, const char *domain, GError **error)
+{
+	g_auto(attempt) a = { .host = h };
+	g_autoptr(check_report) report = check_report_new();
+
+	if (!look(&a, domain, error))
+		return false;
+	check_itself(&a, has_pair(&a), report);
+	return check_report_verdict(report, error);
+}
+
 bool
 enable_check_other(struct host *h, const char *domain, const char *peer, const char *but, GError **error)
 {
@@ -361,6 +388,7 @@ enable_check_other(struct host *h, const char *domain, const char *peer, const c
 
 	if (!look(&a, domain, error))
 		return false;
+	check_itself(&a, has_pair(&a), report);
 	look_at_peer(&a, report);
 	if (a.client && g_strcmp0(peer_client_name(a.client), but) == 0) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s is %s, where the standby of %s is already", peer, but, a.domain->name);

@@ -241,7 +241,7 @@ pool_hosts(struct host *h)
 
 /* -- placing */
 
-/* What is in the way there goes into `why`. What is in the way here, enabling says. */
+/* What is in the way there goes into `why`. */
 static bool
 fits(struct host *h, const char *uuid, const char *name, GString *why)
 {
@@ -278,10 +278,13 @@ pool_place(struct host *h, const char *uuid, const char *had_it, const char *not
 {
 	g_auto(GStrv) names = NULL;
 	g_autofree struct placement_host *hosts = NULL;
-	GString *why = g_string_new(NULL);
+	GString *why;
 	unsigned n = 0;
 	int chosen;
 
+	if (!enable_check_again(h, uuid, error))
+		return NULL;
+	why = g_string_new(NULL);
 	look_again(h->pool, &h->pool->looked_at);
 	names = names_of(h);
 	hosts = g_new0(struct placement_host, g_strv_length(names));

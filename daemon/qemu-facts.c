@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define PAIR_JOB "ftd-mirror"
+
 static void
 disk_free(gpointer data)
 {
@@ -100,7 +102,13 @@ qemu_facts_read_jobs(struct qemu_facts *q, struct json_object *reply, GError **e
 
 	if (!json_object_is_type(list, json_type_array))
 		return unexpected("query-block-jobs", error);
-	q->block_jobs = json_length(list) > 0;
+	for (size_t i = 0; i < json_length(list); i++) {
+		const char *job = json_get_str(json_at(list, i), "device");
+		bool ours = job && g_str_has_prefix(job, PAIR_JOB);
+
+		q->pair_jobs = q->pair_jobs || ours;
+		q->block_jobs = q->block_jobs || !ours;
+	}
 	return true;
 }
 

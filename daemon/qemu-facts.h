@@ -27,7 +27,8 @@ struct qemu_nic {
 struct qemu_facts {
 	char version[32];	/* "11.1.3" */
 	unsigned major, minor, micro;
-	bool tcg, has_colo, block_jobs;
+	bool tcg, has_colo;
+	bool block_jobs, pair_jobs;	/* somebody else's; a pair's mirrors (qmp-recipes.h) */
 	bool wants_return_path;	/* x-colo takes the capability return-path; of an emulator that was probed */
 	GPtrArray *disks;	/* struct qemu_disk *, NULL where the domain's disk i is not found in QEMU */
 	GPtrArray *nics;	/* struct qemu_nic *, in the order of the domain's */

@@ -132,7 +132,7 @@ test_domain(void **state)
 		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", true, true, cases[i].vhost);
 		g_autoptr(check_report) report = check_report_new();
 
-		domain_check(d, q, report);
+		domain_check(d, q, false, report);
 		expect(report, cases[i].reason, cases[i].word);
 		assert_true(check_report_length(report) == 6);
 	}
@@ -154,7 +154,7 @@ test_machine(void **state)
 		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", false, true, VHOST_NO);
 		g_autoptr(check_report) report = check_report_new();
 
-		domain_check(d, q, report);
+		domain_check(d, q, false, report);
 		expect(report, cases[i].reason, cases[i].word);
 	}
 }
@@ -167,14 +167,44 @@ test_running_disks(void **state)
 	g_autoptr(check_report) one = check_report_new(), two = check_report_new(), three = check_report_new();
 
 	((struct qemu_disk *)g_ptr_array_index(chain->disks, 0))->has_backing = true;
-	domain_check(d, chain, one);
+	domain_check(d, chain, false, one);
 	expect(one, CHECK_DISK_CHAIN, "vda has a backing file");
 	((struct qemu_disk *)g_ptr_array_index(inside->disks, 0))->has_snapshots = true;
-	domain_check(d, inside, three);
+	domain_check(d, inside, false, three);
 	expect(three, CHECK_DISK_CHAIN, "vda has snapshots inside");
 	job->block_jobs = true;
-	domain_check(d, job, two);
+	domain_check(d, job, false, two);
 	expect(two, CHECK_DISK_BLOCK_JOB, "a block job");
+}
+
+/* A domain that has a pair: what the pair does is no obstacle to another one, what was done to the domain meanwhile is. */
+static void
+test_protected(void **state)
+{
+#define JOB(name) "{\"type\":\"mirror\",\"device\":\"" name "\"}"
+	static const struct { const char *devices, *jobs; bool paired; enum check_reason reason; const char *word; } cases[] = {
+		{ "", "", true, NONE, NULL },
+		{ "", JOB("ftd-mirror0") "," JOB("ftd-mirror1"), true, NONE, NULL },
+		{ "", JOB("ftd-mirror0"), false, CHECK_DISK_BLOCK_JOB, "a block job" },
+		{ "", JOB("ftd-mirror0") "," JOB("copy-vda-libvirt-1-format"), true, CHECK_DISK_BLOCK_JOB, "cancel it" },
+		{ VDB("type='file' device='cdrom'", "file='/iso'", "dev='hda' bus='ide'", ""), JOB("ftd-mirror0"), true, CHECK_DISK_MEDIUM, "disk hda is neither a disk nor an empty drive; eject" },
+		{ VDB("type='network' device='disk'", "", "dev='vdb' bus='virtio'", ""), JOB("ftd-mirror0"), true, CHECK_DISK_SOURCE, "vdb" },
+		{ VDB("type='file' device='disk'", "file='/v'", "dev='vdb' bus='virtio'", "<backingStore><source file='/w'/></backingStore>"), JOB("ftd-mirror0"), true, CHECK_DISK_CHAIN,
+		  "virsh blockcommit" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strconcat(HEAD DISK NIC, cases[i].devices, TAIL, NULL), *jobs = g_strconcat("{\"return\":[", cases[i].jobs, "]}", NULL);
+		g_autoptr(domain_facts) d = domain_facts_parse(xml, NULL);
+		g_autoptr(qemu_facts) q = make_qemu(d, "11.1.3", true, true, VHOST_NO);
+		g_autoptr(json_object_ptr) reply = parse(jobs);
+		g_autoptr(check_report) report = check_report_new();
+
+		assert_true(qemu_facts_read_jobs(q, reply, NULL));
+		domain_check(d, q, cases[i].paired, report);
+		expect(report, cases[i].reason, cases[i].word);
+	}
+#undef JOB
 }
 
 static void
@@ -193,7 +223,7 @@ test_colo(void **state)
 		g_autoptr(check_report) report = check_report_new();
 
 		q->missing = cases[i].missing;
-		domain_check(d, q, report);
+		domain_check(d, q, false, report);
 		expect(report, cases[i].reason, cases[i].missing ? cases[i].missing : cases[i].version);
 	}
 }
@@ -408,6 +438,7 @@ main(void)
 		cmocka_unit_test(test_domain),
 		cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_running_disks),
+		cmocka_unit_test(test_protected),
 		cmocka_unit_test(test_colo),
 		cmocka_unit_test(test_peer),
 		cmocka_unit_test(test_cpu),
