@@ -27,8 +27,6 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-#define FIRST_MS 3000		/* an operation that protects again does so at once */
-#define BUSY_MS 1000		/* its pair is being made, or is ending */
 #define CONNECT_TIMEOUT_MS 5000
 #define CALL_TIMEOUT_MS 5000
 #define REGISTERED_S 3600	/* a host that is gone for longer is no host of the pool any more */
@@ -36,36 +34,15 @@
 #define REGISTER_RETRY_S 10
 #define LOOK_AGAIN_US G_USEC_PER_SEC
 
-struct wish {
-	char *uuid, *domain, *peer;
-	unsigned failures;
-	gint64 due;		/* monotonic us */
-	bool renewed;		/* made again while it was being fulfilled */
-};
-
 struct pool {
 	struct host *host;
-	GPtrArray *wishes;	/* of struct wish; main thread */
-	struct wish *busy;	/* the one that is being fulfilled */
+	struct wishes *wishes;	/* main thread */
 	guint timer;
 	bool introduced;	/* the others were told once that this host is there */
 	GMutex lock;		/* of the rest */
 	char **registered;	/* names; NULL: etcd has not answered yet */
 	gint64 looked_at, doubted_at;	/* etcd was asked: by ourselves, and for a name that was not known */
 };
-
-static void schedule(struct pool *p);
-
-static void
-wish_free(gpointer data)
-{
-	struct wish *w = data;
-
-	g_free(w->uuid);
-	g_free(w->domain);
-	g_free(w->peer);
-	g_free(w);
-}
 
 /* -- the hosts */
 
@@ -346,68 +323,42 @@ fulfil(struct job *job, gpointer data, GError **error)
 	return enabled ? json_put_bool(json_object_new_object(), "done", true) : NULL;
 }
 
+static void schedule(struct pool *p);
+
 static void
 fulfilled(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct pool *p = user_data;
-	struct wish *w = g_steal_pointer(&p->busy);
+	g_autofree char *domain = g_strdup(wishes_current(p->wishes)->domain);
+	gint64 wait = wishes_end(p->wishes, json_get_bool(reply, "done") ? WISH_OVER : reply ? WISH_NOT_YET : WISH_FAILED, g_get_monotonic_time());
 
-	if (json_get_bool(reply, "done") && !w->renewed) {
-		g_ptr_array_remove(p->wishes, w);
-	} else if (reply) {
-		w->renewed = false;
-		w->due = g_get_monotonic_time() + BUSY_MS * (gint64)1000;
-	} else {
-		guint64 retry_us = placement_retry_ns(++w->failures) / 1000;
-
-		w->due = g_get_monotonic_time() + (gint64)retry_us;
-		host_event(p->host, w->domain, "self-heal-failed", "%s cannot be protected again; next attempt in %d s: %s", w->domain, (int)(retry_us / G_USEC_PER_SEC), error->message);
-	}
+	if (!reply)
+		host_event(p->host, domain, "self-heal-failed", "%s cannot be protected again; next attempt in %d s: %s", domain, (int)(wait / G_USEC_PER_SEC), error->message);
 	schedule(p);
-}
-
-static struct wish *
-next_wish(const struct pool *p)
-{
-	struct wish *next = NULL;
-
-	for (guint i = 0; i < p->wishes->len; i++) {
-		struct wish *w = g_ptr_array_index(p->wishes, i);
-
-		if (!next || w->due < next->due)
-			next = w;
-	}
-	return next;
 }
 
 static gboolean
 on_due(gpointer user_data)
 {
 	struct pool *p = user_data;
-	struct wish *w = next_wish(p);
-	struct attempt *a;
+	const struct wish *w = wishes_begin(p->wishes);
+	struct attempt *a = g_new0(struct attempt, 1);
 
 	p->timer = 0;
-	if (!w || p->busy)
-		return G_SOURCE_REMOVE;
-	p->busy = w;
-	a = g_new0(struct attempt, 1);
 	*a = (struct attempt){ p->host, g_strdup(w->uuid), g_strdup(w->domain), g_strdup(w->peer) };
 	job_start(fulfil, a, attempt_free, NULL, fulfilled, p);
 	return G_SOURCE_REMOVE;
 }
 
+/* After every change of the wishes: the timer runs only while there is one, and none is being fulfilled. */
 static void
 schedule(struct pool *p)
 {
-	struct wish *w = next_wish(p);
-	gint64 wait;
+	gint64 due = wishes_due(p->wishes);
 
 	g_clear_handle_id(&p->timer, g_source_remove);
-	if (!w || p->busy)
-		return;
-	wait = MAX(0, w->due - g_get_monotonic_time());
-	p->timer = g_timeout_add((guint)(wait / 1000), on_due, p);
+	if (due >= 0)
+		p->timer = g_timeout_add((guint)(MAX(0, due - g_get_monotonic_time()) / 1000), on_due, p);
 }
 
 static void
@@ -415,12 +366,7 @@ kick(gpointer data)
 {
 	struct pool *p = data;
 
-	for (guint i = 0; i < p->wishes->len; i++) {
-		struct wish *w = g_ptr_array_index(p->wishes, i);
-
-		w->failures = 0;
-		w->due = MIN(w->due, g_get_monotonic_time());
-	}
+	wishes_hurry(p->wishes, g_get_monotonic_time());
 	schedule(p);
 }
 
@@ -431,52 +377,35 @@ pool_kick(struct host *h)
 		main_invoke(kick, h->pool);
 }
 
-static struct wish *
-find_wish(const struct pool *p, const char *uuid)
-{
-	for (guint i = 0; i < p->wishes->len; i++) {
-		struct wish *w = g_ptr_array_index(p->wishes, i);
-
-		if (strcmp(w->uuid, uuid) == 0)
-			return w;
-	}
-	return NULL;
-}
-
 struct dismissal {
 	struct pool *pool;
 	const char *uuid;
 	GMutex lock;
 	GCond cond;
 	bool over;
-	enum pool_dismissal answer;
+	enum wish_dismissal answer;
 };
 
 static void
 dismiss(gpointer data)
 {
 	struct dismissal *d = data;
-	struct pool *p = d->pool;
-	struct wish *w = find_wish(p, d->uuid);
 
 	g_mutex_lock(&d->lock);
-	d->answer = !w ? POOL_NO_WISH : w == p->busy ? POOL_BUSY : POOL_DISMISSED;
-	if (d->answer == POOL_DISMISSED) {
-		g_ptr_array_remove(p->wishes, w);
-		schedule(p);
-	}
+	d->answer = wishes_dismiss(d->pool->wishes, d->uuid);
+	schedule(d->pool);
 	d->over = true;
 	g_cond_signal(&d->cond);
 	g_mutex_unlock(&d->lock);
 }
 
-enum pool_dismissal
+enum wish_dismissal
 pool_dismiss(struct host *h, const char *uuid)
 {
 	struct dismissal d = { .pool = h->pool, .uuid = uuid };
 
 	if (!h->pool)
-		return POOL_NO_WISH;
+		return WISH_NONE;
 	g_mutex_init(&d.lock);
 	g_cond_init(&d.cond);
 	main_invoke(dismiss, &d);
@@ -494,20 +423,8 @@ add_wish(gpointer data)
 {
 	struct attempt *a = data;
 	struct pool *p = a->host->pool;
-	struct wish *w = find_wish(p, a->uuid);
 
-	if (!w) {
-		w = g_new0(struct wish, 1);
-		w->uuid = g_strdup(a->uuid);
-		g_ptr_array_add(p->wishes, w);
-	}
-	g_free(w->domain);
-	g_free(w->peer);
-	w->domain = g_strdup(a->domain);
-	w->peer = g_strdup(a->peer);
-	w->failures = 0;
-	w->renewed = w == p->busy;
-	w->due = g_get_monotonic_time() + FIRST_MS * (gint64)1000;
+	wishes_add(p->wishes, a->uuid, a->domain, a->peer, g_get_monotonic_time());
 	attempt_free(a);
 	schedule(p);
 }
@@ -578,7 +495,7 @@ pool_start(struct host *host)
 	struct pool *p = g_new0(struct pool, 1);
 
 	p->host = host;
-	p->wishes = g_ptr_array_new_with_free_func(wish_free);
+	p->wishes = wishes_new();
 	g_mutex_init(&p->lock);
 	host->pool = p;
 	if (host->config->hosts)

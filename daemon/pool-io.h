@@ -5,14 +5,14 @@
 #include "daemon/host-io.h"
 #include "daemon/job-io.h"
 #include "daemon/pair-record.h"
+#include "daemon/wishes.h"
 
 struct pool;
 void pool_start(struct host *host);			/* main thread; sets host->pool, tells the others that this host is there */
 /* Any thread: that domain runs here unprotected, and its other copy was with that host. Nothing without a pool or with self-heal=no. */
 void pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer);
 bool pool_has(const struct host *h, const char *name);	/* blocks where hosts register: may ask there */
-enum pool_dismissal { POOL_NO_WISH, POOL_DISMISSED, POOL_BUSY /* it is being protected right now */ };
-enum pool_dismissal pool_dismiss(struct host *h, const char *uuid);	/* blocks; not the main thread: nobody wants that domain protected again any more */
+enum wish_dismissal pool_dismiss(struct host *h, const char *uuid);	/* blocks; not the main thread: nobody wants that domain protected again any more */
 void pool_kick(struct host *h);				/* any thread: a host is back, try at once */
 
 /* Blocks. A host for the standby of a domain that runs here, `had_it` if it may; never one of `not_on`. NULL: FTD_ERROR_FAILED with what is in the way on each. */

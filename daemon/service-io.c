@@ -138,13 +138,13 @@ static struct json_object *
 disable(struct host *h, const char *domain, GError **error)
 {
 	g_autoptr(pair_info) info = domain ? pairs_find(h->pairs, domain) : NULL;
-	enum pool_dismissal d = info && info->phase == PAIR_ENDED ? pool_dismiss(h, info->record->uuid) : POOL_NO_WISH;
+	enum wish_dismissal d = info && info->phase == PAIR_ENDED ? pool_dismiss(h, info->record->uuid) : WISH_NONE;
 
-	if (d == POOL_DISMISSED) {
+	if (d == WISH_DISMISSED) {
 		pairs_retell_end(h->pairs, info->record->uuid, "solo", failover_reason_name(FAILOVER_REASON_OPERATOR_DISABLE));
 		return json_object_new_object();
 	}
-	if (d == POOL_NO_WISH)
+	if (d == WISH_NONE)
 		return pair_verb_run(h, domain, VERB_DISABLE, error);
 	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is just being protected again; try again in a moment", domain);
 	return NULL;
