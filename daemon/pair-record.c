@@ -200,6 +200,42 @@ pair_end_judge(const struct pair_end_facts *f)
 	return f->waited && strcmp(f->newest->active, f->self) == 0 ? PAIR_END_CLAIM : PAIR_END_WAIT;
 }
 
+static bool
+is_reason(const char *why, enum failover_reason reason)
+{
+	return g_strcmp0(why, failover_reason_name(reason)) == 0;
+}
+
+/* A pair that was formed "ended" only with its guest; one that was not, for any other reason, too. */
+static bool
+could_not_be_formed(const struct pair_last_facts *f)
+{
+	return f->forming || (g_strcmp0(f->finished, failover_state_name(FAILOVER_ENDED)) == 0 && !is_reason(f->why, FAILOVER_REASON_GUEST_ENDED) &&
+			      !is_reason(f->why, FAILOVER_REASON_OPERATOR_DISABLE));
+}
+
+bool
+pair_changed_nothing(const struct pair_last_facts *f)
+{
+	return f->wished && f->role == FAILOVER_PRIMARY && f->end == PAIR_END_KEEP && could_not_be_formed(f);
+}
+
+const char *
+pair_last_state(const struct pair_last_facts *f)
+{
+	if (pair_changed_nothing(f))
+		return "solo";
+	if (f->finished || f->forming)
+		return f->finished ? f->finished : "ended";
+	return f->end == PAIR_END_KEEP ? "solo" : "fenced";
+}
+
+bool
+pair_wants_protection(const char *state, const char *reason)
+{
+	return g_strcmp0(state, "solo") == 0 && !is_reason(reason, FAILOVER_REASON_OPERATOR_DISABLE);
+}
+
 /*
  * A primary gives its guest up before the standby has claimed it, and the standby may never do that: its QEMU may have ended in the same moment. So the last word is the
  * register's. The claim that won what is given back was one generation, the word that gives it back is the next; anything later is of another pair.

@@ -57,6 +57,17 @@ struct pair_end_facts {
 };
 enum pair_end pair_end_judge(const struct pair_end_facts *f);
 
+struct pair_last_facts {
+	enum pair_end end;
+	enum failover_role role;
+	const char *finished, *why;	/* of its guard's last event, or of whoever called it off; NULL: it vanished */
+	bool forming;			/* its maker never came to its end */
+	bool wished;			/* before it the domain was alone, and was to be protected again */
+};
+bool pair_changed_nothing(const struct pair_last_facts *f);	/* an attempt to protect the domain again, and it failed: it is what it was, alone and to be protected */
+const char *pair_last_state(const struct pair_last_facts *f);	/* that is told of it: "solo", "ended", "fenced" */
+bool pair_wants_protection(const char *state, const char *reason);	/* of what was told: alone, and not because somebody wanted it so */
+
 enum stale_verdict {
 	STALE_STAYS,		/* the other side has the newest copy, or nothing is known */
 	STALE_WAIT,		/* nobody has gone on yet */

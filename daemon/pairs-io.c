@@ -48,6 +48,7 @@ struct pair {
 	guint64 connection;
 	struct json_object *last;
 	gint64 orphan_since;		/* 0: it is none */
+	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
 	struct varlink_pending *watch;
@@ -77,6 +78,7 @@ pair_info_free(struct pair_info *i)
 	if (!i)
 		return;
 	pair_record_free(i->record);
+	g_free(i->lost);
 	json_object_put(i->last);
 	g_free(i);
 }
@@ -107,7 +109,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, pair->last_generation, json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, pair->last_generation, g_strdup(pair->lost), json_copy(pair->last) };
 	return i;
 }
 
@@ -251,16 +253,32 @@ pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms)
 }
 
 static bool
+wants_protection(struct json_object *last)
+{
+	return pair_wants_protection(json_get_str(last, "state"), json_get_str(last, "reason"));
+}
+
+static char *
+lost_before(struct json_object *last)
+{
+	return wants_protection(last) ? g_strdup(json_get_str(last, "peer")) : NULL;
+}
+
+static bool
 take_place(struct pairs *p, const struct pair_record *record, guint64 connection)
 {
 	struct pair *pair;
+	char *lost;
 	bool taken;
 
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, record->uuid);
 	taken = pair && pair->phase != PAIR_ENDED;
 	if (!taken) {
+		lost = pair ? lost_before(pair->last) : NULL;
 		pair = place_for(p, record);
+		g_free(pair->lost);
+		pair->lost = lost;
 		pair->phase = PAIR_FORMING;
 		pair->connection = connection;
 		pair->orphan_since = 0;
@@ -309,10 +327,14 @@ change_phase(struct pairs *p, const char *uuid, unsigned from, enum pair_phase t
 	return ok;
 }
 
+/* How an earlier one ended is over with that. */
 void
 pairs_activate(struct pairs *p, const char *uuid)
 {
-	change_phase(p, uuid, 1u << PAIR_FORMING, PAIR_ACTIVE);
+	g_autofree char *path = final_file(p->host, uuid);
+
+	if (change_phase(p, uuid, 1u << PAIR_FORMING, PAIR_ACTIVE))
+		g_unlink(path);
 }
 
 /* -- the end of a pair */
@@ -487,11 +509,11 @@ static struct json_object *
 last_status(const struct pair_info *info, enum pair_end end, const char *finished, const char *why)
 {
 	const struct pair_record *r = info->record;
-	const char *state = finished ? finished : info->phase == PAIR_FORMING ? "ended" : end == PAIR_END_KEEP ? "solo" : "fenced";
+	struct pair_last_facts facts = { end, r->role, finished, why, .forming = info->phase == PAIR_FORMING, .wished = info->lost != NULL };
 	struct json_object *o = json_put_str(json_put_str(json_object_new_object(), "domain", r->domain), "uuid", r->uuid);
 
-	json_put_str(json_put_str(o, "state", state), "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
-	json_put_str(json_put_str(o, "peer", r->peer), "reason", why ? why : "guard-gone");
+	json_put_str(json_put_str(o, "state", pair_last_state(&facts)), "role", r->role == FAILOVER_PRIMARY ? "primary" : "standby");
+	json_put_str(json_put_str(o, "peer", pair_changed_nothing(&facts) ? info->lost : r->peer), "reason", why ? why : "guard-gone");
 	if (info->gap_ms)
 		json_put_u64(o, "gap_ms", info->gap_ms);
 	return json_put_u64(json_put_u64(o, "generation", MAX(r->generation, info->last_generation)), "ended_at", (guint64)(g_get_real_time() / G_USEC_PER_SEC));
@@ -579,13 +601,6 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 	return end == PAIR_END_REMOVE && role == FAILOVER_STANDBY ? "has no standby here any more" : texts[end];
 }
 
-/* Alone, and not because somebody wanted it so. */
-static bool
-wants_protection(const char *state, const char *reason)
-{
-	return g_strcmp0(state, "solo") == 0 && g_strcmp0(reason, failover_reason_name(FAILOVER_REASON_OPERATOR_DISABLE)) != 0;
-}
-
 void
 pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why)
 {
@@ -602,8 +617,8 @@ pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *w
 		return;
 	}
 	last = last_status(info, end, finished, why);
-	if (wants_protection(json_get_str(last, "state"), why))
-		pool_heal(p->host, uuid, info->record->domain, info->record->peer);
+	if (wants_protection(last))
+		pool_heal(p->host, uuid, info->record->domain, json_get_str(last, "peer"));
 	forget(p, info->record, last);
 	host_event(p->host, info->record->domain, "ended", "%s %s (%s)", info->record->domain, end_text(end, info->record->role, finished), why ? why : "guard-gone");
 }
@@ -866,12 +881,22 @@ repair_record(const struct host *h, const char *path, const GError *fault)
 	return record;
 }
 
+static struct json_object *
+read_final(const char *path)
+{
+	g_autofree char *text = NULL;
+	gsize length;
+
+	return g_file_get_contents(path, &text, &length, NULL) ? json_parse(text, length, NULL) : NULL;
+}
+
 static void
 load_record(struct pairs *p, const char *path)
 {
-	g_autofree char *text = NULL;
+	g_autofree char *text = NULL, *before = NULL;
 	g_autoptr(GError) error = NULL;
 	g_autoptr(pair_record) record = NULL;
+	g_autoptr(json_object_ptr) last = NULL;
 	struct pair *pair;
 	gsize length;
 
@@ -881,8 +906,11 @@ load_record(struct pairs *p, const char *path)
 		record = repair_record(p->host, path, error);
 	if (!record)
 		return;
+	before = final_file(p->host, record->uuid);
+	last = read_final(before);
 	g_mutex_lock(&p->lock);
 	pair = place_for(p, record);
+	pair->lost = lost_before(last);
 	pair->phase = PAIR_ACTIVE;	/* a forming one, too: only its guard or the register can tell now what it became */
 	g_mutex_unlock(&p->lock);
 	main_invoke(begin_watch, pair);
@@ -891,17 +919,11 @@ load_record(struct pairs *p, const char *path)
 static void
 load_final(struct pairs *p, const char *path)
 {
-	g_autofree char *text = NULL;
-	g_autoptr(json_object_ptr) last = NULL;
+	g_autoptr(json_object_ptr) last = read_final(path);
 	g_autoptr(pair_record) record = NULL;
 	struct pair *pair;
-	const char *uuid;
-	gsize length;
+	const char *uuid = json_get_str(last, "uuid");
 
-	if (!g_file_get_contents(path, &text, &length, NULL))
-		return;
-	last = json_parse(text, length, NULL);
-	uuid = json_get_str(last, "uuid");
 	if (!json_get_str(last, "domain") || !json_get_str(last, "peer") || !uuid || !g_uuid_string_is_valid(uuid))
 		return;
 	record = pair_record_new(uuid, json_get_str(last, "domain"), json_get_str(last, "peer"),
@@ -910,7 +932,7 @@ load_final(struct pairs *p, const char *path)
 	if (!g_hash_table_contains(p->table, uuid)) {
 		pair = place_for(p, record);
 		pair->phase = PAIR_ENDED;
-		if (wants_protection(json_get_str(last, "state"), json_get_str(last, "reason")))
+		if (wants_protection(last))
 			pool_heal(p->host, uuid, record->domain, record->peer);
 		pair->last = g_steal_pointer(&last);
 	}

@@ -28,6 +28,7 @@ struct pair_info {		/* a copy */
 	gint64 orphan_since;	/* 0: it is none */
 	guint64 gap_ms;			/* of one that took over; 0: not known */
 	guint64 last_generation;	/* the guard's, by its last word; 0: none. The record has the one that the pair was armed with */
+	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
 	struct json_object *last;	/* ended: its last status */
 };
 void pair_info_free(struct pair_info *i);

@@ -89,8 +89,10 @@ wishes_add(struct wishes *w, const char *uuid, const char *domain, const char *p
 	g_free(e->wish.peer);
 	e->wish.domain = g_strdup(domain);
 	e->wish.peer = g_strdup(peer);
-	e->failures = 0;
 	e->renewed = e == w->current;
+	if (e->renewed)
+		return;
+	e->failures = 0;
 	e->due = now + FIRST_US;
 }
 
@@ -120,19 +122,16 @@ gint64
 wishes_end(struct wishes *w, enum wish_end end, gint64 now)
 {
 	struct entry *e = g_steal_pointer(&w->current);
-	bool renewed = e->renewed;
 	gint64 wait;
 
-	if (end == WISH_OVER && !renewed) {
+	if (end == WISH_OVER && !e->renewed) {
 		g_ptr_array_remove(w->entries, e);
 		return 0;
 	}
-	if (end == WISH_FAILED) {
-		wait = (gint64)(placement_retry_ns(++e->failures) / 1000);
-	} else {
-		e->renewed = false;
-		wait = NOT_YET_US;
-	}
+	e->renewed = false;
+	if (end == WISH_OVER)
+		e->failures = 0;
+	wait = end == WISH_FAILED ? (gint64)(placement_retry_ns(++e->failures) / 1000) : NOT_YET_US;
 	e->due = now + wait;
 	return wait;
 }

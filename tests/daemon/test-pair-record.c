@@ -55,6 +55,36 @@ test_refused(void **state)
 	}
 }
 
+/* What is told of a pair that has ended, and whether its domain is to be protected again. */
+static void
+test_last_word(void **state)
+{
+	static const struct { struct pair_last_facts f; const char *state; bool again; } cases[] = {
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, NULL, NULL }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_STANDBY, "solo", "peer-silent" }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "solo", "operator-disable" }, "solo", false },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "solo", "operator-disable", .wished = true }, "solo", false },
+		{ { PAIR_END_REMOVE, FAILOVER_STANDBY, NULL, NULL }, "fenced", false },
+		{ { PAIR_END_REMOVE, FAILOVER_PRIMARY, "fenced", "claim-denied", .wished = true }, "fenced", false },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "ended", "guest-ended", .wished = true }, "ended", false },
+		/* It was never formed: by an operator for the first time, and once more for a domain that was alone. */
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, NULL, "setup-failed", .forming = true }, "ended", false },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, NULL, "setup-failed", .forming = true, .wished = true }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "ended", "setup-failed", .forming = true, .wished = true }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "ended", "setup-failed", .wished = true }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "ended", "peer-silent", .wished = true }, "solo", true },
+		{ { PAIR_END_KEEP, FAILOVER_PRIMARY, "ended", "operator-disable", .wished = true }, "ended", false },
+		{ { PAIR_END_REMOVE, FAILOVER_STANDBY, "ended", "setup-failed", .forming = true, .wished = true }, "ended", false },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		const char *last = pair_last_state(&cases[i].f);
+
+		assert_string_equal(last, cases[i].state);
+		assert_int_equal(pair_wants_protection(last, cases[i].f.why), cases[i].again);
+	}
+}
+
 /* The table at the head of pair-record.c, row by row. */
 static void
 test_judge(void **state)
@@ -147,6 +177,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_last_word),
 		cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_stale),
 	};

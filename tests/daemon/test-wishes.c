@@ -79,6 +79,25 @@ test_renewed(void **state)
 	assert_int_equal(wishes_due(w), -1);
 }
 
+/* An attempt that has begun a pair and failed ends a pair with the domain alone, which makes the wish anew: that is still a failure after those before. */
+static void
+test_failed_pair(void **state)
+{
+	g_autoptr(wishes) w = wishes_new();
+	gint64 now = 0;
+
+	wishes_add(w, VM1, "vm1", "b", now);
+	assert_int_equal(fail_times(w, 3, &now), 8);
+	now = wishes_due(w);
+	wishes_begin(w);
+	wishes_add(w, VM1, "vm1", "b", now);
+	assert_int_equal(wishes_end(w, WISH_FAILED, now), 16 * S);
+	now = wishes_due(w);
+	wishes_begin(w);
+	assert_int_equal(wishes_end(w, WISH_OVER, now), 0);
+	assert_int_equal(wishes_due(w), -1);
+}
+
 /* `disable`, of a domain that is to be protected again. */
 static void
 test_dismissed(void **state)
@@ -107,6 +126,7 @@ main(void)
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_renewed),
+		cmocka_unit_test(test_failed_pair),
 		cmocka_unit_test(test_dismissed),
 	};
 
