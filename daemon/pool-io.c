@@ -33,6 +33,7 @@
 #define REGISTER_AGAIN_S 600
 #define REGISTER_RETRY_S 10
 #define LOOK_AGAIN_US G_USEC_PER_SEC
+#define OFFER_AGAIN_US (LOOK_AGAIN_US + LOOK_AGAIN_US / 2)
 
 struct pool {
 	struct host *host;
@@ -443,17 +444,29 @@ pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer
 
 /* -- this host is there (again) */
 
+static bool
+offer_is_refused(struct host *h, const char *name)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(json_object_ptr) heard = pool_call(h, name, "Offer", json_object_new_object(), CALL_TIMEOUT_MS, &error);
+
+	return g_error_matches(error, FTD_ERROR, FTD_ERROR_DENIED);
+}
+
+/* Who looked into etcd right before we were there refuses us until he looks again, which he does for the first who asks after that while. */
 static void
 offer(struct host *h)
 {
 	g_auto(GStrv) names = names_of(h);
+	g_autoptr(GPtrArray) again = g_ptr_array_new();
 
-	for (guint i = 0; names[i]; i++) {
-		g_autoptr(json_object_ptr) heard = NULL;
-
-		if (strcmp(names[i], h->name) != 0)
-			heard = pool_call(h, names[i], "Offer", json_object_new_object(), CALL_TIMEOUT_MS, NULL);
-	}
+	for (guint i = 0; names[i]; i++)
+		if (strcmp(names[i], h->name) != 0 && offer_is_refused(h, names[i]))
+			g_ptr_array_add(again, names[i]);
+	if (again->len)
+		g_usleep(OFFER_AGAIN_US);
+	for (guint i = 0; i < again->len; i++)
+		offer_is_refused(h, g_ptr_array_index(again, i));
 }
 
 static struct json_object *

@@ -6,6 +6,7 @@
 #include "daemon/peer-api.h"
 #include "daemon/peer-client-io.h"
 #include "daemon/peer-server-io.h"
+#include "daemon/pool-io.h"
 #include "tests/daemon/test-pki.h"
 
 #include <setjmp.h>
@@ -28,6 +29,7 @@ struct fixture {
 	struct peer_credentials *creds;
 	unsigned port;
 	gint told;	/* Flood has told all, atomic */
+	gint doubts, offers;	/* calls that are still refused; offers that were heard; atomic */
 };
 
 /* One call, in a job. */
@@ -120,7 +122,21 @@ served_never(const char *name, gpointer user_data, GError **error)
 	return false;
 }
 
-static const struct peer_method_entry methods[] = { { "Work", do_work }, { "Fail", do_fail }, { "Pass", do_pass }, { "Flood", do_flood }, { NULL, NULL } };
+/* As a host that has just looked into etcd, and does not look again so soon. */
+static bool
+served_later(const char *name, gpointer user_data, GError **error)
+{
+	return g_atomic_int_add(&((struct fixture *)user_data)->doubts, -1) <= 0 || served_never(name, user_data, error);
+}
+
+static struct json_object *
+do_offer(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	g_atomic_int_inc(&((struct fixture *)user_data)->offers);
+	return json_object_new_object();
+}
+
+static const struct peer_method_entry methods[] = { { "Offer", do_offer }, { "Work", do_work }, { "Fail", do_fail }, { "Pass", do_pass }, { "Flood", do_flood }, { NULL, NULL } };
 
 static struct peer_credentials *
 credentials(gpointer user_data)
@@ -357,6 +373,29 @@ test_hurry(void **state)
 	ask_clear(&a);
 }
 
+/* A host that is there says so again to one that did not know it yet; once is enough for one that does. */
+static void
+test_offer(void **state)
+{
+	static struct ftd_config config = { .hosts = (char *)"a,localhost" };
+	static struct host h = { .config = &config, .name = "a" };
+
+	for (int doubts = 0; doubts < 2; doubts++) {
+		struct fixture *f = *state;
+		gint64 end = g_get_monotonic_time() + 3 * G_USEC_PER_SEC;
+
+		f->doubts = doubts;
+		f->offers = 0;
+		peer_server_serve_only(f->server, served_later);
+		config.peer_port = f->port;
+		h.credentials = f->creds;
+		pool_start(&h);
+		for (; g_get_monotonic_time() < end; g_usleep(1000))
+			g_main_context_iteration(NULL, FALSE);
+		assert_int_equal(g_atomic_int_get(&f->offers), 1);
+	}
+}
+
 int
 main(void)
 {
@@ -366,6 +405,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_passed_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_served, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_failed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_offer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_flood, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_hurry, set_up, tear_down),
 	};
