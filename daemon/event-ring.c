@@ -56,6 +56,15 @@ event_ring_length(const struct event_ring *r)
 	return r->events.length;
 }
 
+bool
+event_ring_has(const struct event_ring *r, const char *domain)
+{
+	for (const GList *at = r->events.head; at; at = at->next)
+		if (g_strcmp0(json_get_str(at->data, "domain"), domain) == 0)
+			return true;
+	return false;
+}
+
 struct json_object *
 event_ring_at(const struct event_ring *r, guint i)
 {

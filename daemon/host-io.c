@@ -134,6 +134,12 @@ event_log_replay(struct event_log *l, event_follower follower, gpointer user_dat
 			return;
 }
 
+bool
+event_log_has(const struct event_log *l, const char *domain)
+{
+	return event_ring_has(l->ring, domain);
+}
+
 void
 event_log_follow(struct event_log *l, event_follower follower, gpointer user_data)
 {

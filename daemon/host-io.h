@@ -35,5 +35,6 @@ void host_event_take(struct host *h, const char *domain, struct json_object *eve
 typedef bool (*event_follower)(struct json_object *event, gpointer user_data);
 struct event_log *event_log_new(void);
 void event_log_replay(struct event_log *l, event_follower follower, gpointer user_data);
+bool event_log_has(const struct event_log *l, const char *domain);
 void event_log_follow(struct event_log *l, event_follower follower, gpointer user_data);
 void event_log_unfollow(struct event_log *l, gpointer user_data);

@@ -183,6 +183,12 @@ status_of(struct host *h, const struct pair_info *info)
 	return json_get(status, "arbiter") ? status : json_put_str(status, "arbiter", h->config->arbiter);
 }
 
+static void
+say_unknown(const struct host *h, const char *domain, GError **error)
+{
+	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+}
+
 static struct json_object *
 status_all(struct host *h, const char *domain, GError **error)
 {
@@ -197,7 +203,7 @@ status_all(struct host *h, const char *domain, GError **error)
 	}
 	if (domain && !json_length(domains)) {
 		json_object_put(domains);
-		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s, and was not since its ftd was started", domain, h->name);
+		say_unknown(h, domain, error);
 		return NULL;
 	}
 	answer = json_put_str(json_put_str(json_object_new_object(), "host", h->name), "version", FTD_VERSION);
@@ -347,6 +353,14 @@ name_of(struct host *h, const char *domain)
 	return g_strdup(info ? info->record->domain : domain);
 }
 
+static bool
+is_known(const struct host *h, const char *name)
+{
+	g_autoptr(pair_info) info = pairs_find(h->pairs, name);
+
+	return info || event_log_has(h->events, name);
+}
+
 /* Every change that is asked for is told with who asked, and for what. */
 static void
 note_change(const char *method, struct json_object *parameters, const char *caller, bool refused, gpointer user_data)
@@ -467,8 +481,9 @@ on_history(struct varlink_request *request, struct json_object *parameters, gpoi
 
 struct follow {
 	struct service *service;
-	struct varlink_request *request;
+	struct varlink_request *request;	/* NULL once the client is gone */
 	char *domain;
+	bool goes_on;
 };
 
 static void
@@ -498,10 +513,66 @@ follow_gone(struct varlink_request *request, gpointer user_data)
 }
 
 static void
+follow_begin(struct follow *f)
+{
+	event_log_replay(f->service->host->events, send_event, f);
+	if (f->goes_on) {
+		event_log_follow(f->service->host->events, send_event, f);
+		varlink_request_on_gone(f->request, follow_gone, f);
+		return;
+	}
+	varlink_request_finish(f->request, json_object_new_object());
+	follow_free(f);
+}
+
+/* A domain of this host has events or it has none; any other name is a mistake. The name it goes by, which may be another one than it was asked for by. */
+static struct json_object *
+find_domain(struct job *job, gpointer data, GError **error)
+{
+	const struct work *w = data;
+	g_autoptr(GError) local = NULL;
+	g_autoptr(virConnect) conn = libvirt_open(w->host->config->libvirt_uri, &local);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, w->domain, &local) : NULL;
+
+	if (dom)
+		return json_put_str(json_object_new_object(), "name", virDomainGetName(dom));
+	if (g_error_matches(local, FTD_ERROR, FTD_ERROR_NO_DOMAIN))
+		say_unknown(w->host, w->domain, error);
+	else
+		g_propagate_error(error, g_steal_pointer(&local));
+	return NULL;
+}
+
+static void
+find_gone(struct varlink_request *request, gpointer user_data)
+{
+	((struct follow *)user_data)->request = NULL;
+}
+
+static void
+domain_found(struct json_object *reply, const GError *error, gpointer user_data)
+{
+	struct follow *f = user_data;
+
+	if (f->request)
+		varlink_request_on_gone(f->request, NULL, NULL);
+	if (f->request && reply) {
+		g_free(f->domain);
+		f->domain = g_strdup(json_get_str(reply, "name"));
+		follow_begin(f);
+		return;
+	}
+	if (f->request)
+		varlink_request_fail(f->request, error);
+	follow_free(f);
+}
+
+static void
 on_events(struct varlink_request *request, struct json_object *parameters, gpointer user_data)
 {
 	struct service *s = user_data;
 	struct follow *f;
+	struct work *w;
 
 	if (!varlink_request_wants_more(request)) {
 		g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "Events answers with one reply per event: call it with \"more\"");
@@ -510,15 +581,15 @@ on_events(struct varlink_request *request, struct json_object *parameters, gpoin
 		return;
 	}
 	f = g_new0(struct follow, 1);
-	*f = (struct follow){ s, request, name_of(s->host, json_get_str(parameters, "domain")) };
-	event_log_replay(s->host->events, send_event, f);
-	if (json_get_bool(parameters, "follow")) {
-		event_log_follow(s->host->events, send_event, f);
-		varlink_request_on_gone(request, follow_gone, f);
+	*f = (struct follow){ s, request, name_of(s->host, json_get_str(parameters, "domain")), json_get_bool(parameters, "follow") };
+	if (!f->domain || is_known(s->host, f->domain)) {
+		follow_begin(f);
 		return;
 	}
-	varlink_request_finish(request, json_object_new_object());
-	follow_free(f);
+	varlink_request_on_gone(request, find_gone, f);
+	w = g_new0(struct work, 1);
+	*w = (struct work){ .host = s->host, .domain = g_strdup(f->domain) };
+	job_start(find_domain, w, work_free, NULL, domain_found, f);
 }
 
 /* -- peers */

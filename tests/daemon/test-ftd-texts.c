@@ -117,9 +117,14 @@ test_ring(void **state)
 	assert_string_equal(json_get_str(event, "domain"), "vm1");
 	assert_string_equal(json_get_str(event, "type"), "failover");
 	assert_string_equal(json_get_str(event, "text"), "failover");
+	event_ring_add(r, NULL, 0, NULL, "hosts", "x");
+	assert_true(event_ring_has(r, "vm1"));
+	assert_false(event_ring_has(r, "vm2"));
 	for (guint i = 0; i < EVENT_RING_MAX + 5; i++)
 		event_ring_add(r, NULL, i, "vm2", "note", "x");
 	assert_int_equal(event_ring_length(r), EVENT_RING_MAX);
+	assert_false(event_ring_has(r, "vm1"));
+	assert_true(event_ring_has(r, "vm2"));
 	assert_true(json_object_get_double(json_get(event_ring_at(r, 0), "time")) * 1e6 > 4.5);
 	event_ring_free(r);
 }
