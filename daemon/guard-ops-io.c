@@ -24,6 +24,7 @@
 #define COMMIT_RUNNING_NS (100 * 1000000ull)	/* then the guest stands: one that writes as fast as the job reads would keep it from its end */
 #define COMMIT_TIMEOUT_MS 5000	/* of clients' patience: a guest whose disk is as slow as this is heard all the same */
 #define COMMIT_FAILED_MS 50
+#define FINISH_TIMEOUT_NS (120 * 1000000000ull)	/* a commit that has failed looks like one that is not done (block/replication.c, replication_done()) */
 #define MARK_POLL_MS 1
 #define RUNS_POLL_MS 1
 #define RUNS_TIMEOUT_NS (500 * 1000000ull)
@@ -989,9 +990,10 @@ static void
 on_finished(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
 	struct guard_io *io = user_data;
+	g_autoptr(GError) late = g_steal_pointer(&io->finish_error);
 
 	filters_close(io);
-	op_done(io, GUARD_OP_STANDBY_FINISH, error);
+	op_done(io, GUARD_OP_STANDBY_FINISH, late ? late : error);
 }
 
 static void
@@ -1001,8 +1003,12 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	struct qmp_plan *plan;
 
 	if (!error && !overlays_done(io, reply)) {
-		poll_later(io, poll_overlays);
-		return;
+		if (guard_io_now() < io->finish_by) {
+			poll_later(io, poll_overlays);
+			return;
+		}
+		io->finish_error = g_error_new(FTD_ERROR, FTD_ERROR_TIMEOUT, "what the copy wrote is not in its images after %u s more, and its overlays stay in use; see ftd(8), Overlays that stay",
+					       (unsigned)(FINISH_TIMEOUT_NS / 1000000000));
 	}
 	plan = qmp_plan_new("finish");
 	for (unsigned i = 0; i < io->config->n_disks; i++)
@@ -1012,6 +1018,13 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	qmp_plan_add(plan, qmp_set_capabilities(false, false), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(plan, qmp_set_announce_after_load(true), NULL, -1, QMP_STEP_MAY_FAIL);
 	run(io, plan, on_finished);
+}
+
+static void
+op_standby_finish(struct guard_io *io)
+{
+	io->finish_by = guard_io_now() + FINISH_TIMEOUT_NS;
+	poll_overlays(io);
 }
 
 static gboolean
@@ -1083,16 +1096,14 @@ on_start(gpointer user_data)
 		[GUARD_OP_STANDBY_COMMIT] = op_standby_commit,
 		[GUARD_OP_STANDBY_LIVE] = op_standby_live,
 		[GUARD_OP_STANDBY_OPEN] = op_standby_open,
+		[GUARD_OP_STANDBY_FINISH] = op_standby_finish,
 		[GUARD_OP_STOP_COPY] = op_stop_copy,
 	};
 	struct op_call *c = user_data;
 
 	log_debug("op", "%s", guard_op_name(c->op));
 	c->io->leaving = c->op == GUARD_OP_DETACH || c->op == GUARD_OP_STANDBY_FINISH || c->op == GUARD_OP_STOP_COPY;
-	if (c->op == GUARD_OP_STANDBY_FINISH)
-		poll_overlays(c->io);
-	else
-		start[c->op](c->io);
+	start[c->op](c->io);
 	return G_SOURCE_REMOVE;
 }
 
@@ -1103,6 +1114,7 @@ poll_ends(struct guard_io *io)
 	g_clear_handle_id(&io->poll_timer, g_source_remove);
 	g_clear_handle_id(&io->commit_timer, g_source_remove);
 	g_clear_error(&io->commit_error);
+	g_clear_error(&io->finish_error);
 }
 
 void

@@ -508,21 +508,36 @@ release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **
 	return true;
 }
 
+/* Of one that QEMU still has nothing else is known to hold what the guest wrote last: its commit has failed, or takes longer than the guard waits. */
+static void
+remove_overlays(struct host *h, virDomainPtr dom, const struct pair_record *r)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(json_object_ptr) nodes = dom ? libvirt_qmp(dom, "query-named-block-nodes", NULL, &error) : NULL;
+	bool left = true;
+
+	if (nodes && qmp_read_overlays_left(nodes, &left, &error) && !left)
+		remove_files(r->overlays);
+	else if (r->overlays->len)
+		host_event(h, r->domain, "error", "the overlays of %s (%s and others) stay: %s; do not remove them, see ftd(8), Overlays that stay", r->domain,
+			   (const char *)g_ptr_array_index(r->overlays, 0), error ? error->message : dom ? "QEMU still uses them" : "libvirt does not answer");
+}
+
 /* The copy went on here. Overlays are committed when the guard says that it has finished, or release() does; else they may be in use, or what the guest wrote last. */
 static bool
 keep(struct host *h, const struct pair_record *r, bool finished)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(virConnect) conn = finished ? NULL : libvirt_open(h->config->libvirt_uri, &error);
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
 
 	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && !libvirt_is_running(dom)))
-		return true;		/* this host was down meanwhile */
+		return true;		/* this host was down meanwhile, or the guest has ended */
 	if (!finished && (!dom || !release(h, dom, r, &error))) {
 		host_event(h, r->domain, "error", "%s; trying again", error->message);
 		return false;
 	}
-	remove_files(r->overlays);
+	remove_overlays(h, dom, r);
 	restore_poweroff(h, r);
 	return true;
 }

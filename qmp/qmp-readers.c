@@ -212,3 +212,20 @@ qmp_read_overlay_done(struct json_object *reply, unsigned i, const char *parent_
 	*done = g_str_equal(file, parent_node);
 	return true;
 }
+
+bool
+qmp_read_overlays_left(struct json_object *reply, bool *left, GError **error)
+{
+	struct json_object *list = json_member(reply, "return", json_type_array);
+	bool found = false;
+
+	if (!list)
+		return bad(error, "query-named-block-nodes", "list");
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		const char *name = json_member_string(json_object_array_get_idx(list, i), "node-name");
+
+		found = found || (name && (g_str_has_prefix(name, "ftd-act") || g_str_has_prefix(name, "ftd-hid")));
+	}
+	*left = found;
+	return true;
+}

@@ -169,6 +169,20 @@ probes(void **state)
 #define ACT "{\"drv\":\"qcow2\",\"node-name\":\"ftd-act0\",\"file\":\"/w/act.qcow2\"}"
 
 static void
+overlays_left(void **state)
+{
+	bool left = false;
+
+	assert_true(READ("{\"return\":[{\"node-name\":\"ftd-repl0\"},{\"node-name\":\"ftd-act0\"}]}", qmp_read_overlays_left(r, &left, &e)));
+	assert_true(left);
+	assert_true(READ("{\"return\":[{\"node-name\":\"libvirt-1-format\"},{\"node-name\":\"ftd-repl0\"}]}", qmp_read_overlays_left(r, &left, &e)));
+	assert_false(left);
+	assert_true(READ("{\"return\":[{\"node-name\":\"ftd-repl1\"},{\"node-name\":\"ftd-hid1\"}]}", qmp_read_overlays_left(r, &left, &e)));
+	assert_true(left);
+	assert_false(READ("{\"return\":{}}", qmp_read_overlays_left(r, &left, &e)));
+}
+
+static void
 overlay(void **state)
 {
 	bool done = true;
@@ -193,7 +207,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(left_standing), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(channels), cmocka_unit_test(overlay),
+		cmocka_unit_test(job), cmocka_unit_test(job_bad), cmocka_unit_test(left_standing), cmocka_unit_test(status), cmocka_unit_test(left_stopped), cmocka_unit_test(migration), cmocka_unit_test(probes), cmocka_unit_test(channels), cmocka_unit_test(overlay), cmocka_unit_test(overlays_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
