@@ -20,7 +20,7 @@
  *
  * whichever is longer; and, up to a second, never shorter than twice what the copy stands for a load: a copy that mostly stands answers nothing that could be compared,
  * and one whose host is busy is not helped by more to do. A guest that writes nothing gets the longest that is allowed. A step makes epochs half as long again at most, and half as long, so that a
- * single odd measurement moves little; but after a checkpoint that cost more than the target they become as short as they have to be. While checkpoints are all
+ * single odd measurement moves little; but after a checkpoint that cost more than the target, or that shows another load, they become as short as they have to be. While checkpoints are all
  * of one size there is nothing to fit: per_byte stays what it was, and what they cost otherwise counts as the base, which moves the length, and so the size.
  *
  * How much a guest writes is known only at a checkpoint, and in ten seconds a load that has begun writes much. But what it sends is seen at once, and so is how
@@ -98,19 +98,22 @@ best_bytes(const struct epoch_length *e)
 	return MAX(most, hypot(e->pause.base, e->load.base) / hypot(e->pause.per_byte, e->load.per_byte));
 }
 
-static void
+/* True: nothing that was known before holds. */
+static bool
 count(struct epoch_length *e, const struct epoch_cost *c)
 {
 	double length = (double)c->epoch_ns, before = MIN(e->known_ns * FADE, length / RATE_WEIGHT - length);
+	bool outdated = epoch_length_outdated(e, c->epoch_ns, c->events, c->work_ns);
 
 	if (length <= 0)
-		return;
-	if (epoch_length_outdated(e, c->epoch_ns, c->events, c->work_ns))
+		return false;
+	if (outdated)
 		before = 0;
 	e->rate = (e->rate * before + (double)c->bytes) / (before + length);
 	e->events = (e->events * before + (double)c->events) / (before + length);
 	e->work = (e->work * before + (double)c->work_ns) / (before + length);
 	e->known_ns = before + length;
+	return outdated;
 }
 
 void
@@ -120,7 +123,8 @@ epoch_length_checkpoint(struct epoch_length *e, const struct epoch_cost *c)
 
 	if (fit(&e->pause, (double)c->bytes, (double)(c->pause_ns + c->commit_ns)) && c->pause_ns + c->commit_ns > e->limits.target_ns)
 		e->dear = true;
-	count(e, c);
+	if (count(e, c))
+		e->dear = true;
 	if (e->rate > 0)
 		wish = MAX(best_bytes(e) / e->rate, MIN(mean_load(e) / LOADS_SHARE, FIRST_NS));
 	e->length_ns = clamp(e, CLAMP(wish, e->dear ? 0 : now / 2, now * 3 / 2));

@@ -20,7 +20,7 @@ struct epoch_length {
 	struct epoch_length_limits limits;
 	uint64_t length_ns;
 	struct epoch_price pause, load;
-	bool dear;				/* the last one cost more than the target */
+	bool dear;				/* the last one cost more than the target, or is the first of another load */
 	double rate, known_ns;			/* bytes = rate * length, as of that much time */
 	double events, work;			/* ... and events = events * length, work_ns = work * length */
 };

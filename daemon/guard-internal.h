@@ -80,8 +80,10 @@
 #define GUARD_SWITCHOVER_LATE_MAX 1000	/* frames; further ones are lost if the guest did not get them, as on a bad network */
 #define GUARD_LEASE_MARGIN_DIV 5			/* a fifth of the suspicion time: for clocks that run at different speeds, and for frames on their way */
 
-struct unloaded {		/* a checkpoint that the standby has, and the copy has not loaded yet */
-	uint64_t epoch, bytes;
+struct unloaded {		/* a checkpoint that was sealed, and that the copy has not loaded yet */
+	uint64_t epoch, sealed_at;
+	struct epoch_cost cost;		/* known when the guest runs again and the standby has committed it, whichever is first */
+	bool resumed, committed;
 };
 
 struct disk_pending {		/* a mirrored write the standby has not applied yet */
@@ -144,14 +146,13 @@ struct guard_primary {
 	uint64_t committed, loaded;
 	uint64_t checkpoint_pages, checkpoint_zero_pages, checkpoint_bytes, bytes_total;
 	struct epoch_length epoch_length;
-	struct epoch_cost cost;		/* of the last checkpoint, as far as it is known */
-	GQueue unloaded;		/* of struct unloaded: what the copy has yet to load, oldest first */
+	struct epoch_cost cost;		/* of the last checkpoint after which the guest runs again; what its commit took is not in it */
+	GQueue unloaded;		/* of struct unloaded, oldest first */
 	uint64_t epoch_since, epoch_events;	/* this epoch's: its start, and what was seen of the guest */
 	uint64_t worked_ns, epoch_worked_from_ns;	/* QEMU's CPU time: as of the last look, and of that before this epoch */
 	uint64_t last_load_ns;
 	uint64_t wants[RELAY_WANT_LAST];
 	struct histogram pause, epoch, commit_lag, load, svm_stop;
-	uint64_t sealed_at;		/* when the last checkpoint was sealed */
 	uint64_t lease_until;		/* before this time the standby cannot have taken our silence for death */
 	uint64_t lease_waits;		/* times that output had to wait for it */
 	bool lease_waiting;

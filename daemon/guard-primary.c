@@ -254,6 +254,8 @@ heard_guest(struct guard *g, uint64_t now)
 void
 primary_worked(struct guard *g, uint64_t now, uint64_t cpu_ns)
 {
+	if (cpu_ns < g->p.worked_ns)
+		return;		/* its process is gone */
 	if (!g->p.worked_ns)
 		g->p.epoch_worked_from_ns = cpu_ns;
 	g->p.worked_ns = cpu_ns;
@@ -746,14 +748,55 @@ checkpoint_memory(const struct guard *g)
 
 /* A copy that is not stopped to load (passive mode) is told of many; how much the oldest were is of no interest. */
 static void
-to_be_loaded(struct guard *g, uint64_t epoch)
+to_be_loaded(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	struct unloaded *u = g_new(struct unloaded, 1);
 
-	*u = (struct unloaded){ .epoch = epoch, .bytes = checkpoint_memory(g) };
+	*u = (struct unloaded){ .epoch = epoch, .sealed_at = now, .cost.bytes = checkpoint_memory(g) };
 	g_queue_push_tail(&g->p.unloaded, u);
 	if (g->p.unloaded.length > UNLOADED_MAX)
 		g_free(g_queue_pop_head(&g->p.unloaded));
+}
+
+static void
+count_cost(struct guard *g, const struct unloaded *u)
+{
+	if (u->resumed && u->committed)
+		epoch_length_checkpoint(&g->p.epoch_length, &u->cost);
+}
+
+/* The guest runs again after that checkpoint, which may have been committed already: its epoch is closed when what was sent in it is. */
+static void
+cost_resumed(struct guard *g, const struct relay_action *a)
+{
+	struct unloaded *u = g_queue_peek_tail(&g->p.unloaded);
+
+	g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns, .bytes = checkpoint_memory(g), .events = g->p.epoch_events, .work_ns = epoch_work_ns(g) };
+	if (!u || u->resumed)
+		return;
+	g->p.cost.commit_ns = u->cost.commit_ns;
+	u->cost = g->p.cost;
+	u->resumed = true;
+	count_cost(g, u);
+}
+
+/* All up to this epoch are committed; how long the last one of them took, or 0. */
+static uint64_t
+cost_committed(struct guard *g, uint64_t now, uint64_t epoch)
+{
+	uint64_t took = 0;
+
+	for (GList *l = g->p.unloaded.head; l; l = l->next) {
+		struct unloaded *u = l->data;
+		if (u->epoch > epoch)
+			break;
+		if (u->committed)
+			continue;
+		u->committed = true;
+		u->cost.commit_ns = took = now - u->sealed_at;
+		count_cost(g, u);
+	}
+	return took;
 }
 
 /* It has loaded all up to this epoch: so many bytes. */
@@ -764,7 +807,7 @@ loaded_bytes(struct guard *g, uint64_t epoch)
 
 	while (g->p.unloaded.head && ((struct unloaded *)g->p.unloaded.head->data)->epoch <= epoch) {
 		g_autofree struct unloaded *u = g_queue_pop_head(&g->p.unloaded);
-		bytes += u->bytes;
+		bytes += u->cost.bytes;
 	}
 	return bytes;
 }
@@ -777,8 +820,7 @@ on_seal(struct guard *g, uint64_t now, const struct relay_action *a)
 	g->p.checkpoint_zero_pages = a->zero_pages;
 	g->p.checkpoint_bytes = a->length;
 	g->p.bytes_total += a->length;
-	g->p.sealed_at = now;
-	to_be_loaded(g, a->epoch);
+	to_be_loaded(g, now, a->epoch);
 }
 
 static void
@@ -852,10 +894,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		histogram_record(&g->p.pause, a->pause_ns);
 		guard_note_epoch(g, now, a->pause_ns);
 		histogram_record(&g->p.epoch, a->epoch_ns);
-		g->p.cost = (struct epoch_cost){ .epoch_ns = a->epoch_ns, .pause_ns = a->pause_ns,
-						 .bytes = checkpoint_memory(g),
-						 .events = g->p.epoch_events,
-						 .work_ns = epoch_work_ns(g) };
+		cost_resumed(g, a);
 		/* The guest stands while QEMU drains its disks, too, which is most of the time from REPLY to VMSTATE_SEND (QEMU system/cpus.c, do_vm_stop()). */
 		passive_pace_resumed(&g->p.pace, now, a->drain_ns + a->pause_ns, a->epoch_ns, g->p.cost.bytes);
 		if (g->p.passive)
@@ -941,16 +980,17 @@ guard_migration_reading(const struct guard *g)
 static void
 on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 {
+	uint64_t took;
+
 	if (epoch <= g->p.committed || epoch >= relay_epoch(g->p.relay) + 1) {
 		guard_data_failed(g, now, "the standby committed epoch %" G_GUINT64_FORMAT " in epoch %" G_GUINT64_FORMAT, epoch, relay_epoch(g->p.relay));
 		return;
 	}
 	g->p.committed = epoch;
-	if (g->p.sealed_at) {
-		g->p.cost.commit_ns = now - g->p.sealed_at;
-		epoch_length_checkpoint(&g->p.epoch_length, &g->p.cost);
-		histogram_record(&g->p.commit_lag, g->p.cost.commit_ns);
-		history_lag(&g->history, now, g->p.cost.commit_ns);
+	took = cost_committed(g, now, epoch);
+	if (took) {
+		histogram_record(&g->p.commit_lag, took);
+		history_lag(&g->history, now, took);
 	}
 	relay_committed(g->p.relay, now, epoch);
 	comparator_committed(g->p.comparator, now, epoch);

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -118,7 +119,9 @@ compare(const void *a, const void *b)
 static double
 percentile(double p)
 {
-	return answered ? latency_us[(size_t)(p / 100 * (double)(answered - 1))] / 1e3 : 0;
+	size_t rank = (size_t)ceil(p / 100 * (double)answered);		/* nearest rank */
+
+	return answered ? latency_us[rank ? rank - 1 : 0] / 1e3 : 0;
 }
 
 int

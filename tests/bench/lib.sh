@@ -98,9 +98,10 @@ measure() {
 	[ "$(type -t system_pauses_end)" != function ] || system_pauses_end
 	[ -z "$failed" ] || { note "$w on $s: the load failed"; return 1; }
 	{
-		# Two servers under load at once: the mean of what each gave.
+		# Two servers under load at once: the mean of what each gave, the larger maximum.
 		grep -h '^sample ' "$WORK"/load-*
-		cat "$WORK"/load-* | awk 'NF == 2 { if (!($1 in n)) order[++k] = $1; v[$1] += $2; n[$1]++ } END { for (i = 1; i <= k; i++) printf "%s %.3f\n", order[i], v[order[i]] / n[order[i]] }'
+		cat "$WORK"/load-* | awk 'NF == 2 { if (!($1 in n)) order[++k] = $1; n[$1]++; if ($1 ~ /_max_ms$/) { if ($2 > v[$1]) v[$1] = $2 } else v[$1] += $2 }
+			END { for (i = 1; i <= k; i++) printf "%s %.3f\n", order[i], order[i] ~ /_max_ms$/ ? v[order[i]] : v[order[i]] / n[order[i]] }'
 		join <(sort "$WORK/counters-before") <(sort "$WORK/counters-after") | awk -v s="$took" '
 			{ d = $3 - $2; name = $1 }
 			name ~ /_cpu_s$/ { sub(/_cpu_s$/, "_cpu_percent", name); printf "%s %.2f\n", name, 100 * d / s; next }

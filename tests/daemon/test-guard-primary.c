@@ -304,6 +304,7 @@ loads_are_counted_by_what_they_load(void **state)
 	qemu_says_message(&f, COLO_REQUEST);
 	committed(&f, 2);
 	assert_int_equal(f.g->p.unloaded.length, 2);
+	assert_true(f.g->p.epoch_length.pause.n == 1 + 7.0 / 8);
 	peer_says_u64(&f, PEER_SVM_LOADED, 3, (uint64_t[]){ 2, 1, 77 });
 	assert_int_equal(f.g->p.unloaded.length, 0);
 	assert_true(f.g->p.epoch_length.load.n == 1);
