@@ -44,6 +44,7 @@
 #define GUARD_QEMU_ALONE_NS (10000 * 1000000ull)
 /* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
+#define GUARD_QUIET_AGAIN_NS (2000 * 1000000ull)	/* ... but a guest that says something now and then is not to have a checkpoint for each */
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (150 * 1000000ull)
 /* Leaving COLO, QEMU's main loop stands while it frees its second copy of the RAM (0.1 ms per MiB of small pages). Clients get their answers before it. */
@@ -165,6 +166,7 @@ struct guard_primary {
 	struct { uint64_t from, to, gone; } stops[GUARD_STOPS_KEPT];	/* the times in which our checkpoints stopped the guest, and when they let it go; a ring */
 	unsigned next_stop;
 	uint64_t heard_qemu;		/* its last frame or disk write that no checkpoint was asked for since; 0: there is none */
+	uint64_t quiet_after;		/* not earlier is it asked for one because it is silent */
 	bool nudging;			/* GUARD_OP_NUDGE is under way */
 	uint64_t nudged;		/* the epoch in which it was tried */
 	bool repair_wanted;		/* the standby has asked for a checkpoint that is not asked for yet */

@@ -1298,7 +1298,9 @@ hang_deadline(const struct guard *g)
 static uint64_t
 quiet_deadline(const struct guard *g)
 {
-	return g->failover.state == FAILOVER_PROTECTED && g->p.heard_qemu && relay_waiting(g->p.relay) ? g->p.heard_qemu + GUARD_QEMU_QUIET_NS : UINT64_MAX;
+	if (g->failover.state != FAILOVER_PROTECTED || !g->p.heard_qemu || !relay_waiting(g->p.relay))
+		return UINT64_MAX;
+	return MAX(g->p.heard_qemu + GUARD_QEMU_QUIET_NS, g->p.quiet_after);
 }
 
 /* Passive mode. Once a checkpoint is asked for the relay knows when it comes. One at a time: what the link or the standby cannot follow makes epochs longer. */
@@ -1418,6 +1420,7 @@ primary_tick(struct guard *g, uint64_t now)
 	}
 	if (now >= quiet_deadline(g)) {
 		g->p.heard_qemu = 0;
+		g->p.quiet_after = now + GUARD_QUIET_AGAIN_NS;
 		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_QUIET);
 	}
 	if (now >= nudge_deadline(g)) {

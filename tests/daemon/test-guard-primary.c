@@ -218,6 +218,32 @@ a_guest_that_falls_silent_is_asked_for_a_checkpoint_once(void **state)
 	expect(&f, "");
 }
 
+/* A request a second, and its answer: a checkpoint for each would cost the guest more than what it does. */
+static void
+a_guest_that_speaks_now_and_then_is_not_asked_each_time(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 10);
+	heard(&f);
+	pass(&f, 250);
+	expect(&f, "send INBOUND; qemu checkpoint-reply; ");
+	one_checkpoint(&f);
+	qemu_says_message(&f, COLO_REQUEST);
+	committed(&f, 2);
+	expect(&f, CHECKPOINT("2"));
+	for (unsigned i = 0; i < 2; i++) {
+		pass(&f, 900);
+		heard(&f);
+		expect(&f, "send INBOUND; ");
+	}
+	pass(&f, 199);
+	expect(&f, "");
+	pass(&f, 51);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
 /* ... also when a checkpoint was made for another reason in the meantime: it may hang from then on. */
 static void
 a_guest_that_is_silent_after_a_checkpoint_is_asked_too(void **state)
@@ -580,6 +606,7 @@ every_epoch_may_be_nudged(void **state)
 
 	protect(&f);
 	for (unsigned epoch = 2; epoch < 5; epoch++) {
+		pass(&f, 2000);
 		heard(&f);
 		pass(&f, 250);
 		one_checkpoint(&f);
@@ -2170,6 +2197,7 @@ main(void)
 		cmocka_unit_test(a_pair_counts_from_the_second_checkpoint_on),
 		cmocka_unit_test(an_idle_guest_is_left_alone),
 		cmocka_unit_test(a_guest_that_falls_silent_is_asked_for_a_checkpoint_once),
+		cmocka_unit_test(a_guest_that_speaks_now_and_then_is_not_asked_each_time),
 		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),
 		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
 		cmocka_unit_test(a_guest_that_works_is_not_left_to_its_long_epoch),
