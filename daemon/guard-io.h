@@ -111,8 +111,7 @@ struct guard_io {
 	uint64_t commit_began;
 	guint commit_timer;
 	GError *commit_error;
-	uint64_t finish_by;		/* GUARD_OP_STANDBY_FINISH: the overlays are not waited for any longer */
-	GError *finish_error;
+	uint64_t finish_late;		/* GUARD_OP_STANDBY_FINISH: when it is told that the overlays are waited for; UINT64_MAX: told */
 	guint64 runs_by;		/* going live: after this time the guest need not run */
 	unsigned memory_polls, downtime_ms;	/* of the initial migration */
 

@@ -24,7 +24,7 @@
 #define COMMIT_RUNNING_NS (100 * 1000000ull)	/* then the guest stands: one that writes as fast as the job reads would keep it from its end */
 #define COMMIT_TIMEOUT_MS 5000	/* of clients' patience: a guest whose disk is as slow as this is heard all the same */
 #define COMMIT_FAILED_MS 50
-#define FINISH_TIMEOUT_NS (120 * 1000000000ull)	/* a commit that has failed looks like one that is not done (block/replication.c, replication_done()) */
+#define FINISH_LATE_NS (120 * 1000000000ull)
 #define MARK_POLL_MS 1
 #define RUNS_POLL_MS 1
 #define RUNS_TIMEOUT_NS (500 * 1000000ull)
@@ -990,10 +990,19 @@ static void
 on_finished(struct qmp_plan *plan, const GError *error, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	g_autoptr(GError) late = g_steal_pointer(&io->finish_error);
 
 	filters_close(io);
-	op_done(io, GUARD_OP_STANDBY_FINISH, late ? late : error);
+	op_done(io, GUARD_OP_STANDBY_FINISH, error);
+}
+
+/* A commit that has failed looks like one that is not done (block/replication.c, replication_done()), so there is no end of waiting for it. */
+static void
+say_finish_late(struct guard_io *io)
+{
+	if (guard_io_now() < io->finish_late)
+		return;
+	io->finish_late = UINT64_MAX;
+	guard_overlays_late(io->guard);
 }
 
 static void
@@ -1003,12 +1012,9 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 	struct qmp_plan *plan;
 
 	if (!error && !overlays_done(io, reply)) {
-		if (guard_io_now() < io->finish_by) {
-			poll_later(io, poll_overlays);
-			return;
-		}
-		io->finish_error = g_error_new(FTD_ERROR, FTD_ERROR_TIMEOUT, "what the copy wrote is not in its images after %u s more, and its overlays stay in use; see ftd(8), Overlays that stay",
-					       (unsigned)(FINISH_TIMEOUT_NS / 1000000000));
+		say_finish_late(io);
+		poll_later(io, poll_overlays);
+		return;
 	}
 	plan = qmp_plan_new("finish");
 	for (unsigned i = 0; i < io->config->n_disks; i++)
@@ -1023,7 +1029,7 @@ on_block_nodes(struct json_object *reply, const GError *error, gpointer user_dat
 static void
 op_standby_finish(struct guard_io *io)
 {
-	io->finish_by = guard_io_now() + FINISH_TIMEOUT_NS;
+	io->finish_late = guard_io_now() + FINISH_LATE_NS;
 	poll_overlays(io);
 }
 
@@ -1114,7 +1120,6 @@ poll_ends(struct guard_io *io)
 	g_clear_handle_id(&io->poll_timer, g_source_remove);
 	g_clear_handle_id(&io->commit_timer, g_source_remove);
 	g_clear_error(&io->commit_error);
-	g_clear_error(&io->finish_error);
 }
 
 void

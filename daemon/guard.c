@@ -476,6 +476,12 @@ guard_copy_reset(struct guard *g, uint64_t now)
 }
 
 void
+guard_overlays_late(struct guard *g)
+{
+	guard_event(g, "error", "what %s wrote here is still not in its images, and its overlays are in use: they are waited for; see ftd(8), Overlays that stay", g->config->domain);
+}
+
+void
 guard_peer_closed(struct guard *g, uint64_t now, enum peer_channel channel, const char *why)
 {
 	static const char *const names[] = { "control", "fast", "bulk", "disk" };

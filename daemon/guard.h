@@ -109,6 +109,7 @@ void guard_qemu_failed(struct guard *g, uint64_t now, const char *what);		/* our
 void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped, uint64_t cpu_ns);
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
+void guard_overlays_late(struct guard *g);						/* standby: what the copy wrote is still not in its images */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
 void guard_tick(struct guard *g, uint64_t now);
 bool guard_is_urgent(const struct guard *g);	/* the guest, or its output, waits for each of our steps */
