@@ -48,6 +48,10 @@ struct pair {
 	guint64 connection;
 	struct json_object *last;
 	gint64 orphan_since;		/* 0: it is none */
+	struct {
+		char *finished, *why;
+		struct standby_kept copy;
+	} kept;				/* while it is ENDING, and before the next try: how it ended, when it is the standby's copy that goes on */
 	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
 	bool superseded;		/* ended, and another domain has its name now */
 	/* main thread only */
@@ -264,6 +268,14 @@ lost_before(struct json_object *last)
 	return wants_protection(last) ? g_strdup(json_get_str(last, "peer")) : NULL;
 }
 
+static void
+forget_kept(struct pair *pair)
+{
+	g_clear_pointer(&pair->kept.finished, g_free);
+	g_clear_pointer(&pair->kept.why, g_free);
+	pair->kept.copy = (struct standby_kept){ 0 };
+}
+
 static bool
 take_place(struct pairs *p, const struct pair_record *record, guint64 connection)
 {
@@ -279,6 +291,7 @@ take_place(struct pairs *p, const struct pair_record *record, guint64 connection
 		pair = place_for(p, record);
 		g_free(pair->lost);
 		pair->lost = lost;
+		forget_kept(pair);
 		pair->phase = PAIR_FORMING;
 		pair->connection = connection;
 		pair->orphan_since = 0;
@@ -423,7 +436,7 @@ orphan_for(const struct pair_info *info, unsigned ms)
 static enum pair_end
 return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *asked, guint64 generation)
 {
-	if (!standby_end(p->host, r, PAIR_END_STOP, false))
+	if (!standby_end(p->host, r, PAIR_END_STOP, NULL))
 		return PAIR_END_WAIT;
 	if (arbiter_is_manual(asked)) {
 		host_event(p->host, r->domain, "error", "%s was never heard here; it is %s that has to go on: ftctl failover --force %s there", r->domain, r->peer, r->domain);
@@ -473,10 +486,10 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 }
 
 static bool
-carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finished)
+carry_out(struct pairs *p, struct pair_record *r, enum pair_end end, bool finished, struct standby_kept *kept)
 {
 	if (r->role == FAILOVER_STANDBY)
-		return standby_end(p->host, r, end, finished);
+		return standby_end(p->host, r, end, kept);
 	return primary_end(p->host, r, end, finished);
 }
 
@@ -601,18 +614,48 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 	return end == PAIR_END_REMOVE && role == FAILOVER_STANDBY ? "has no standby here any more" : texts[end];
 }
 
+/* Of one whose copy goes on, and still runs on its overlays, it is known how it ended. (Only who has set it to ENDING is here.) */
+static struct pair *
+recall(struct pairs *p, const char *uuid, const char **finished, const char **why)
+{
+	struct pair *pair;
+
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	g_mutex_unlock(&p->lock);
+	if (!*finished)
+		*finished = pair->kept.finished;
+	if (!*why)
+		*why = pair->kept.why;
+	pair->kept.copy.released = pair->kept.copy.released || *finished;
+	return pair;
+}
+
+static void
+remember(struct pair *pair, const char *finished, const char *why)
+{
+	if (!pair->kept.finished)
+		pair->kept.finished = g_strdup(finished);
+	if (!pair->kept.why)
+		pair->kept.why = g_strdup(why);
+}
+
 void
 pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why)
 {
 	g_autoptr(pair_info) info = pairs_find(p, uuid);
 	struct json_object *last;
+	struct pair *pair;
 	enum pair_end end;
 
 	if (!info || !change_phase(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE | 1u << PAIR_ORPHAN, PAIR_ENDING))
 		return;
 	guard_await_end(p->host, uuid, GUARD_LEAVE_MS);
+	pair = recall(p, uuid, &finished, &why);
 	end = judge(p, info, finished);
-	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL) || !note_stale(p, info->record, end)) {
+	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL, &pair->kept.copy) || !note_stale(p, info->record, end)) {
+		if (end == PAIR_END_KEEP && info->record->role == FAILOVER_STANDBY)
+			remember(pair, finished, why);
 		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
 		return;
 	}

@@ -508,48 +508,110 @@ release(struct host *h, virDomainPtr dom, const struct pair_record *r, GError **
 	return true;
 }
 
-/* Of one that QEMU still has nothing else is known to hold what the guest wrote last: its commit has failed, or takes longer than the guard waits. */
-static void
-remove_overlays(struct host *h, virDomainPtr dom, const struct pair_record *r)
+/* Does the QEMU that was started as this standby run? A guest that has ended may have been started again, from its images alone. False with an error: it is not known. */
+static bool
+copy_runs(struct host *h, virDomainPtr dom, const char *uuid, GError **error)
 {
-	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) nodes = dom ? libvirt_qmp(dom, "query-named-block-nodes", NULL, &error) : NULL;
-	bool left = true;
+	g_autofree char *monitor = host_pair_file(h, uuid, QMP_SOCKET), *xml = NULL;
+	int active = virDomainIsActive(dom);
 
-	if (nodes && qmp_read_overlays_left(nodes, &left, &error) && !left)
-		remove_files(r->overlays);
-	else if (r->overlays->len)
-		host_event(h, r->domain, "error", "the overlays of %s (%s and others) stay: %s; do not remove them, see ftd(8), Overlays that stay", r->domain,
-			   (const char *)g_ptr_array_index(r->overlays, 0), error ? error->message : dom ? "QEMU still uses them" : "libvirt does not answer");
+	if (active < 0)
+		libvirt_set_error(error, "looking for the standby");
+	xml = active > 0 ? libvirt_xml(dom, 0, error) : NULL;
+	return xml && domain_xml_is_standby(xml, monitor);
 }
 
-/* The copy went on here. Overlays are committed when the guard says that it has finished, or release() does; else they may be in use, or what the guest wrote last. */
+static char *
+names_of(const GPtrArray *files)
+{
+	GString *names = g_string_new(NULL);
+
+	for (guint i = 0; i < files->len; i++)
+		g_string_append_printf(names, "%s%s", i ? ", " : "", (const char *)g_ptr_array_index(files, i));
+	return g_string_free(names, FALSE);
+}
+
+/* Only QEMU knew whether they are in the images by now: they may be all there is of what the guest wrote last, and they may be stale. */
+static void
+tell_ended(struct host *h, const struct pair_record *r)
+{
+	g_autoptr(GPtrArray) there = g_ptr_array_new();
+	g_autofree char *names = NULL;
+
+	for (guint i = 0; i < r->overlays->len; i++)
+		if (access(g_ptr_array_index(r->overlays, i), F_OK) == 0)
+			g_ptr_array_add(there, g_ptr_array_index(r->overlays, i));
+	names = names_of(there);
+	if (there->len)
+		host_event(h, r->domain, "error", "%s ended here before it was seen that all it wrote is in its images: %s stay; before it is started again, see ftd(8), Overlays that stay",
+			   r->domain, names);
+}
+
+/* False: some are in use, or it is not known. Two files of each disk are in the record, in the order of the disks. */
 static bool
-keep(struct host *h, const struct pair_record *r, bool finished)
+remove_overlays(struct host *h, virDomainPtr dom, const struct pair_record *r, struct standby_kept *kept, GError **error)
+{
+	g_autoptr(GPtrArray) used = g_ptr_array_new();
+	g_autoptr(qmp_plan) plan = qmp_plan_new("let go of overlays");
+	g_autoptr(json_object_ptr) nodes = NULL;
+	g_autofree char *names = NULL;
+
+	if (!r->overlays->len)
+		return true;
+	for (guint i = 0; i < r->overlays->len / 2; i++)
+		qmp_plan_append(plan, qmp_recipe_standby_disk_look(i));
+	nodes = libvirt_run_plan(dom, plan, error) ? libvirt_qmp(dom, "query-named-block-nodes", NULL, error) : NULL;
+	if (!nodes)
+		return false;
+	for (guint i = 0; i < r->overlays->len; i++) {
+		bool left = true;
+
+		if (!qmp_read_overlays_left(nodes, i / 2, g_ptr_array_index(r->overlays, i), &left, error))
+			return false;
+		if (left)
+			g_ptr_array_add(used, g_ptr_array_index(r->overlays, i));
+		else
+			g_unlink(g_ptr_array_index(r->overlays, i));
+	}
+	names = names_of(used);
+	if (used->len && !kept->told)
+		host_event(h, r->domain, "error", "what %s wrote here is not in its images yet, it still runs on %s; ftd looks again until it does not; see ftd(8), Overlays that stay",
+			   r->domain, names);
+	kept->told = used->len > 0;
+	return used->len == 0;
+}
+
+/* The copy went on here. */
+static bool
+keep(struct host *h, const struct pair_record *r, struct standby_kept *kept)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, &error);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
+	bool runs = dom && copy_runs(h, dom, r->uuid, &error), done;
 
-	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && !libvirt_is_running(dom)))
-		return true;		/* this host was down meanwhile, or the guest has ended */
-	if (!finished && (!dom || !release(h, dom, r, &error))) {
-		host_event(h, r->domain, "error", "%s; trying again", error->message);
-		return false;
+	if (!runs && (!error || g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN))) {
+		tell_ended(h, r);	/* or this host was down meanwhile */
+		return true;
 	}
-	remove_overlays(h, dom, r);
-	restore_poweroff(h, r);
-	return true;
+	if (runs && !kept->released)
+		kept->released = release(h, dom, r, &error);
+	if (runs && kept->released && !kept->told)
+		restore_poweroff(h, r);
+	done = runs && kept->released && remove_overlays(h, dom, r, kept, &error);
+	if (error)
+		host_event(h, r->domain, "error", "%s; trying again", error->message);
+	return done;
 }
 
 bool
-standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished)
+standby_end(struct host *h, const struct pair_record *r, enum pair_end end, struct standby_kept *kept)
 {
 	g_autoptr(GError) error = NULL;
 	enum removal removal;
 
 	if (end == PAIR_END_KEEP)
-		return keep(h, r, finished);
+		return keep(h, r, kept);
 	removal = remove_domain(h, r, &error);
 	if (removal == REMOVAL_FOREIGN)
 		return true;

@@ -14,5 +14,10 @@ struct json_object *standby_prepare(struct host *h, const struct peer_caller *ca
 GPtrArray *standby_images(const struct pair_record *r);	/* char *: the images that the copy's overlays lie on */
 /* Ends a standby that was never armed; one that was is left to its guard. */
 void standby_call_off(struct host *h, const char *uuid, const char *why);
-/* Carries out pair_end_judge()'s verdict on a standby. `finished`: its guard has said so itself. False: libvirt did not let it, try again later. */
-bool standby_end(struct host *h, const struct pair_record *r, enum pair_end end, bool finished);
+/* How far a copy that goes on here is let go; kept from one try to the next. */
+struct standby_kept {
+	bool released;		/* its guard has said that it has finished, or an earlier try has done what was left to do */
+	bool told;		/* that its overlays are waited for */
+};
+/* Carries out pair_end_judge()'s verdict on a standby; `kept`: only for PAIR_END_KEEP. False: libvirt or QEMU did not let it, try again later. */
+bool standby_end(struct host *h, const struct pair_record *r, enum pair_end end, struct standby_kept *kept);

@@ -214,17 +214,19 @@ qmp_read_overlay_done(struct json_object *reply, unsigned i, const char *parent_
 }
 
 bool
-qmp_read_overlays_left(struct json_object *reply, bool *left, GError **error)
+qmp_read_overlays_left(struct json_object *reply, unsigned i, const char *path, bool *left, GError **error)
 {
+	g_autofree char *active = g_strdup_printf("ftd-act%u", i), *hidden = g_strdup_printf("ftd-hid%u", i);
 	struct json_object *list = json_member(reply, "return", json_type_array);
-	bool found = false;
+	bool found;
 
 	if (!list)
 		return bad(error, "query-named-block-nodes", "list");
-	for (size_t i = 0; i < json_object_array_length(list); i++) {
-		const char *name = json_member_string(json_object_array_get_idx(list, i), "node-name");
+	found = find(list, "node-name", active) || find(list, "node-name", hidden);
+	for (size_t n = 0; n < json_object_array_length(list); n++) {
+		const char *file = json_member_string(json_object_array_get_idx(list, n), "file");
 
-		found = found || (name && (g_str_has_prefix(name, "ftd-act") || g_str_has_prefix(name, "ftd-hid")));
+		found = found || (file && strstr(file, path));
 	}
 	*left = found;
 	return true;

@@ -32,5 +32,5 @@ bool qmp_read_has_colo(struct json_object *query_migrate_capabilities_reply, boo
 bool qmp_read_has_channels(struct json_object *query_chardev_reply, bool *has, GError **error);
 /* Is repl<i>'s overlay chain gone (failover commit done)? From query-named-block-nodes: ftd-repl<i>'s file child is `parent_node`. */
 bool qmp_read_overlay_done(struct json_object *query_named_block_nodes_reply, unsigned i, const char *parent_node, bool *done, GError **error);
-/* Does any disk still have an overlay? From the same. */
-bool qmp_read_overlays_left(struct json_object *query_named_block_nodes_reply, bool *left, GError **error);
+/* Does QEMU still have an overlay of disk i, or the file `path` in any node? It lets go of none before the commit is done. From the same. */
+bool qmp_read_overlays_left(struct json_object *query_named_block_nodes_reply, unsigned i, const char *path, bool *left, GError **error);

@@ -455,6 +455,20 @@ qmp_recipe_standby_disk_finish(unsigned i)
 }
 
 struct qmp_plan *
+qmp_recipe_standby_disk_look(unsigned i)
+{
+	static const char *const nodes[] = { "ftd-act", "ftd-hid" };
+	struct qmp_plan *p = qmp_plan_new("let go of the standby's overlays");
+
+	for (size_t n = 0; n < G_N_ELEMENTS(nodes); n++) {
+		g_autofree char *node = g_strdup_printf("%s%u", nodes[n], i);
+
+		qmp_plan_add(p, qmp_blockdev_del(node), NULL, -1, QMP_STEP_MAY_FAIL);
+	}
+	return p;
+}
+
+struct qmp_plan *
 qmp_recipe_nbd_server_start(const char *path)
 {
 	struct qmp_plan *p = qmp_plan_new("start the NBD server");

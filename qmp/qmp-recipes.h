@@ -51,6 +51,7 @@ struct qmp_plan *qmp_recipe_primary_disks_detach(unsigned first, unsigned n, boo
 struct qmp_plan *qmp_recipe_primary_let_go(void);	/* of a guest that stands by the mark of such an end, and nothing else */
 struct qmp_plan *qmp_recipe_standby_disk(unsigned i, const struct qmp_disk *d);	/* hid, act, replication, qom-set drive, block-export-add; the NBD server runs already */
 struct qmp_plan *qmp_recipe_standby_disk_finish(unsigned i);			/* after failover: blockdev-del ftd-act<i>, ftd-hid<i>; waits up to 2 s for the commit's end */
+struct qmp_plan *qmp_recipe_standby_disk_look(unsigned i);			/* the same without waiting: QEMU refuses what is in use */
 struct qmp_plan *qmp_recipe_nbd_server_start(const char *path);
 struct qmp_plan *qmp_recipe_nbd_server_stop(void);
 /* All of a take-over that its guard began and did not end, from the loss of COLO to the last chardev; every step MAY_FAIL: it may have been done. */

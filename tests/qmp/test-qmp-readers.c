@@ -168,18 +168,26 @@ probes(void **state)
 #define REPL(children) "{\"drv\":\"replication\",\"node-name\":\"ftd-repl0\"," children "}"
 #define ACT "{\"drv\":\"qcow2\",\"node-name\":\"ftd-act0\",\"file\":\"/w/act.qcow2\"}"
 
+/* Each disk's by itself: another's that cannot be committed keeps nothing of it. */
 static void
 overlays_left(void **state)
 {
-	bool left = false;
+	static const char reply[] = "{\"return\":[{\"node-name\":\"ftd-repl0\"},{\"node-name\":\"libvirt-1-format\"},{\"node-name\":\"ftd-repl1\"},{\"node-name\":\"ftd-act1\"},"
+				    "{\"node-name\":\"ftd-hid2\"},{\"node-name\":\"ftd-act31\"}]}";
+	static const bool expected[] = { false, true, true, false };
+	bool left;
 
-	assert_true(READ("{\"return\":[{\"node-name\":\"ftd-repl0\"},{\"node-name\":\"ftd-act0\"}]}", qmp_read_overlays_left(r, &left, &e)));
+	for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+		left = !expected[i];
+		assert_true(READ(reply, qmp_read_overlays_left(r, i, "/w/hid.qcow2", &left, &e)));
+		assert_int_equal(left, expected[i]);
+	}
+	/* By its file, should the disks be in another order. */
+	assert_true(READ("{\"return\":[" ACT "]}", qmp_read_overlays_left(r, 1, "/w/act.qcow2", &left, &e)));
 	assert_true(left);
-	assert_true(READ("{\"return\":[{\"node-name\":\"libvirt-1-format\"},{\"node-name\":\"ftd-repl0\"}]}", qmp_read_overlays_left(r, &left, &e)));
+	assert_true(READ("{\"return\":[" ACT "]}", qmp_read_overlays_left(r, 1, "/w/hid.qcow2", &left, &e)));
 	assert_false(left);
-	assert_true(READ("{\"return\":[{\"node-name\":\"ftd-repl1\"},{\"node-name\":\"ftd-hid1\"}]}", qmp_read_overlays_left(r, &left, &e)));
-	assert_true(left);
-	assert_false(READ("{\"return\":{}}", qmp_read_overlays_left(r, &left, &e)));
+	assert_false(READ("{\"return\":{}}", qmp_read_overlays_left(r, 0, "/w/act.qcow2", &left, &e)));
 }
 
 static void

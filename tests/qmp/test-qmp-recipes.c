@@ -253,6 +253,7 @@ standby_disk(void **state)
 		      C("block-export-add", "\"type\":\"nbd\",\"id\":\"ftd-exp0\",\"node-name\":\"libvirt-1-format\",\"name\":\"ftd0\",\"writable\":true")),
 		LINES(C("block-export-del", "\"id\":\"ftd-exp0\",\"mode\":\"hard\""), BLOCKDEV_DEL("ftd-repl0"), BLOCKDEV_DEL("ftd-act0"), BLOCKDEV_DEL("ftd-hid0")));
 	assert_recipe(qmp_recipe_standby_disk_finish(0), LINES(BLOCKDEV_DEL("ftd-act0"), BLOCKDEV_DEL("ftd-hid0")), NULL);
+	assert_recipe(qmp_recipe_standby_disk_look(1), LINES(BLOCKDEV_DEL("ftd-act1"), BLOCKDEV_DEL("ftd-hid1")), NULL);
 	assert_recipe(qmp_recipe_nbd_server_start("/n"), LINES(C("nbd-server-start", "\"addr\":{\"type\":\"unix\",\"data\":{\"path\":\"/n\"}}")),
 		LINES("{\"execute\":\"nbd-server-stop\"}"));
 	assert_recipe(qmp_recipe_nbd_server_stop(), LINES("{\"execute\":\"nbd-server-stop\"}"), NULL);
