@@ -236,6 +236,12 @@ pair_wants_protection(const char *state, const char *reason)
 	return g_strcmp0(state, "solo") == 0 && !is_reason(reason, FAILOVER_REASON_OPERATOR_DISABLE);
 }
 
+bool
+pair_ends_wish(bool active, const char *state, const char *reason)
+{
+	return active || (state && !pair_wants_protection(state, reason));
+}
+
 /*
  * A primary gives its guest up before the standby has claimed it, and the standby may never do that: its QEMU may have ended in the same moment. So the last word is the
  * register's. The claim that won what is given back was one generation, the word that gives it back is the next; anything later is of another pair.

@@ -67,6 +67,8 @@ struct pair_last_facts {
 bool pair_changed_nothing(const struct pair_last_facts *f);	/* an attempt to protect the domain again, and it failed: it is what it was, alone and to be protected */
 const char *pair_last_state(const struct pair_last_facts *f);	/* that is told of it: "solo", "ended", "fenced" */
 bool pair_wants_protection(const char *state, const char *reason);	/* of what was told: alone, and not because somebody wanted it so */
+/* A wish to protect a domain again is over with a pair that is there, or that was there since and has ended as somebody wanted it; state NULL: nothing was told of an end. */
+bool pair_ends_wish(bool active, const char *state, const char *reason);
 
 enum stale_verdict {
 	STALE_STAYS,		/* the other side has the newest copy, or nothing is known */

@@ -4,8 +4,8 @@
  *
  * The host where a domain runs unprotected, and should not, makes it a wish (pairs-io.c, when a pair has ended here with the domain alone). Wishes are fulfilled one
  * at a time, so that hosts are chosen by what they hold after the one before, and a host that comes back is not asked for fifty standbys at once. An attempt looks at
- * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or does not
- * run here any more; else it is tried again, later and later, and at once when a host says that it is there.
+ * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or had one that
+ * was ended on purpose, or does not run here any more; else it is tried again, later and later, and at once when a host says that it is there.
  *
  * With hosts=etcd each host registers in the arbiter's etcd, again and again, and takes those that it finds there for the pool. While etcd is silent the pool is what it
  * was: nothing that is protected depends on it.
@@ -303,6 +303,15 @@ still_runs_here(struct host *h, const char *uuid)
 	return !conn || (dom && libvirt_is_running(dom));
 }
 
+/* The pair that was made by hand while the wish waited for its turn, and ended since, counts too. */
+static bool
+ends_wish(const struct pair_info *info)
+{
+	struct json_object *last = info->phase == PAIR_ENDED ? info->last : NULL;
+
+	return pair_ends_wish(info->phase == PAIR_ACTIVE, json_get_str(last, "state"), json_get_str(last, "reason"));
+}
+
 /* {done}, {busy}, or an error: it is to be tried again. */
 static struct json_object *
 fulfil(struct job *job, gpointer data, GError **error)
@@ -312,7 +321,7 @@ fulfil(struct job *job, gpointer data, GError **error)
 	g_autoptr(json_object_ptr) enabled = NULL;
 	g_autofree char *host = NULL;
 
-	if ((info && info->phase == PAIR_ACTIVE) || !still_runs_here(a->host, a->uuid))
+	if ((info && ends_wish(info)) || !still_runs_here(a->host, a->uuid))
 		return json_put_bool(json_object_new_object(), "done", true);
 	if (info && info->phase != PAIR_ENDED)
 		return json_put_bool(json_object_new_object(), "busy", true);

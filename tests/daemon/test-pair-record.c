@@ -85,6 +85,19 @@ test_last_word(void **state)
 	}
 }
 
+static void
+test_wish(void **state)
+{
+	assert_true(pair_ends_wish(true, NULL, NULL));
+	assert_false(pair_ends_wish(false, NULL, NULL));
+	assert_false(pair_ends_wish(false, "solo", "peer-silent"));
+	assert_false(pair_ends_wish(false, "solo", "setup-failed"));
+	/* Protected by hand while the wish waited, and disabled or suspended since. */
+	assert_true(pair_ends_wish(false, "solo", "operator-disable"));
+	assert_true(pair_ends_wish(false, "ended", "guest-ended"));
+	assert_true(pair_ends_wish(false, "fenced", "claim-denied"));
+}
+
 /* The table at the head of pair-record.c, row by row. */
 static void
 test_judge(void **state)
@@ -177,7 +190,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_last_word),
+		cmocka_unit_test(test_last_word), cmocka_unit_test(test_wish),
 		cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_stale),
 	};
