@@ -73,6 +73,14 @@ say_unprotected(GError **error, const struct pair_record *r, const char *host, c
 	g_set_error(error, FTD_ERROR, FTD_ERROR_UNPROTECTED, "%s runs on %s and is not protected: %s", r->domain, host, why->message);
 }
 
+/* Before anything is given up: a device that came while the domain was protected, say, is in nobody's way until it is to be protected anew. */
+static bool
+can_be_protected_again(const struct run *run, GError **error)
+{
+	report(run, "check");
+	return enable_check_again(run->host, run->record->uuid, error);
+}
+
 /* -- the other side has it now */
 
 static struct json_object *
@@ -116,7 +124,7 @@ switch_over(const struct run *run, GError **error)
 {
 	g_autoptr(json_object_ptr) done = NULL;
 
-	if (!arbiter_answers(run, error))
+	if (!can_be_protected_again(run, error) || !arbiter_answers(run, error))
 		return NULL;
 	report(run, "switchover");
 	done = pair_verb_here(run->host, run->record, pair_verbs[VERB_SWITCHOVER].method, error);
@@ -128,6 +136,8 @@ test_failover(const struct run *run, GError **error)
 {
 	g_autoptr(json_object_ptr) done = NULL;
 
+	if (!can_be_protected_again(run, error))
+		return NULL;
 	report(run, "failover");
 	done = pair_verb_at_peer(run->host, run->record, pair_verbs[VERB_FAILOVER].method, NULL, error);
 	if (!done)
@@ -154,6 +164,8 @@ test_restart(const struct run *run, GError **error)
 	g_autoptr(GError) local = NULL;
 	struct json_object *answer;
 
+	if (!can_be_protected_again(run, error))
+		return NULL;
 	report(run, "restart");
 	done = pool_call(run->host, r->peer, "EndStandby", json_put_str(json_object_new_object(), "uuid", r->uuid), CALL_TIMEOUT_MS, error);
 	if (!done)
