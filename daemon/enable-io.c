@@ -228,8 +228,8 @@ check_hello(const struct attempt *a, struct json_object *hello, GError **error)
 		return refuse_self(a, error);
 	if (g_strcmp0(name, certified) == 0)
 		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; set name= in its ftd.conf",
-		    name ? name : "nothing", certified);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "the peer calls itself %s, its certificate is that of %s; issue a certificate for %s there"
+		    " (name= in its ftd.conf may be changed only while it protects no domain)", name ? name : "nothing", certified, name ? name : "it");
 	return false;
 }
 

@@ -43,8 +43,8 @@ host_check_name(const struct host *h, const struct peer_credentials *c, GError *
 
 	if (strcmp(certified, h->name) == 0)
 		return true;
-	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "this host calls itself %s, its certificate %s is that of %s; set name= in ftd.conf, or issue a certificate for %s",
-		    h->name, path, *certified ? certified : "nobody", h->name);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "this host calls itself %s, its certificate %s is that of %s; issue a certificate for %s"
+		    " (name= in ftd.conf may be changed only while no domain is protected)", h->name, path, *certified ? certified : "nobody", h->name);
 	return false;
 }
 
