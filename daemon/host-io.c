@@ -39,9 +39,9 @@ bool
 host_check_name(const struct host *h, const struct peer_credentials *c, GError **error)
 {
 	const char *path;
-	g_autofree char *certified = peer_credentials_name(c, &path);
+	g_autofree char *certified = peer_credentials_other_name(c, h->name, &path);
 
-	if (strcmp(certified, h->name) == 0)
+	if (!certified)
 		return true;
 	g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_CERTIFICATE, "this host calls itself %s, its certificate %s is that of %s; issue a certificate for %s"
 		    " (name= in ftd.conf may be changed only while no domain is protected)", h->name, path, *certified ? certified : "nobody", h->name);

@@ -108,21 +108,31 @@ certificate_name(gnutls_x509_crt_t crt)
 	return g_strdup("");
 }
 
-char *
-peer_credentials_name(const struct peer_credentials *c, const char **path)
+static char *
+own_name(gnutls_certificate_credentials_t side)
 {
 	gnutls_x509_crt_t *chain = NULL;
 	unsigned n = 0;
 	char *name;
 
-	*path = c->client_cert;
-	if (gnutls_certificate_get_x509_crt(c->client, 0, &chain, &n) < 0)
+	if (gnutls_certificate_get_x509_crt(side, 0, &chain, &n) < 0)
 		return g_strdup("");
 	name = certificate_name(chain[0]);
 	for (unsigned i = 0; i < n; i++)
 		gnutls_x509_crt_deinit(chain[i]);
 	gnutls_free(chain);
 	return name;
+}
+
+char *
+peer_credentials_other_name(const struct peer_credentials *c, const char *name, const char **path)
+{
+	g_autofree char *server = own_name(c->server), *client = own_name(c->client);
+
+	*path = strcmp(server, name) != 0 ? c->server_cert : c->client_cert;
+	if (strcmp(server, name) != 0)
+		return g_steal_pointer(&server);
+	return strcmp(client, name) != 0 ? g_steal_pointer(&client) : NULL;
 }
 
 static gint64

@@ -16,8 +16,8 @@ struct peer_credentials;
 struct peer_credentials *peer_credentials_load(const char *pki, GError **error);	/* error names the file and what to do */
 /* When the first of our certificates, or that of an authority, ends (unix seconds); *path: the file it is in, borrowed. */
 gint64 peer_credentials_end(const struct peer_credentials *c, const char **path);
-/* Whose our own certificate is, as peers see it (CN or first DNS name, "" when it has neither), and its file. */
-char *peer_credentials_name(const struct peer_credentials *c, const char **path);
+/* Whose a certificate of ours is that is not `name`'s, as peers see it (CN or first DNS name, "" when it has neither), and its file; NULL: both are `name`'s. */
+char *peer_credentials_other_name(const struct peer_credentials *c, const char *name, const char **path);
 struct peer_credentials *peer_credentials_ref(struct peer_credentials *c);
 void peer_credentials_unref(struct peer_credentials *c);
 typedef struct peer_credentials peer_credentials;

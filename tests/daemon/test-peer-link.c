@@ -440,15 +440,41 @@ test_end(void **state)
 }
 
 static void
+copy_pem(const char *from, const char *to)
+{
+	g_autofree char *pem = NULL;
+	gsize length;
+
+	assert_true(g_file_get_contents(from, &pem, &length, NULL));
+	assert_true(g_file_set_contents(to, pem, (gssize)length, NULL));
+}
+
+/* With a certificate of its own for outgoing connections either may be somebody else's. */
+static void
 test_own_name(void **state)
 {
 	struct fixture *f = *state;
-	g_autoptr(peer_credentials) good = peer_credentials_load(f->a, NULL);
+	g_autoptr(peer_credentials) good = peer_credentials_load(f->a, NULL), both = NULL;
+	g_autofree char *pki = test_pki_make(f->dir, "two-names", "s.test", &f->ca, &f->ca, -1, 3600);
+	g_autofree char *cert = g_build_filename(f->a, "ftd/servercert.pem", NULL), *key = g_build_filename(f->a, "ftd/private/serverkey.pem", NULL);
+	g_autofree char *client_cert = g_build_filename(pki, "ftd/clientcert.pem", NULL), *client_key = g_build_filename(pki, "ftd/private/clientkey.pem", NULL);
+	g_autofree char *other = NULL, *server = NULL, *client = NULL;
 	const char *path;
-	g_autofree char *name = peer_credentials_name(good, &path);
 
-	assert_string_equal(name, "a.test");
+	assert_null(peer_credentials_other_name(good, "a.test", &path));
+	other = peer_credentials_other_name(good, "b.test", &path);
+	assert_string_equal(other, "a.test");
 	assert_true(g_str_has_suffix(path, "/servercert.pem"));
+	copy_pem(cert, client_cert);
+	copy_pem(key, client_key);
+	both = peer_credentials_load(pki, NULL);
+	assert_non_null(both);
+	server = peer_credentials_other_name(both, "a.test", &path);
+	assert_string_equal(server, "s.test");
+	assert_true(g_str_has_suffix(path, "/servercert.pem"));
+	client = peer_credentials_other_name(both, "s.test", &path);
+	assert_string_equal(client, "a.test");
+	assert_true(g_str_has_suffix(path, "/clientcert.pem"));
 }
 
 static void
