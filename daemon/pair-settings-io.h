@@ -7,5 +7,5 @@
 
 /* Of a running domain; a domain without any has empty ones. */
 bool pair_settings_load(virDomainPtr domain, struct pair_settings *out, GError **error);
-/* In the running domain and, if it has one, in its definition. */
+/* In the running domain and, if it has one, in its definition; in neither when it fails. */
 bool pair_settings_store(virDomainPtr domain, const struct pair_settings *s, GError **error);

@@ -3,20 +3,38 @@
 #include "daemon/guard-interface.h"
 #include "daemon/job-io.h"
 #include "daemon/json-util.h"
+#include "daemon/pair-settings-io.h"
 #include "daemon/settings-change-io.h"
 #include "daemon/varlink-io.h"
 #include "policy/failover.h"
 #include "tests/daemon/test-pki.h"
 
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #define UUID "6695eb01-f6a4-8304-79aa-97f2502e193f"	/* of the test driver's only domain */
+
+static bool refuse_live;
+
+/* libvirt's own, but for the running domain when the test says so. */
+int
+virDomainSetMetadata(virDomainPtr dom, int type, const char *metadata, const char *key, const char *uri, unsigned flags)
+{
+	static int (*real)(virDomainPtr, int, const char *, const char *, const char *, unsigned);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "virDomainSetMetadata");
+	if (refuse_live && (flags & VIR_DOMAIN_AFFECT_LIVE))
+		return -1;
+	return real(dom, type, metadata, key, uri, flags);
+}
 
 struct fixture {
 	struct ftd_config config;
@@ -131,6 +149,40 @@ test_undone(void **state)
 	assert_true(g_str_has_prefix(f->why, "nothing is changed: "));
 }
 
+static char *
+definition(virDomainPtr dom)
+{
+	char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, PAIR_SETTINGS_URI, VIR_DOMAIN_AFFECT_CONFIG), *copy = g_strdup(xml);
+
+	free(xml);
+	return copy;
+}
+
+/* The definition is written first: it gets back what it had, nothing or something. */
+static void
+test_definition_undone(void **state)
+{
+	struct fixture *f = *state;
+	const struct pair_settings before = { .bypass = (char *)"tcp:22" };
+	g_autofree char *none = NULL, *some = NULL, *same = NULL;
+
+	refuse_live = true;
+	store(f, true);
+	assert_false(f->ok);
+	assert_true(g_str_has_prefix(f->why, "nothing is changed: "));
+	none = definition(f->dom);
+	assert_null(none);
+	refuse_live = false;
+	assert_true(pair_settings_store(f->dom, &before, NULL));
+	some = definition(f->dom);
+	assert_non_null(some);
+	refuse_live = true;
+	assert_false(pair_settings_store(f->dom, &(struct pair_settings){ .mode = (char *)"passive" }, NULL));
+	same = definition(f->dom);
+	assert_string_equal(same, some);
+	refuse_live = false;
+}
+
 static void
 test_not_undone(void **state)
 {
@@ -148,6 +200,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_undone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_definition_undone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_undone, set_up, tear_down),
 	};
 
