@@ -235,6 +235,21 @@ call_guest_ended(struct varlink_request *r, struct json_object *parameters, gpoi
 }
 
 static void
+call_end_standby(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+	g_autoptr(GError) error = NULL;
+
+	if (!guard_end_standby(io->guard, guard_io_now())) {
+		g_set_error(&error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no standby here that could be ended: it takes over", io->config->domain);
+		varlink_request_fail(r, error);
+		return;
+	}
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
+static void
 call_guest_panicked(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
@@ -405,6 +420,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "Set", call_set, true },
 		{ "Switchover", call_switchover, true },
 		{ "GuestEnded", call_guest_ended, true },
+		{ "EndStandby", call_end_standby, true },
 		{ "GuestPanicked", call_guest_panicked, true },
 		{ "DiskFailed", call_disk_failed, true },
 		{ "GuestStopped", call_guest_stopped, true },

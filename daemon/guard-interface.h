@@ -39,6 +39,9 @@
 "# The domain was shut down or destroyed on purpose: end without a failover.\n" \
 "method GuestEnded() -> ()\n" \
 "\n" \
+"# Standby: end, for the primary's host wants another one. Refused while it takes over.\n" \
+"method EndStandby() -> ()\n" \
+"\n" \
 "# The primary's guest panicked, or a disk of its host reports errors: the standby takes over.\n" \
 "method GuestPanicked() -> ()\n" \
 "method DiskFailed() -> ()\n" \

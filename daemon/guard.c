@@ -322,6 +322,15 @@ guard_guest_ended(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_GUEST_ENDED, FAILOVER_REASON_GUEST_ENDED);
 }
 
+bool
+guard_end_standby(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g) || (g->failover.state != FAILOVER_FORMING && g->failover.state != FAILOVER_PROTECTED))
+		return false;
+	guard_guest_ended(g, now);
+	return true;
+}
+
 void
 guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason)
 {

@@ -86,6 +86,8 @@ void guard_switchover(struct guard *g, uint64_t now);	/* primary, not suspended:
 void guard_set_mode(struct guard *g, uint64_t now, enum mode mode);	/* primary */
 void guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char *never_compare);	/* primary; lists that are well formed */
 void guard_guest_ended(struct guard *g, uint64_t now);
+/* The primary's host wants this standby to end. False: it is none any more, it takes over or has done so, and may be the only copy there is. */
+bool guard_end_standby(struct guard *g, uint64_t now);
 void guard_guest_failed(struct guard *g, uint64_t now, enum failover_reason reason);	/* primary: panicked, or its disk is bad: the other copy may be better */
 void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* primary: its CPUs stopped at `when`: by a checkpoint, or by somebody */
 #define GUARD_STARTS_MAX 16

@@ -457,7 +457,7 @@ operation_end_standby(struct host *h, const struct peer_caller *caller, struct j
 		return NULL;
 	if (info->phase == PAIR_ACTIVE && info->record->role == FAILOVER_STANDBY) {
 		host_event(h, info->record->domain, "operation", "%s wants the standby of %s to end", caller->name, info->record->domain);
-		return guard_call(h, info->record->uuid, "GuestEnded", false, NULL, NULL, CALL_TIMEOUT_MS, error);
+		return guard_call(h, info->record->uuid, "EndStandby", false, NULL, NULL, CALL_TIMEOUT_MS, error);
 	}
 	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no standby on %s", info->record->domain, h->name);
 	return NULL;

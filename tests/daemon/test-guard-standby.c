@@ -550,6 +550,33 @@ it_speaks_between_its_disk_and_colo(void **state)
 	expect(&f, "op standby-open; ");
 }
 
+/* What another standby is wanted instead of is a standby: the primary's host may not know yet that this one has taken over. */
+static void
+a_copy_that_takes_over_is_not_ended_as_a_standby(void **state)
+{
+	uint8_t reason[2];
+	g_auto(fixture) f;
+
+	protect(&f);
+	put_be16(reason, FAILOVER_REASON_QEMU_DIED);
+	peer_says(&f, PEER_ABDICATE, reason, sizeof reason);
+	assert_false(guard_end_standby(f.g, f.now));
+	guard_claimed(f.g, f.now, ARBITER_GRANTED, NULL, NULL);
+	assert_false(guard_end_standby(f.g, f.now));
+	assert_int_equal(guard_state(f.g), FAILOVER_SETTLING);
+	assert_null(strstr(f.did->str, "op stop-copy"));
+}
+
+static void
+a_standby_is_ended_when_another_is_wanted(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	assert_true(guard_end_standby(f.g, f.now));
+	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
+}
+
 /* There is no other copy: it is heard, and whoever looks finds out. */
 static void
 it_speaks_with_a_disk_that_is_late(void **state)
@@ -633,6 +660,8 @@ main(void)
 		cmocka_unit_test(it_compares_no_more_than_agreed),
 		cmocka_unit_test(it_compares_nothing_once_epochs_count),
 		cmocka_unit_test(it_speaks_between_its_disk_and_colo),
+		cmocka_unit_test(a_copy_that_takes_over_is_not_ended_as_a_standby),
+		cmocka_unit_test(a_standby_is_ended_when_another_is_wanted),
 		cmocka_unit_test(it_speaks_with_a_disk_that_is_late),
 		cmocka_unit_test(it_says_nothing_when_its_qemu_died),
 		cmocka_unit_test(it_ends_no_take_over_when_its_qemu_died),
