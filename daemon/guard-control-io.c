@@ -241,7 +241,7 @@ call_end_standby(struct varlink_request *r, struct json_object *parameters, gpoi
 	g_autoptr(GError) error = NULL;
 
 	if (!guard_end_standby(io->guard, guard_io_now())) {
-		g_set_error(&error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no standby here that could be ended: it takes over", io->config->domain);
+		g_set_error(&error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s has no standby here any more that could be ended", io->config->domain);
 		varlink_request_fail(r, error);
 		return;
 	}

@@ -616,7 +616,7 @@ end_text(enum pair_end end, enum failover_role role, const char *finished)
 
 /* Of one whose copy goes on, and still runs on its overlays, it is known how it ended. (Only who has set it to ENDING is here.) */
 static struct pair *
-recall(struct pairs *p, const char *uuid, const char **finished, const char **why)
+recall(struct pairs *p, const char *uuid, char **finished, char **why)
 {
 	struct pair *pair;
 
@@ -624,9 +624,9 @@ recall(struct pairs *p, const char *uuid, const char **finished, const char **wh
 	pair = g_hash_table_lookup(p->table, uuid);
 	g_mutex_unlock(&p->lock);
 	if (!*finished)
-		*finished = pair->kept.finished;
+		*finished = g_strdup(pair->kept.finished);
 	if (!*why)
-		*why = pair->kept.why;
+		*why = g_strdup(pair->kept.why);
 	pair->kept.copy.released = pair->kept.copy.released || *finished;
 	return pair;
 }
@@ -641,9 +641,10 @@ remember(struct pair *pair, const char *finished, const char *why)
 }
 
 void
-pairs_end(struct pairs *p, const char *uuid, const char *finished, const char *why)
+pairs_end(struct pairs *p, const char *uuid, const char *guard_finished, const char *guard_why)
 {
 	g_autoptr(pair_info) info = pairs_find(p, uuid);
+	g_autofree char *finished = g_strdup(guard_finished), *why = g_strdup(guard_why);
 	struct json_object *last;
 	struct pair *pair;
 	enum pair_end end;
