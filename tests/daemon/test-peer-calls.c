@@ -378,7 +378,7 @@ static void
 test_offer(void **state)
 {
 	static struct ftd_config config = { .hosts = (char *)"a,localhost" };
-	static struct host h = { .config = &config, .name = "a" };
+	static struct host hosts[2];	/* a pool lasts as long as ftd does */
 
 	for (int doubts = 0; doubts < 2; doubts++) {
 		struct fixture *f = *state;
@@ -388,8 +388,8 @@ test_offer(void **state)
 		f->offers = 0;
 		peer_server_serve_only(f->server, served_later);
 		config.peer_port = f->port;
-		h.credentials = f->creds;
-		pool_start(&h);
+		hosts[doubts] = (struct host){ .config = &config, .name = "a", .credentials = f->creds };
+		pool_start(&hosts[doubts]);
 		for (; g_get_monotonic_time() < end; g_usleep(1000))
 			g_main_context_iteration(NULL, FALSE);
 		assert_int_equal(g_atomic_int_get(&f->offers), 1);
