@@ -19,7 +19,7 @@ before=$(qemu_picture a odd)
 for verb in status "enable odd --peer b" "disable odd" "set odd mode=passive"; do
 	# shellcheck disable=SC2086 # words of a command
 	out=$(as_nobody $FTCTL $verb)
-	says "a caller without rights: ftctl $verb" Denied 'no access to /run/ftd/ftd.sock: only root and the members of the group ftd have it' $? "$out"
+	says "a caller without rights: ftctl $verb" Denied 'no access to /run/ftd/ftd.sock: only root (has it|and the members of the group ftd have it)' $? "$out"
 done
 same "QEMU is as it was" "$before" "$(qemu_picture a odd)"
 
