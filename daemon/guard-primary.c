@@ -784,14 +784,16 @@ cost_resumed(struct guard *g, const struct relay_action *a)
 static uint64_t
 cost_committed(struct guard *g, uint64_t now, uint64_t epoch)
 {
+	GList *l = g->p.unloaded.tail;
 	uint64_t took = 0;
 
-	for (GList *l = g->p.unloaded.head; l; l = l->next) {
+	/* In passive mode many are committed and not loaded: the first that is not committed is sought from the end. */
+	while (l && !((struct unloaded *)l->data)->committed)
+		l = l->prev;
+	for (l = l ? l->next : g->p.unloaded.head; l; l = l->next) {
 		struct unloaded *u = l->data;
 		if (u->epoch > epoch)
 			break;
-		if (u->committed)
-			continue;
 		u->committed = true;
 		u->cost.commit_ns = took = now - u->sealed_at;
 		count_cost(g, u);
