@@ -21,10 +21,11 @@
 /*
  * Buffers that are read into again and again. Memory that is fresh from the kernel costs a page fault for every 4 KiB of it, and while a checkpoint comes in that is
  * time for which the guest stands. A buffer is filled by one read behind the other; each gives the receiver a slice of it, and when the last slice is let go,
- * which may be after the stream's end, the buffer is free again.
+ * which may be after the stream's end, the buffer is free again. A checkpoint larger than all before it gets new ones, up to a limit, and leaves them to the next.
  */
 struct pool {
 	unsigned refs;		/* the stream's, and one for each buffer that is not free */
+	unsigned buffers, most;	/* there are, free and in use; and may be */
 	size_t size;
 	GPtrArray *free;
 };
@@ -101,12 +102,21 @@ pool_give_back(gpointer data)
 	g_free(b);
 }
 
-/* A whole buffer; NULL when all are in use. */
+static void
+pool_add(struct pool *p)
+{
+	g_ptr_array_add(p->free, g_malloc(p->size));
+	p->buffers++;
+}
+
+/* A whole buffer; NULL when there are as many as may be, and all are in use. */
 static GBytes *
 pool_take(struct pool *p)
 {
 	struct pool_buffer *b;
 
+	if (p->free->len == 0 && p->buffers < p->most)
+		pool_add(p);
 	if (p->free->len == 0)
 		return NULL;
 	b = g_new(struct pool_buffer, 1);
@@ -328,15 +338,14 @@ fd_stream_drain(struct fd_stream *s)
 }
 
 void
-fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers)
+fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers, unsigned most)
 {
-	g_assert(!s->pool);
+	g_assert(!s->pool && most >= buffers);
 	s->pool = g_new(struct pool, 1);
-	*s->pool = (struct pool){ .refs = 1, .size = 4 * s->read_size, .free = g_ptr_array_new_with_free_func(g_free) };
+	*s->pool = (struct pool){ .refs = 1, .most = most, .size = 4 * s->read_size, .free = g_ptr_array_new_with_free_func(g_free) };
 	for (unsigned i = 0; i < buffers; i++) {
-		uint8_t *b = g_malloc(s->pool->size);
-		memset(b, 0xff, s->pool->size);	/* zeros might become a calloc(), which gives no memory yet */
-		g_ptr_array_add(s->pool->free, b);
+		pool_add(s->pool);
+		memset(s->pool->free->pdata[i], 0xff, s->pool->size);	/* zeros might become a calloc(), which gives no memory yet */
 	}
 }
 

@@ -15,8 +15,9 @@ struct fd_stream_callbacks {
 
 /* Takes the fd. read_size: the most one read takes; a dispatch makes at most a few reads, so that no stream starves another. */
 struct fd_stream *fd_stream_new(int fd, size_t read_size, const struct fd_stream_callbacks *cb, gpointer user_data);
-/* Reads go into `buffers` buffers of four times read_size each that are there from now on, as long as that many are enough: none of them waits for memory. Before the first read. */
-void fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers);
+/* Reads go into `buffers` buffers of four times read_size each that are there from now on, as long as that many are enough: none of them waits for memory. When they are
+ * not, there will be as many as were needed at once, up to `most`; what goes beyond is memory of its own. Before the first read. */
+void fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers, unsigned most);
 void fd_stream_free(struct fd_stream *s);	/* allowed from its own callbacks */
 
 /* It writes no more than a megabyte or some in one turn of the main loop. Otherwise what the socket takes is written at once. */

@@ -49,7 +49,7 @@ receiver_init(struct receiver *r, unsigned buffers)
 	assert_true(fd_stream_pair(&ours, &r->theirs, NULL));
 	r->stream = fd_stream_new(ours, READ_SIZE, &cb, r);
 	if (buffers)
-		fd_stream_keep_buffers(r->stream, buffers);
+		fd_stream_keep_buffers(r->stream, buffers, 2 * buffers);
 }
 
 static void
@@ -122,6 +122,30 @@ test_buffers_come_back(void **state)
 	}
 	check_all(&r, sent);
 	assert_in_range(g_hash_table_size(places), 1, 2);
+	fd_stream_free(r.stream);
+	receiver_clear(&r);
+}
+
+/* What needed more buffers than there were finds them there the next time; what needs more than may be gets all of its bytes. */
+static void
+test_buffers_grow(void **state)
+{
+	enum { MOST = 4, ROUNDS = 5 };
+	struct receiver r;
+	g_autoptr(GHashTable) places = g_hash_table_new(NULL, NULL);
+	size_t sent = 0;
+
+	receiver_init(&r, MOST / 2);
+	for (unsigned i = 0; i < ROUNDS; i++, sent += MOST * 4 * READ_SIZE) {
+		send_bytes(&r, sent, MOST * 4 * READ_SIZE);
+		assert_int_equal(r.pieces->len, 4 * MOST);
+		for (unsigned k = 0; k < r.pieces->len; k += 4)
+			g_hash_table_add(places, (gpointer)g_bytes_get_data(r.pieces->pdata[k], NULL));
+		g_ptr_array_set_size(r.pieces, 0);
+	}
+	assert_int_equal(g_hash_table_size(places), MOST);
+	send_bytes(&r, sent, 4 * MOST * 4 * READ_SIZE);
+	check_all(&r, sent + 4 * MOST * 4 * READ_SIZE);
 	fd_stream_free(r.stream);
 	receiver_clear(&r);
 }
@@ -199,6 +223,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slices_stay_as_they_are),
 		cmocka_unit_test(test_buffers_come_back),
+		cmocka_unit_test(test_buffers_grow),
 		cmocka_unit_test(test_end_and_free),
 		cmocka_unit_test(test_no_turn_is_spent_on_writing),
 	};
