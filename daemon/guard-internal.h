@@ -44,6 +44,9 @@
 #define GUARD_QEMU_ALONE_NS (10000 * 1000000ull)
 /* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
+/* ... of a standby: outputs go on with each checkpoint that its guard holds, so waiting costs little, and to give up the only other copy of a host whose cores are
+ * taken for a second would be worse than to have it late. */
+#define GUARD_COPY_HANG_NS (3000 * 1000000ull)
 #define GUARD_QUIET_AGAIN_NS (2000 * 1000000ull)	/* ... but a guest that says something now and then is not to have a checkpoint for each */
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (150 * 1000000ull)

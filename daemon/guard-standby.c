@@ -522,7 +522,7 @@ hang_deadline(const struct guard *g)
 	if (g->failover.state != FAILOVER_PROTECTED)
 		return UINT64_MAX;
 	if (since != UINT64_MAX)
-		return MAX(since, g->awake_since) + GUARD_QEMU_HANG_NS + standby_held_bytes(g->s.standby) * GUARD_LOAD_NS_PER_BYTE;
+		return MAX(since, g->awake_since) + GUARD_COPY_HANG_NS + standby_held_bytes(g->s.standby) * GUARD_LOAD_NS_PER_BYTE;
 	return g->s.load_wanted ? MAX(g->s.disk_moved_at, g->awake_since) + GUARD_DISK_HANG_NS : UINT64_MAX;
 }
 

@@ -293,6 +293,22 @@ it_takes_packed_checkpoints(void **state)
 
 	protect(&f);
 	g_autoptr(packer) p = new_packer(&f);
+/* A host whose cores are taken leaves it without an answer for a second and more; it is the only other copy. */
+static void
+a_copy_that_owes_an_answer_has_three_seconds(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; qemu checkpoint-request; ");
+	pass_looking(&f, 2950, false);
+	expect(&f, "");
+	pass_looking(&f, 100, false);
+	expect(&f, "event error; send ABDICATE 7; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
+}
+
 	for (uint64_t epoch = 2; epoch < 5; epoch++) {
 		g_autofree char *want = g_strdup_printf("send COMMITTED %d; qemu checkpoint-request; ", (int)epoch);
 		receive_packed(&f, p, epoch, 0);
@@ -669,3 +685,4 @@ main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test(a_copy_that_owes_an_answer_has_three_seconds),

@@ -289,8 +289,9 @@ void
 check_given_up(struct proc *p)
 {
 	const struct qemu *q = &p->w->host[p->host].q;
+	uint64_t patience = guard_is_primary(p->g) || q->stopped ? GUARD_QEMU_HANG_NS : GUARD_COPY_HANG_NS;
 
-	if (q->alive && (q->hung_until == 0 || q->hung_until < p->w->now - MIN(p->w->now, GUARD_QEMU_HANG_NS)))
+	if (q->alive && (q->hung_until == 0 || q->hung_until < p->w->now - MIN(p->w->now, patience)))
 		violated(p->w, "hang", "QEMU on %c is given up, and it did not hang", NAME(p->host));
 }
 
