@@ -18,7 +18,7 @@
  *
  * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
  * what makes an epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch
- * has passed; no more than max_unacked_bytes are sealed and not committed; and someone wants one, or max_epoch has passed. Times
+ * has passed; it is not before what relay_not_before() says; no more than max_unacked_bytes are sealed and not committed; and someone wants one, or max_epoch has passed. Times
  * count from the end of the last one.
  *
  * A wish that comes between REPLY and LOADED is fulfilled by the checkpoint that is being made: the guest either has not stopped
@@ -80,6 +80,7 @@ struct relay {
 	uint64_t epoch_start, replied_at, paused_at;
 	uint64_t heard_at;	/* the last bytes from QEMU, or our last answer to it */
 	bool wanted, suspended, boundary_done;
+	uint64_t not_before;
 	enum relay_want want;
 
 	XXH3_state_t *hash;
@@ -207,7 +208,7 @@ due(const struct relay *r)
 
 	if (r->state != R_HELD || r->epoch == 0 || r->suspended || r->unacked_bytes > r->limits.max_unacked_bytes)
 		return UINT64_MAX;
-	return wait > UINT64_MAX - r->epoch_start ? UINT64_MAX : r->epoch_start + wait;
+	return wait > UINT64_MAX - r->epoch_start ? UINT64_MAX : MAX(r->epoch_start + wait, r->not_before);
 }
 
 static void
@@ -526,6 +527,13 @@ void
 relay_suspend(struct relay *r, bool suspended)
 {
 	r->suspended = suspended;
+}
+
+void
+relay_not_before(struct relay *r, uint64_t now, uint64_t when)
+{
+	r->not_before = when;
+	reply_if_due(r, now);
 }
 
 void

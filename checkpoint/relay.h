@@ -72,6 +72,7 @@ void relay_want_checkpoint(struct relay *r, uint64_t now, enum relay_want want);
 void relay_boundary_done(struct relay *r, uint64_t now, uint64_t epoch);	/* answer to RELAY_PAUSED */
 void relay_committed(struct relay *r, uint64_t now, uint64_t epoch);		/* the peer holds it */
 void relay_suspend(struct relay *r, bool suspended);				/* true: make no further checkpoint (disable, solo) */
+void relay_not_before(struct relay *r, uint64_t now, uint64_t when);		/* make no checkpoint earlier, whatever asks for one; 0: take that back */
 void relay_set_max_epoch(struct relay *r, uint64_t max_epoch_ns);
 void relay_tick(struct relay *r, uint64_t now);
 

@@ -323,6 +323,16 @@ call_guest_resumed(struct varlink_request *r, struct json_object *parameters, gp
 	varlink_request_finish(r, NULL);
 }
 
+static void
+call_guest_off(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
+{
+	struct guard_io *io = user_data;
+
+	guard_guest_off(io->guard, guard_io_now(), json_object_get_boolean(json_object_object_get(parameters, "off")));
+	guard_io_schedule(io);
+	varlink_request_finish(r, NULL);
+}
+
 /* -- answers ------------------------------------------------------------------------------------------------------------------------- */
 
 void
@@ -426,6 +436,7 @@ control_init(struct guard_io *io, GError **error)
 		{ "GuestStopped", call_guest_stopped, true },
 		{ "GuestStarted", call_guest_started, true },
 		{ "GuestResumed", call_guest_resumed, true },
+		{ "GuestOff", call_guest_off, true },
 		{ "Events", call_events, false },
 		{ NULL }
 	};

@@ -32,6 +32,10 @@
 /* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */
 #define GUARD_REPAIR_NS (500 * 1000000ull)
 #define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
+/* A guest that has switched itself off is reset and started by who manages it, if he wants it back (libvirt: src/qemu/qemu_process.c, qemuProcessFakeReboot()). In between
+ * its state is PRELAUNCH, from which there is no way to COLO: a checkpoint or load that begins then aborts QEMU (system/runstate.c, runstate_transitions_def[]). So none is
+ * begun from SHUTDOWN on, which comes some milliseconds earlier, until it runs again. Nobody may be there to reset it: it is waited for no longer than this. */
+#define GUARD_OFF_NS (1000 * 1000000ull)
 #define GUARD_STOPS_KEPT 2048				/* those of the last ten seconds: what libvirt tells of them may come so late */
 /* Passive: how much may wait for a load. A take-over waits for it too, so it is what a host loads in some 30 ms. */
 #define GUARD_LAZY_BYTES (32u << 20)
@@ -40,13 +44,13 @@
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
+/* ... of a standby: outputs go on with each checkpoint that its guard holds, so waiting costs little, and to give up the only other copy of a host whose cores are
+ * taken for a second would be worse than to have it late. */
+#define GUARD_COPY_HANG_NS (3000 * 1000000ull)
 /* ... of a primary whose standby's copy is not fit: nobody would go on, and a disk that takes its time is no reason to end the guest. */
 #define GUARD_QEMU_ALONE_NS (10000 * 1000000ull)
 /* A QEMU that was busy and says nothing for this long is asked for a checkpoint: it owes an answer then, and a hang is found out without waiting for the epoch's end. */
 #define GUARD_QEMU_QUIET_NS (250 * 1000000ull)
-/* ... of a standby: outputs go on with each checkpoint that its guard holds, so waiting costs little, and to give up the only other copy of a host whose cores are
- * taken for a second would be worse than to have it late. */
-#define GUARD_COPY_HANG_NS (3000 * 1000000ull)
 #define GUARD_QUIET_AGAIN_NS (2000 * 1000000ull)	/* ... but a guest that says something now and then is not to have a checkpoint for each */
 /* QEMU's REQUEST comes by a timer on the host's wall clock (migration/colo.c, colo_delay_timer on QEMU_CLOCK_HOST): after that was set back it is due in the far future. */
 #define GUARD_NUDGE_NS (150 * 1000000ull)
@@ -210,8 +214,10 @@ struct guard_standby {
 	bool speaks;			/* ... and speaks: its disk is its images' */
 	uint64_t live_due;		/* when GUARD_OP_STANDBY_LIVE begins */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
-	bool refreshing;		/* GUARD_OP_STANDBY_REFRESH is under way, for load_wanted */
+	bool refreshing, refreshed;	/* GUARD_OP_STANDBY_REFRESH is under way, is done, for load_wanted */
 	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */
+	uint64_t off_until;		/* the copy has switched itself off: no load before this time, see GUARD_OFF_NS; 0: it has not */
+	bool prelaunch;			/* it was reset from outside, maybe while it stood: it has to run before the next load */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */
@@ -289,6 +295,7 @@ uint64_t primary_epoch_limit_ns(const struct guard *g);	/* how long an epoch las
 void primary_pump(struct guard *g, uint64_t now);
 uint64_t primary_hang_patience(const struct guard *g, uint64_t usual);	/* ns; longer while nobody could take over */
 void primary_stopped(struct guard *g, uint64_t now, uint64_t when);
+void primary_off(struct guard *g, uint64_t now, bool off);
 void primary_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n);
 void primary_resume(struct guard *g, uint64_t now);
 void primary_boundary_finish(struct guard *g, uint64_t now, uint64_t epoch);

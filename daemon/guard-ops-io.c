@@ -558,7 +558,11 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
-	if ((event->type == QMP_EVENT_RESET && event->guest) || event->type == QMP_EVENT_GUEST_PANICKED || event->type == QMP_EVENT_SHUTDOWN)
+	if (event->type == QMP_EVENT_SHUTDOWN)
+		guard_copy_off(io->guard, guard_io_now());
+	else if (event->type == QMP_EVENT_RESET && !event->guest)
+		guard_copy_prelaunch(io->guard, guard_io_now());
+	else if (event->type == QMP_EVENT_RESET || event->type == QMP_EVENT_GUEST_PANICKED)
 		guard_copy_reset(io->guard, guard_io_now());
 	/* What the copy wrote and could not is in its overlays only; but what the primary writes goes to the same disk. */
 	if (event->type == QMP_EVENT_BLOCK_IO_ERROR)
@@ -689,10 +693,7 @@ on_refreshed(struct qmp_plan *plan, const GError *error, gpointer user_data)
 static void
 op_standby_refresh(struct guard_io *io)
 {
-	if (io->tcg)
-		run(io, qmp_recipe_drop_translations(), on_refreshed);
-	else
-		op_done(io, GUARD_OP_STANDBY_REFRESH, NULL);
+	run(io, qmp_recipe_refresh(io->tcg), on_refreshed);
 }
 
 /* -- standby: going live --------------------------------------------------------------------------------------------------------------------- */
@@ -782,17 +783,9 @@ on_awake(struct qmp_plan *plan, const GError *error, gpointer user_data)
 static void
 op_standby_wake(struct guard_io *io)
 {
-	struct qmp_plan *plan;
-
 	disks_close(io);
 	filters_hold_injection(io, true);
-	if (io->tcg) {
-		plan = qmp_recipe_drop_translations();
-	} else {
-		plan = qmp_plan_new("wake");
-		qmp_plan_add(plan, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
-	}
-	run(io, plan, on_awake);
+	run(io, qmp_recipe_refresh(io->tcg), on_awake);
 }
 
 /*

@@ -263,6 +263,14 @@ primary_worked(struct guard *g, uint64_t now, uint64_t cpu_ns)
 	primary_pump(g, now);
 }
 
+/* A checkpoint that has begun is over before anybody resets the guest. One that was about to begin would end QEMU. */
+void
+primary_off(struct guard *g, uint64_t now, bool off)
+{
+	relay_not_before(g->p.relay, now, off ? now + GUARD_OFF_NS : 0);
+	primary_pump(g, now);
+}
+
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
 /*

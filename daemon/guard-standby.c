@@ -472,7 +472,21 @@ try_take_over(struct guard *g, uint64_t now)
 static bool
 wants_refresh(const struct guard *g, uint64_t now)
 {
-	return !g->s.refreshing && (g->config->tcg_flush_load || now < g->s.refresh_until);
+	return g->s.prelaunch || (!g->s.refreshed && (g->config->tcg_flush_load || now < g->s.refresh_until));
+}
+
+static void
+refresh(struct guard *g)
+{
+	g->s.refreshing = true;
+	g->s.prelaunch = false;		/* unless it is reset once more before the end */
+	g->env.op_start(g->ctx, GUARD_OP_STANDBY_REFRESH);
+}
+
+static bool
+may_load(const struct guard *g, uint64_t now)
+{
+	return g->s.load_wanted && !g->s.pausing && !g->s.refreshing && now >= g->s.off_until && disk_queue_applied(g->s.disks, g->s.load_wanted);
 }
 
 /* The disks are where the load needs them. */
@@ -482,7 +496,7 @@ load(struct guard *g, uint64_t now)
 	uint64_t epoch = g->s.load_wanted;
 
 	g->s.load_wanted = 0;
-	g->s.refreshing = false;
+	g->s.refreshed = false;
 	standby_disk_applied(g->s.standby, now, epoch);
 }
 
@@ -500,15 +514,13 @@ standby_side_pump(struct guard *g, uint64_t now)
 			standby_action_clear(&a);
 		}
 		disks_pump(g);
-		if (g->s.load_wanted && !g->s.pausing && disk_queue_applied(g->s.disks, g->s.load_wanted)) {
-			if (wants_refresh(g, now)) {
-				g->s.refreshing = true;
-				g->env.op_start(g->ctx, GUARD_OP_STANDBY_REFRESH);
-			} else if (!g->s.refreshing) {
-				load(g, now);
-				again = true;
-			}
-		}
+		if (!may_load(g, now))
+			break;
+		again = !wants_refresh(g, now);
+		if (again)
+			load(g, now);
+		else
+			refresh(g);
 	} while (again);
 	try_take_over(g, now);
 }
@@ -570,12 +582,16 @@ standby_side_repair(struct guard *g, uint64_t now)
 uint64_t
 standby_side_deadline(const struct guard *g)
 {
-	return MIN(MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g))), g->s.live_due);
+	uint64_t off = g->s.load_wanted && g->s.off_until ? g->s.off_until : UINT64_MAX;
+
+	return MIN(MIN(MIN(hang_deadline(g), g->s.credit_due), MIN(lazy_deadline(g), repair_deadline(g))), MIN(g->s.live_due, off));
 }
 
 void
 standby_side_tick(struct guard *g, uint64_t now)
 {
+	if (now >= g->s.off_until)
+		g->s.off_until = 0;
 	if (now >= hang_deadline(g))
 		guard_qemu_hung(g, now);
 	if (now >= lazy_deadline(g))
@@ -861,8 +877,8 @@ standby_side_op_done(struct guard *g, uint64_t now, enum guard_op op)
 		standby_side_pump(g, now);
 		break;
 	case GUARD_OP_STANDBY_REFRESH:
-		if (g->s.refreshing)
-			load(g, now);
+		g->s.refreshing = false;
+		g->s.refreshed = true;
 		standby_side_pump(g, now);
 		break;
 	default:

@@ -362,6 +362,13 @@ guard_guest_resumed(struct guard *g, uint64_t now)
 		primary_resume(g, now);
 }
 
+void
+guard_guest_off(struct guard *g, uint64_t now, bool off)
+{
+	if (guard_is_primary(g))
+		primary_off(g, now, off);
+}
+
 bool
 guard_is_suspended(const struct guard *g)
 {
@@ -482,6 +489,24 @@ guard_copy_reset(struct guard *g, uint64_t now)
 	guard_policy(g, now, FAILOVER_EV_COPY_UNFIT, FAILOVER_REASON_COPY_UNFIT);
 	standby_side_repair(g, now);
 	standby_side_pump(g, now);
+}
+
+void
+guard_copy_off(struct guard *g, uint64_t now)
+{
+	if (!guard_is_primary(g))
+		g->s.off_until = now + GUARD_OFF_NS;
+	guard_copy_reset(g, now);
+}
+
+void
+guard_copy_prelaunch(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g))
+		return;
+	g->s.off_until = 0;
+	g->s.prelaunch = true;
+	guard_copy_reset(g, now);
 }
 
 void

@@ -36,7 +36,7 @@ enum guard_op {
 	/* standby */
 	GUARD_OP_STANDBY_ATTACH,	/* filters, disks, NBD export and our connection to it, incoming migration */
 	GUARD_OP_STANDBY_PAUSE,		/* passive mode, after a load: the copy stands */
-	GUARD_OP_STANDBY_REFRESH,	/* before a load, TCG only: drop translations of code that the load may replace */
+	GUARD_OP_STANDBY_REFRESH,	/* before a load: let the copy run, so that it is no longer in PRELAUNCH; and under TCG drop translations of code that the load may replace */
 	GUARD_OP_STANDBY_WAKE,		/* after the take-over: the copy runs (in passive mode it stood), without stale translations */
 	GUARD_OP_STANDBY_COMMIT,	/* what its overlays have is in its images, and on the disk, and so is that it may be heard now; an error: not, or too late */
 	GUARD_OP_STANDBY_LIVE,		/* leave COLO, remove the isolating filters: the SVM needs no guard any more */
@@ -94,6 +94,7 @@ void guard_guest_stopped(struct guard *g, uint64_t now, uint64_t when);	/* prima
 /* Primary: its CPUs were started at these times, among others; those of its checkpoints are among them. */
 void guard_guest_started(struct guard *g, uint64_t now, const uint64_t *starts, size_t n);
 void guard_guest_resumed(struct guard *g, uint64_t now);
+void guard_guest_off(struct guard *g, uint64_t now, bool off);	/* primary: it has switched itself off or panicked; false: it was started again */
 
 /* Events of the shell. */
 void guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error);
@@ -111,6 +112,8 @@ void guard_qemu_failed(struct guard *g, uint64_t now, const char *what);		/* our
 void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped, uint64_t cpu_ns);
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
+void guard_copy_off(struct guard *g, uint64_t now);					/* standby: the SVM switched itself off; it may be reset from outside at any time */
+void guard_copy_prelaunch(struct guard *g, uint64_t now);				/* standby: the SVM was reset from outside */
 void guard_overlays_late(struct guard *g);						/* standby: what the copy wrote is still not in its images */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
 void guard_tick(struct guard *g, uint64_t now);

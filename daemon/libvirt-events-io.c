@@ -83,12 +83,13 @@ on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long 
 	g_autofree char *when = g_strdup_printf("%lld", seconds * G_USEC_PER_SEC + micros);
 
 	virDomainGetUUIDString(dom, uuid);
+	bool off = strcmp(event, "SHUTDOWN") == 0 || strcmp(event, "GUEST_PANICKED") == 0;
 	if (strcmp(event, "SHUTDOWN") == 0)
 		g_hash_table_add(e->shutting_down, g_strdup(uuid));
 	else if (strcmp(event, "STOP") == 0 && g_hash_table_remove(e->shutting_down, uuid))
 		return;
-	else if (e->watcher->cares(uuid, e->user_data))
-		tell(e, uuid, strcmp(event, "STOP") == 0 ? DOMAIN_STOPPED : DOMAIN_STARTED, when);
+	if (e->watcher->cares(uuid, e->user_data))
+		tell(e, uuid, off ? DOMAIN_OFF : strcmp(event, "STOP") == 0 ? DOMAIN_STOPPED : DOMAIN_STARTED, when);
 }
 
 static void
@@ -120,7 +121,7 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN)$", on_run_state, e, NULL,
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN|GUEST_PANICKED)$", on_run_state, e, NULL,
 							VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
 	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);

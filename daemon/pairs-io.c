@@ -59,6 +59,7 @@ struct pair {
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 	guint64 gap_ms, last_generation;	/* ... of one that took over; under the lock */
+	bool off;			/* its guest has switched itself off, and was not started since */
 	bool suspended;			/* from its events: the primary's guard makes no checkpoints until the domain is resumed */
 	guint64 starts[STARTS_KEPT];	/* when its CPUs were started last (microseconds of the wall clock), a ring */
 	unsigned next_start;
@@ -736,6 +737,17 @@ tell_starts(struct pair *pair)
 }
 
 static void
+tell_off(struct pair *pair, bool off)
+{
+	g_autofree char *socket = host_pair_file(pair->pairs->host, pair->record->uuid, "guard.sock");
+	g_autoptr(json_object_ptr) parameters = json_object_new_object();
+
+	pair->off = off;
+	json_object_object_add(parameters, "off", json_object_new_boolean(off));
+	varlink_call_async(socket, GUARD_INTERFACE ".GuestOff", parameters, false, NEWS_TIMEOUT_MS, NULL, news_told, NULL);
+}
+
+static void
 on_guard_event(struct json_object *parameters, gpointer user_data)
 {
 	struct pair *pair = user_data;
@@ -866,8 +878,14 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 		return;
 	if (news == DOMAIN_STARTED) {
 		pair->starts[pair->next_start++ % STARTS_KEPT] = g_ascii_strtoull(detail, NULL, 10);
+		if (pair->off)
+			tell_off(pair, false);
 		if (pair->suspended)
 			tell_starts(pair);
+		return;
+	}
+	if (news == DOMAIN_OFF) {
+		tell_off(pair, true);
 		return;
 	}
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))

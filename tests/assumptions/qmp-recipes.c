@@ -555,7 +555,7 @@ small_facts(struct qemu *q)
 	assert_non_null(strstr(del, "not found"));
 	assert_non_null(strstr(node, "Failed to find node"));
 	assert_non_null(strstr(job, "not found"));
-	run_ok(q, qmp_recipe_drop_translations());
+	run_ok(q, qmp_recipe_refresh(true));
 	assert_true(is_status(q, "running"));
 }
 

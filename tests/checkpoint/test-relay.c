@@ -527,6 +527,35 @@ suspended_means_the_request_stays_unanswered(void **state)
 }
 
 static void
+none_is_made_before_its_time(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+
+	relay_not_before(r, 0, 1000 * MS);
+	say(r, 1 * MS, COLO_REQUEST);
+	relay_want_checkpoint(r, 50 * MS, RELAY_WANT_OPERATOR);
+	relay_tick(r, 999 * MS);
+	expect(r, "");
+	assert_int_equal(relay_deadline(r), 1000 * MS);
+	relay_tick(r, 1000 * MS);
+	expect(r, "to-qemu checkpoint-reply; ");
+}
+
+static void
+it_is_made_at_once_when_that_is_taken_back(void **state)
+{
+	g_autoptr(relay) r = live_relay(&limits);
+
+	relay_not_before(r, 0, 1000 * MS);
+	say(r, 1 * MS, COLO_REQUEST);
+	relay_not_before(r, 40 * MS, 0);
+	expect(r, "");
+	relay_want_checkpoint(r, 50 * MS, RELAY_WANT_OPERATOR);
+	relay_not_before(r, 51 * MS, 500 * MS);		/* too late: QEMU stops the guest already */
+	expect(r, "to-qemu checkpoint-reply; ");
+}
+
+static void
 qemu_must_keep_to_the_order(void **state)
 {
 	g_autoptr(relay) early = live_relay(&limits), twice = live_relay(&limits), odd = live_relay(&limits), bad = live_relay(&limits);
@@ -647,6 +676,8 @@ main(void)
 		cmocka_unit_test(a_wish_before_the_request_is_kept),
 		cmocka_unit_test(uncommitted_bytes_make_epochs_longer),
 		cmocka_unit_test(suspended_means_the_request_stays_unanswered),
+		cmocka_unit_test(none_is_made_before_its_time),
+		cmocka_unit_test(it_is_made_at_once_when_that_is_taken_back),
 		cmocka_unit_test(qemu_must_keep_to_the_order),
 		cmocka_unit_test(the_peer_must_keep_to_the_order),
 		cmocka_unit_test(a_stream_that_cannot_be_followed_is_refused_at_once),

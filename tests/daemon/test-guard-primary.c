@@ -671,6 +671,35 @@ a_stopped_qemu_is_waited_for_while_the_copy_is_not_fit(void **state)
 	assert_int_equal(guard_state(f.g), FAILOVER_FENCED);
 }
 
+/* libvirt is about to reset it: a checkpoint that begins in the middle of that ends QEMU. */
+static void
+a_guest_that_is_off_gets_no_checkpoint(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	guard_guest_off(f.g, f.now, true);
+	copy_unfit(&f, 1);
+	pass(&f, 40);
+	expect(&f, "");
+	guard_guest_off(f.g, f.now, false);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
+static void
+nor_for_longer_than_a_second(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	guard_guest_off(f.g, f.now, true);
+	copy_unfit(&f, 1);
+	pass(&f, 999);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "qemu checkpoint-reply; ");
+}
+
 /* -- suspend and resume ---------------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -2219,6 +2248,8 @@ main(void)
 		cmocka_unit_test(who_does_not_move_when_nudged_hangs),
 		cmocka_unit_test(a_hang_is_sat_out_while_the_copy_is_not_fit),
 		cmocka_unit_test(a_stopped_qemu_is_waited_for_while_the_copy_is_not_fit),
+		cmocka_unit_test(a_guest_that_is_off_gets_no_checkpoint),
+		cmocka_unit_test(nor_for_longer_than_a_second),
 		cmocka_unit_test(no_checkpoint_while_the_guest_is_suspended),
 		cmocka_unit_test(a_checkpoint_that_had_begun_is_made_good),
 		cmocka_unit_test(a_resume_that_was_overtaken_counts),

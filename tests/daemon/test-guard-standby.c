@@ -240,6 +240,44 @@ it_asks_for_nothing_before_it_counts_or_when_nothing_helps(void **state)
 	expect(&f, "");
 }
 
+/* What waits is loaded when it was reset from outside, as libvirt does then, and had to run: QEMU ends when a load finds it in PRELAUNCH. */
+static void
+no_load_into_a_copy_that_is_off(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	guard_copy_off(f.g, f.now);
+	expect(&f, "event copy-unfit; send COPY_UNFIT 1; ");
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; ");
+	pass(&f, 30);
+	expect(&f, "");
+	guard_copy_prelaunch(f.g, f.now);
+	expect(&f, "op standby-refresh; ");
+	guard_copy_prelaunch(f.g, f.now);		/* and once more */
+	expect(&f, "");
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_REFRESH, NULL);
+	expect(&f, "op standby-refresh; ");
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_REFRESH, NULL);
+	expect(&f, "qemu checkpoint-request; ");
+}
+
+static void
+nor_is_its_reset_waited_for_for_ever(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	guard_copy_off(f.g, f.now);
+	receive(&f, 2);
+	expect(&f, "event copy-unfit; send COPY_UNFIT 1; send COMMITTED 2; ");
+	pass(&f, 999);
+	expect(&f, "");
+	pass(&f, 1);
+	expect(&f, "op standby-refresh; ");
+}
+
 /* It stands still at nobody's cost, and its end would cost protection: it gets as long as one that owes an answer. */
 static void
 a_stopped_copy_is_given_up_after_a_second(void **state)
@@ -253,6 +291,22 @@ a_stopped_copy_is_given_up_after_a_second(void **state)
 	expect(&f, "event error; event error; send ABDICATE 7; ");
 	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
 	assert_false(f.g->failover.fit);
+}
+
+/* A host whose cores are taken leaves it without an answer for a second and more; it is the only other copy. */
+static void
+a_copy_that_owes_an_answer_has_three_seconds(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; qemu checkpoint-request; ");
+	pass_looking(&f, 2950, false);
+	expect(&f, "");
+	pass_looking(&f, 100, false);
+	expect(&f, "event error; send ABDICATE 7; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
 }
 
 /* Checkpoint `epoch` comes packed; `bad` is xored to the last byte of its last piece. */
@@ -293,22 +347,6 @@ it_takes_packed_checkpoints(void **state)
 
 	protect(&f);
 	g_autoptr(packer) p = new_packer(&f);
-/* A host whose cores are taken leaves it without an answer for a second and more; it is the only other copy. */
-static void
-a_copy_that_owes_an_answer_has_three_seconds(void **state)
-{
-	g_auto(fixture) f;
-
-	protect(&f);
-	receive(&f, 2);
-	expect(&f, "send COMMITTED 2; qemu checkpoint-request; ");
-	pass_looking(&f, 2950, false);
-	expect(&f, "");
-	pass_looking(&f, 100, false);
-	expect(&f, "event error; send ABDICATE 7; ");
-	assert_int_equal(guard_state(f.g), FAILOVER_YIELDED);
-}
-
 	for (uint64_t epoch = 2; epoch < 5; epoch++) {
 		g_autofree char *want = g_strdup_printf("send COMMITTED %d; qemu checkpoint-request; ", (int)epoch);
 		receive_packed(&f, p, epoch, 0);
@@ -663,7 +701,10 @@ main(void)
 		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(it_loads_twice_for_a_switchover),
 		cmocka_unit_test(a_switchover_that_is_off_asks_for_no_loads),
+		cmocka_unit_test(no_load_into_a_copy_that_is_off),
+		cmocka_unit_test(nor_is_its_reset_waited_for_for_ever),
 		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),
+		cmocka_unit_test(a_copy_that_owes_an_answer_has_three_seconds),
 		cmocka_unit_test(it_asks_for_nothing_before_it_counts_or_when_nothing_helps),
 		cmocka_unit_test(it_takes_packed_checkpoints),
 		cmocka_unit_test(it_loads_no_damaged_checkpoint),
@@ -685,4 +726,3 @@ main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-		cmocka_unit_test(a_copy_that_owes_an_answer_has_three_seconds),
