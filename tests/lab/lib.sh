@@ -38,12 +38,12 @@ same() {
 	fi
 }
 
-# The last words of every guard and daemon, for a failing test.
+# The last words of every daemon, guard and QEMU, for a failing test; those of the host that most tests begin with last, for only the end of a long log is told.
 logs() {
 	local h
-	for h in a b c; do
-		echo "--- $h: ftd"
-		"$LAB" exec "$h" sh -c 'tail -n 25 /var/log/ftd.log; tail -n 40 /run/ftd/pairs/*/guard.log' 2>/dev/null
+	for h in c b a; do
+		echo "--- $h"
+		"$LAB" exec "$h" sh -c 'tail -n 10 /var/log/ftd.log; for f in /var/log/libvirt/qemu/*.log; do tail -n 2 "$f"; done; tail -n 15 /run/ftd/pairs/*/guard.log' 2>/dev/null
 	done
 }
 
