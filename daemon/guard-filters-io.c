@@ -12,8 +12,8 @@
 
 #define FILTER_READ (64 << 10)
 #define MIGRATION_READ (256 << 10)
-#define MIGRATION_BUFFERS 16	/* of 1 MiB; what more a checkpoint needs is fetched while it comes in */
-#define MIGRATION_BUFFERS_MOST 64	/* and is kept for the next ones */
+#define MIGRATION_BUFFERS 32	/* of 1 MiB; what more a checkpoint needs is fetched while it comes in */
+#define MIGRATION_BUFFERS_MOST 128	/* and is kept for the next ones */
 /* Standby: more than this that QEMU has not taken, and nothing more is read from the peer. What is on its way when the initial migration stops the guest is time that
  * it stands. */
 #define MIGRATION_QUEUE_MAX (2 << 20)
