@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,20 +25,20 @@
  * time for which the guest stands. A buffer is filled by one read behind the other; each gives the receiver a slice of it, and when the last slice is let go,
  * which may be after the stream's end, the buffer is free again. A checkpoint larger than all before it gets new ones, up to a limit, and leaves them to the next.
  */
-struct pool {
-	unsigned refs;		/* the stream's, and one for each buffer that is not free */
+struct fd_stream_pool {
+	unsigned refs;		/* its maker's, a stream's, and one for each buffer that is not free */
 	unsigned buffers, most;	/* there are, free and in use; and may be */
 	size_t size;
 	GPtrArray *free;
 };
 
 struct pool_buffer {
-	struct pool *pool;
+	struct fd_stream_pool *pool;
 	uint8_t *bytes;
 };
 
 struct fd_stream {
-	struct pool *pool;	/* NULL: a new buffer for each read */
+	struct fd_stream_pool *pool;	/* NULL: a new buffer for each read */
 	GBytes *filling;	/* of the pool; NULL: none */
 	size_t filled;
 	int fd;
@@ -83,10 +85,10 @@ mark_closed(struct fd_stream *s, const char *why)
 	s->busy--;
 }
 
-static void
-pool_unref(struct pool *p)
+void
+fd_stream_pool_unref(struct fd_stream_pool *p)
 {
-	if (--p->refs)
+	if (!p || --p->refs)
 		return;
 	g_ptr_array_unref(p->free);
 	g_free(p);
@@ -98,20 +100,38 @@ pool_give_back(gpointer data)
 	struct pool_buffer *b = data;
 
 	g_ptr_array_add(b->pool->free, b->bytes);
-	pool_unref(b->pool);
+	fd_stream_pool_unref(b->pool);
 	g_free(b);
 }
 
-static void
-pool_add(struct pool *p)
+/* In one page, if the kernel has such a one: the first touch of a buffer is one fault then instead of 512. */
+static void *
+pool_add(struct fd_stream_pool *p)
 {
-	g_ptr_array_add(p->free, g_malloc(p->size));
+	void *b;
+
+	if (posix_memalign(&b, p->size, p->size) != 0)
+		g_error("no memory for a buffer of %zu bytes", p->size);
+	madvise(b, p->size, MADV_HUGEPAGE);
+	g_ptr_array_add(p->free, b);
 	p->buffers++;
+	return b;
+}
+
+struct fd_stream_pool *
+fd_stream_pool_new(size_t size, unsigned buffers, unsigned most)
+{
+	struct fd_stream_pool *p = g_new(struct fd_stream_pool, 1);
+
+	*p = (struct fd_stream_pool){ .refs = 1, .most = MAX(buffers, most), .size = size, .free = g_ptr_array_new_with_free_func(free) };
+	for (unsigned i = 0; i < buffers; i++)
+		memset(pool_add(p), 0xff, size);	/* what nobody has written to is no memory yet */
+	return p;
 }
 
 /* A whole buffer; NULL when there are as many as may be, and all are in use. */
 static GBytes *
-pool_take(struct pool *p)
+pool_take(struct fd_stream_pool *p)
 {
 	struct pool_buffer *b;
 
@@ -129,8 +149,7 @@ pool_take(struct pool *p)
 static size_t
 read_pooled(struct fd_stream *s)
 {
-	size_t size;
-	uint8_t *buffer = (uint8_t *)g_bytes_get_data(s->filling, &size);
+	uint8_t *buffer = (uint8_t *)g_bytes_get_data(s->filling, NULL);
 	ssize_t n;
 
 	do
@@ -143,7 +162,7 @@ read_pooled(struct fd_stream *s)
 	}
 	g_autoptr(GBytes) bytes = g_bytes_new_from_bytes(s->filling, s->filled, (gsize)n);
 	s->filled += (size_t)n;
-	if (s->filled + s->read_size > size)
+	if (s->filled + s->read_size > s->pool->size)
 		g_clear_pointer(&s->filling, g_bytes_unref);
 	s->cb.data(s, bytes, s->user_data);
 	return (size_t)n;
@@ -338,15 +357,11 @@ fd_stream_drain(struct fd_stream *s)
 }
 
 void
-fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers, unsigned most)
+fd_stream_use_pool(struct fd_stream *s, struct fd_stream_pool *pool)
 {
-	g_assert(!s->pool && most >= buffers);
-	s->pool = g_new(struct pool, 1);
-	*s->pool = (struct pool){ .refs = 1, .most = most, .size = 4 * s->read_size, .free = g_ptr_array_new_with_free_func(g_free) };
-	for (unsigned i = 0; i < buffers; i++) {
-		pool_add(s->pool);
-		memset(s->pool->free->pdata[i], 0xff, s->pool->size);	/* zeros might become a calloc(), which gives no memory yet */
-	}
+	g_assert(!s->pool && s->read_size <= pool->size);
+	pool->refs++;
+	s->pool = pool;
 }
 
 struct fd_stream *
@@ -373,7 +388,7 @@ fd_stream_free(struct fd_stream *s)
 	source_drop(&s->out);
 	drop_queue(s);
 	g_clear_pointer(&s->filling, g_bytes_unref);
-	g_clear_pointer(&s->pool, pool_unref);
+	g_clear_pointer(&s->pool, fd_stream_pool_unref);
 	close(s->fd);
 	s->closed = s->freed = true;
 	release(s);

@@ -15,9 +15,13 @@ struct fd_stream_callbacks {
 
 /* Takes the fd. read_size: the most one read takes; a dispatch makes at most a few reads, so that no stream starves another. */
 struct fd_stream *fd_stream_new(int fd, size_t read_size, const struct fd_stream_callbacks *cb, gpointer user_data);
-/* Reads go into `buffers` buffers of four times read_size each that are there from now on, as long as that many are enough: none of them waits for memory. When they are
- * not, there will be as many as were needed at once, up to `most`; what goes beyond is memory of its own. Before the first read. */
-void fd_stream_keep_buffers(struct fd_stream *s, unsigned buffers, unsigned most);
+/* Reads go into buffers of the pool, of which it keeps its own reference, as long as there are some: none of them waits for memory. Before the first read. */
+struct fd_stream_pool;
+void fd_stream_use_pool(struct fd_stream *s, struct fd_stream_pool *pool);
+/* `buffers` of `size` bytes, a power of two, that are there, in memory, when this returns, which may take some 100 ms. When they are not enough there will be as many as were
+ * needed at once, up to `most`; what goes beyond is memory of its own. */
+struct fd_stream_pool *fd_stream_pool_new(size_t size, unsigned buffers, unsigned most);
+void fd_stream_pool_unref(struct fd_stream_pool *p);
 void fd_stream_free(struct fd_stream *s);	/* allowed from its own callbacks */
 
 /* It writes no more than a megabyte or some in one turn of the main loop. Otherwise what the socket takes is written at once. */

@@ -12,8 +12,6 @@
 
 #define FILTER_READ (64 << 10)
 #define MIGRATION_READ (256 << 10)
-#define MIGRATION_BUFFERS 32	/* of 1 MiB; what more a checkpoint needs is fetched while it comes in */
-#define MIGRATION_BUFFERS_MOST 128	/* and is kept for the next ones */
 /* Standby: more than this that QEMU has not taken, and nothing more is read from the peer. What is on its way when the initial migration stops the guest is time that
  * it stands. */
 #define MIGRATION_QUEUE_MAX (2 << 20)
@@ -335,7 +333,7 @@ migration_open(struct guard_io *io, GError **error)
 	io->migration = fd_stream_new(ours, MIGRATION_READ, &migration_callbacks, io);
 	fd_stream_share_turns(io->migration);	/* a load is as large as a checkpoint */
 	if (io->config->role == FAILOVER_PRIMARY)
-		fd_stream_keep_buffers(io->migration, MIGRATION_BUFFERS, MIGRATION_BUFFERS_MOST);
+		fd_stream_use_pool(io->migration, io->buffers);
 	return theirs;
 }
 

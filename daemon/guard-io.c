@@ -23,6 +23,9 @@
 
 #define PORTS_PER_NIC 4		/* sockets towards QEMU, of the side that has more: the standby */
 #define LINGER_MS 300		/* for last words to reach the peer and ftd */
+#define CHECKPOINT_BUFFER (2 << 20)	/* a huge page */
+#define CHECKPOINT_BUFFERS 16	/* ready before there is a peer that hears from us; what more a checkpoint needs is fetched while it comes in ... */
+#define CHECKPOINT_BUFFERS_MOST 64	/* ... and is kept for the next ones */
 #define HEAP_KEPT (32 << 20)	/* free memory that does not go back to the kernel */
 #define HEAP_READY (8 << 20)	/* ... and is there from the beginning */
 
@@ -191,8 +194,10 @@ io_prepare(struct guard_io *io, const char *config_path, GError **error)
 	if (!io->arbiter)
 		return false;
 	arbiter_remember_names(io->arbiter);
-	if (io->config->role == FAILOVER_PRIMARY)
+	if (io->config->role == FAILOVER_PRIMARY) {
 		taps_open(io);
+		io->buffers = fd_stream_pool_new(CHECKPOINT_BUFFER, CHECKPOINT_BUFFERS, CHECKPOINT_BUFFERS_MOST);
+	}
 	qemu_look_open(io);
 	return fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);
 }
@@ -217,6 +222,7 @@ io_clear(struct guard_io *io)
 	qemu_look_end(io);
 	disks_close(io);
 	migration_close(io);
+	fd_stream_pool_unref(io->buffers);
 	taps_close(io);
 	filters_close(io);
 	links_close(io);

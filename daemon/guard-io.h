@@ -76,6 +76,7 @@ struct guard_io {
 	struct port_io ports[GUARD_PORT_LAST][GUARD_MAX_NICS];
 	struct disk_io disks[GUARD_MAX_DISKS];
 	struct fd_stream *migration;
+	struct fd_stream_pool *buffers;	/* primary: for checkpoints */
 	guint gone_timer;	/* QEMU closed a socket: is it dead or unhappy? */
 	char *gone_why;
 	bool dead;		/* QEMU is gone for sure */

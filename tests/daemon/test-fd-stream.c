@@ -48,8 +48,11 @@ receiver_init(struct receiver *r, unsigned buffers)
 	*r = (struct receiver){ .pieces = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref), .all = g_byte_array_new(), .keep = true };
 	assert_true(fd_stream_pair(&ours, &r->theirs, NULL));
 	r->stream = fd_stream_new(ours, READ_SIZE, &cb, r);
-	if (buffers)
-		fd_stream_keep_buffers(r->stream, buffers, 2 * buffers);
+	if (buffers) {
+		struct fd_stream_pool *pool = fd_stream_pool_new(4 * READ_SIZE, buffers, 2 * buffers);
+		fd_stream_use_pool(r->stream, pool);
+		fd_stream_pool_unref(pool);
+	}
 }
 
 static void
