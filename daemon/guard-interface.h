@@ -51,7 +51,7 @@
 "# When they were started, last. More often since that stop than by checkpoints: somebody has resumed the domain.\n" \
 "method GuestStarted(times_us: []int) -> ()\n" \
 "method GuestResumed() -> ()\n" \
-"# The primary's guest has switched itself off: until it is started again, or for a second, no checkpoint begins.\n" \
+"# The primary's guest has switched itself off or panicked: until it is started again, or for a second, no checkpoint begins.\n" \
 "method GuestOff(off: bool) -> ()\n" \
 "\n" \
 "# With more: every event from now on, and first the last ones kept.\n" \

@@ -31,10 +31,13 @@
 #define GUARD_UNFIT_EVENT_NS (10 * 1000000000ull)
 /* Between two checkpoints that a copy which is not fit may have: one that resets itself with every load must not become a storm of them. Each side keeps to it. */
 #define GUARD_REPAIR_NS (500 * 1000000ull)
-#define GUARD_REFRESH_NS (60 * 1000000000ull)		/* after the copy was reset: it boots, and code comes into its RAM with every load */
+/* After the copy was reset: it boots, and code comes into its RAM with every load, of which TCG has old translations; and it may have been stopped right before its reset, so
+ * it has to run before a load. */
+#define GUARD_REFRESH_NS (60 * 1000000000ull)
 /* A guest that has switched itself off is reset and started by who manages it, if he wants it back (libvirt: src/qemu/qemu_process.c, qemuProcessFakeReboot()). In between
  * its state is PRELAUNCH, from which there is no way to COLO: a checkpoint or load that begins then aborts QEMU (system/runstate.c, runstate_transitions_def[]). So none is
- * begun from SHUTDOWN on, which comes some milliseconds earlier, until it runs again. Nobody may be there to reset it: it is waited for no longer than this. */
+ * begun once SHUTDOWN is heard, which is sent some 10 ms earlier, until it runs again. Nobody may be there to reset it: it is waited for no longer than this.
+ * What is left are the milliseconds in which SHUTDOWN, or the reset of a copy that stood, is on its way to us. */
 #define GUARD_OFF_NS (1000 * 1000000ull)
 #define GUARD_STOPS_KEPT 2048				/* those of the last ten seconds: what libvirt tells of them may come so late */
 /* Passive: how much may wait for a load. A take-over waits for it too, so it is what a host loads in some 30 ms. */
@@ -44,8 +47,8 @@
 /* A QEMU that owes an answer and sends nothing for this long hangs. Far beyond any pause of a QEMU that is well. Counted only while this guard itself was awake:
  * a host that stood still tells nothing of its QEMU. */
 #define GUARD_QEMU_HANG_NS (1000 * 1000000ull)
-/* ... of a standby: outputs go on with each checkpoint that its guard holds, so waiting costs little, and to give up the only other copy of a host whose cores are
- * taken for a second would be worse than to have it late. */
+/* ... of a standby. Outputs go on with each checkpoint that its guard holds, until that is a quarter of what it may hold; and to give up the only other copy because the
+ * cores of its host were taken for a second would be worse than to wait. */
 #define GUARD_COPY_HANG_NS (3000 * 1000000ull)
 /* ... of a primary whose standby's copy is not fit: nobody would go on, and a disk that takes its time is no reason to end the guest. */
 #define GUARD_QEMU_ALONE_NS (10000 * 1000000ull)
@@ -167,6 +170,7 @@ struct guard_primary {
 	GArray *left;			/* of uint64_t: output of the copy whose twin has left, and the standby is not told yet; NULL: none */
 	uint64_t left_due;
 	enum guard_suspend suspend;
+	bool off;			/* it has switched itself off, and no checkpoint was made since */
 	uint64_t suspended_at;		/* the stop that no checkpoint made */
 	uint64_t resumed_at;		/* the last checkpoint let the guest go */
 	uint64_t own_stop_at;		/* GUARD_OP_SUSPEND was done: of stops until then nothing new is learnt, however late they are told */
@@ -215,7 +219,7 @@ struct guard_standby {
 	uint64_t live_due;		/* when GUARD_OP_STANDBY_LIVE begins */
 	bool reset_in_load;		/* the SVM reset itself between REQUEST and LOADED as we see them: before its stop, or after the load */
 	bool refreshing, refreshed;	/* GUARD_OP_STANDBY_REFRESH is under way, is done, for load_wanted */
-	uint64_t refresh_until;		/* loads before this time are made into a copy without old translations */
+	uint64_t refresh_until;		/* before this time GUARD_OP_STANDBY_REFRESH comes before each load */
 	uint64_t off_until;		/* the copy has switched itself off: no load before this time, see GUARD_OFF_NS; 0: it has not */
 	bool prelaunch;			/* it was reset from outside, maybe while it stood: it has to run before the next load */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */

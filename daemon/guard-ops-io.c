@@ -454,7 +454,17 @@ on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
 	op_done(user_data, GUARD_OP_SUSPEND, error);
 }
 
-/* Running: a checkpoint has started it after somebody stopped it. Stopped for another reason than an administrator's: none of our business. */
+/* It stands until somebody starts it: an administrator has stopped it, or QEMU, for what happened to the guest. A checkpoint would start it; and from most of these states
+ * there is no way to COLO, so it would abort QEMU (system/runstate.c, runstate_transitions_def[]). */
+static bool
+stands(const char *status)
+{
+	static const char *const states[] = { "paused", "prelaunch", "guest-panicked", "io-error", "internal-error", "debug", "watchdog", "suspended", NULL };
+
+	return g_strv_contains(states, status);
+}
+
+/* Running: a checkpoint has started it after somebody stopped it. */
 static void
 on_status_stopped(struct json_object *reply, const GError *error, gpointer user_data)
 {
@@ -467,7 +477,7 @@ on_status_stopped(struct json_object *reply, const GError *error, gpointer user_
 		op_done(io, GUARD_OP_SUSPEND, error ? error : local);
 	else if (running)
 		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
-	else if (strcmp(status, "paused") != 0)
+	else if (!stands(status))
 		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
 	if (!error && !running)
 		op_done(io, GUARD_OP_SUSPEND, local);
@@ -480,7 +490,7 @@ on_status_stands(struct json_object *reply, const GError *error, gpointer user_d
 	char status[32] = "?";
 	bool running = true;
 
-	if (!error && qmp_read_status(reply, status, &running, &local) && (running || strcmp(status, "paused") != 0))
+	if (!error && qmp_read_status(reply, status, &running, &local) && (running || !stands(status)))
 		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
 	op_done(user_data, GUARD_OP_STANDS, error ? error : local);
 }
@@ -564,6 +574,8 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 		guard_copy_prelaunch(io->guard, guard_io_now());
 	else if (event->type == QMP_EVENT_RESET || event->type == QMP_EVENT_GUEST_PANICKED)
 		guard_copy_reset(io->guard, guard_io_now());
+	if (event->type == QMP_EVENT_RESUME)
+		guard_copy_runs(io->guard, guard_io_now());
 	/* What the copy wrote and could not is in its overlays only; but what the primary writes goes to the same disk. */
 	if (event->type == QMP_EVENT_BLOCK_IO_ERROR)
 		guard_data_failed(io->guard, guard_io_now(), "the standby's disk %s reports an error", event->reason);

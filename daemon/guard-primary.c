@@ -263,10 +263,11 @@ primary_worked(struct guard *g, uint64_t now, uint64_t cpu_ns)
 	primary_pump(g, now);
 }
 
-/* A checkpoint that has begun is over before anybody resets the guest. One that was about to begin would end QEMU. */
+/* For a checkpoint that has begun a reset is harmless, and QEMU starts the guest after it. One that is about to begin waits. */
 void
 primary_off(struct guard *g, uint64_t now, bool off)
 {
+	g->p.off = off;
 	relay_not_before(g->p.relay, now, off ? now + GUARD_OFF_NS : 0);
 	primary_pump(g, now);
 }
@@ -274,13 +275,13 @@ primary_off(struct guard *g, uint64_t now, bool off)
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * QEMU stops, for a checkpoint or by an administrator's word, and waits for every write with its big lock held. What comes then is bounded by the guest's queues, and a
+ * QEMU stops, for a checkpoint, by an administrator's word or because the guest has switched itself off, and waits for every write with its big lock held. What comes then is bounded by the guest's queues, and a
  * suspended guest gets no checkpoint that would make room.
  */
 static bool
 disk_is_awaited(const struct guard *g)
 {
-	return relay_stopping(g->p.relay) || g->p.suspend != SUSPEND_NONE;
+	return relay_stopping(g->p.relay) || g->p.suspend != SUSPEND_NONE || g->p.off;
 }
 
 /*
@@ -881,6 +882,7 @@ relay_action_route(struct guard *g, uint64_t now, struct relay_action *a)
 		on_live(g, now);
 		break;
 	case RELAY_PAUSED:
+		g->p.off = false;
 		on_paused(g, now, a->epoch);
 		break;
 	case RELAY_CHECKPOINT_BEGIN:

@@ -482,7 +482,7 @@ guard_copy_reset(struct guard *g, uint64_t now)
 	if (g->failover.fit && now >= g->s.unfit_event_after) {
 		g->s.unfit_event_after = now + GUARD_UNFIT_EVENT_NS;
 		g->s.told_unfit = true;
-		guard_event(g, "copy-unfit", "the copy was reset or switched off by itself: not fit to take over before the next checkpoint is loaded");
+		guard_event(g, "copy-unfit", "the copy was reset or switched off: not fit to take over before the next checkpoint is loaded");
 	}
 	g->s.reset_in_load = standby_loading(g->s.standby);
 	g->s.refresh_until = now + GUARD_REFRESH_NS;
@@ -504,9 +504,18 @@ guard_copy_prelaunch(struct guard *g, uint64_t now)
 {
 	if (guard_is_primary(g))
 		return;
-	g->s.off_until = 0;
 	g->s.prelaunch = true;
 	guard_copy_reset(g, now);
+}
+
+/* Who has reset it starts it, too: in the middle of a load that would let it run on half of one. Before the reset RESUME is the end of a load. */
+void
+guard_copy_runs(struct guard *g, uint64_t now)
+{
+	if (guard_is_primary(g) || !g->s.prelaunch)
+		return;
+	g->s.off_until = 0;
+	standby_side_pump(g, now);
 }
 
 void
@@ -591,7 +600,7 @@ guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *err
 		return;
 	case GUARD_OP_STANDBY_PAUSE:
 	case GUARD_OP_STANDBY_REFRESH:
-		break;		/* a copy that is not running has nothing to drop; what it is worth its own events tell */
+		break;		/* a copy that cannot run cannot be refreshed; what it is worth its own events tell */
 	case GUARD_OP_NUDGE:
 		g->p.nudging = false;
 		return;

@@ -114,6 +114,7 @@ void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_copy_off(struct guard *g, uint64_t now);					/* standby: the SVM switched itself off; it may be reset from outside at any time */
 void guard_copy_prelaunch(struct guard *g, uint64_t now);				/* standby: the SVM was reset from outside */
+void guard_copy_runs(struct guard *g, uint64_t now);					/* standby: QEMU said RESUME */
 void guard_overlays_late(struct guard *g);						/* standby: what the copy wrote is still not in its images */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);
 void guard_tick(struct guard *g, uint64_t now);

@@ -23,7 +23,7 @@ struct events {
 	const struct domain_watcher *watcher;
 	void *user_data;
 	gint broken;			/* atomic */
-	GHashTable *shutting_down;	/* UUIDs whose next STOP is their SHUTDOWN's; main thread */
+	GHashTable *shutting_down;	/* UUIDs whose next STOP is their SHUTDOWN's, or, when a checkpoint had them stopped, RESUME the checkpoint's; main thread */
 	GAsyncQueue *questions;		/* char *: UUIDs of domains whose state is to be asked for */
 };
 
@@ -83,13 +83,21 @@ on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long 
 	g_autofree char *when = g_strdup_printf("%lld", seconds * G_USEC_PER_SEC + micros);
 
 	virDomainGetUUIDString(dom, uuid);
-	bool off = strcmp(event, "SHUTDOWN") == 0 || strcmp(event, "GUEST_PANICKED") == 0;
+	bool stop = strcmp(event, "STOP") == 0, resume = strcmp(event, "RESUME") == 0, was_off = false;
 	if (strcmp(event, "SHUTDOWN") == 0)
 		g_hash_table_add(e->shutting_down, g_strdup(uuid));
-	else if (strcmp(event, "STOP") == 0 && g_hash_table_remove(e->shutting_down, uuid))
+	else if (stop || resume)
+		was_off = g_hash_table_remove(e->shutting_down, uuid);
+	if (!e->watcher->cares(uuid, e->user_data))
 		return;
-	if (e->watcher->cares(uuid, e->user_data))
-		tell(e, uuid, off ? DOMAIN_OFF : strcmp(event, "STOP") == 0 ? DOMAIN_STOPPED : DOMAIN_STARTED, when);
+	if (stop && !was_off)
+		tell(e, uuid, DOMAIN_STOPPED, when);
+	if (resume)
+		tell(e, uuid, DOMAIN_STARTED, when);
+	if (resume && !was_off)
+		tell(e, uuid, DOMAIN_ON, NULL);
+	if (!stop && !resume)
+		tell(e, uuid, DOMAIN_OFF, NULL);
 }
 
 static void

@@ -9,6 +9,7 @@ enum domain_news {
 	DOMAIN_STOPPED,		/* the guest's CPUs were stopped at `detail` (microseconds of the wall clock): by somebody, or by a checkpoint */
 	DOMAIN_STARTED,		/* the guest's CPUs were started at `detail` (likewise): by somebody, or by a checkpoint */
 	DOMAIN_OFF,		/* the guest has switched itself off or panicked; whether it ends or is reset is libvirt's business */
+	DOMAIN_ON,		/* it was started, but not by the end of a checkpoint in which it had switched itself off */
 	DOMAIN_RESUMED,		/* it runs again; told after every checkpoint's stop, too */
 	DOMAIN_PANICKED,	/* the guest said so (pvpanic) */
 	DOMAIN_DISK_ERROR,	/* a disk reported an error to the guest, or stopped it: `detail` names the disk */

@@ -841,13 +841,13 @@ pairs_connection_ended(struct pairs *p, guint64 connection)
 
 /* Pairs are never freed: what is found stays. */
 static struct pair *
-find_primary(struct pairs *p, const char *uuid)
+find_primary(struct pairs *p, const char *uuid, unsigned phases)
 {
 	struct pair *pair;
 
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, uuid);
-	if (pair && (pair->phase != PAIR_ACTIVE || pair->record->role != FAILOVER_PRIMARY))
+	if (pair && (!(phases & 1u << pair->phase) || pair->record->role != FAILOVER_PRIMARY))
 		pair = NULL;
 	g_mutex_unlock(&p->lock);
 	return pair;
@@ -856,7 +856,7 @@ find_primary(struct pairs *p, const char *uuid)
 bool
 pairs_is_primary(struct pairs *p, const char *uuid)
 {
-	return find_primary(p, uuid) != NULL;
+	return find_primary(p, uuid, 1u << PAIR_FORMING | 1u << PAIR_ACTIVE) != NULL;
 }
 
 void
@@ -871,21 +871,21 @@ pairs_domain_news(struct pairs *p, const char *uuid, enum domain_news news, cons
 		[DOMAIN_DISK_ERROR] = { "DiskFailed", "disk-error", "a disk reported an error" },
 	};
 	g_autofree char *socket = host_pair_file(p->host, uuid, "guard.sock"), *method = NULL;
-	struct pair *pair = find_primary(p, uuid);
+	bool early = news == DOMAIN_OFF || news == DOMAIN_ON;	/* the checkpoints with which a pair forms are to keep clear of it, too */
+	struct pair *pair = find_primary(p, uuid, 1u << PAIR_ACTIVE | (unsigned)early << PAIR_FORMING);
 	g_autoptr(json_object_ptr) parameters = NULL;
 
 	if (!pair)
 		return;
 	if (news == DOMAIN_STARTED) {
 		pair->starts[pair->next_start++ % STARTS_KEPT] = g_ascii_strtoull(detail, NULL, 10);
-		if (pair->off)
-			tell_off(pair, false);
 		if (pair->suspended)
 			tell_starts(pair);
 		return;
 	}
-	if (news == DOMAIN_OFF) {
-		tell_off(pair, true);
+	if (early) {
+		if (news == DOMAIN_OFF || pair->off)
+			tell_off(pair, news == DOMAIN_OFF);
 		return;
 	}
 	if ((news == DOMAIN_STOPPED && pair->suspended) || (news == DOMAIN_RESUMED && !pair->suspended))

@@ -253,13 +253,36 @@ no_load_into_a_copy_that_is_off(void **state)
 	expect(&f, "send COMMITTED 2; ");
 	pass(&f, 30);
 	expect(&f, "");
+	guard_copy_runs(f.g, f.now);			/* a load that was under way has ended */
+	expect(&f, "");
 	guard_copy_prelaunch(f.g, f.now);
+	expect(&f, "");
+	guard_copy_runs(f.g, f.now);
 	expect(&f, "op standby-refresh; ");
-	guard_copy_prelaunch(f.g, f.now);		/* and once more */
+	guard_copy_prelaunch(f.g, f.now);		/* and once more, by somebody else */
 	expect(&f, "");
 	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_REFRESH, NULL);
 	expect(&f, "op standby-refresh; ");
 	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_REFRESH, NULL);
+	expect(&f, "qemu checkpoint-request; ");
+}
+
+/* It may have been stopped, in passive mode, before it was reset. */
+static void
+a_copy_that_was_reset_runs_before_a_load(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	guard_copy_prelaunch(f.g, f.now);
+	expect(&f, "event copy-unfit; send COPY_UNFIT 1; ");
+	f.g->s.refresh_until = 0;
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; op standby-refresh; ");
+	guard_copy_off(f.g, f.now);			/* it has run, and so far */
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_REFRESH, NULL);
+	expect(&f, "");
+	pass(&f, 1000);
 	expect(&f, "qemu checkpoint-request; ");
 }
 
@@ -703,6 +726,7 @@ main(void)
 		cmocka_unit_test(a_switchover_that_is_off_asks_for_no_loads),
 		cmocka_unit_test(no_load_into_a_copy_that_is_off),
 		cmocka_unit_test(nor_is_its_reset_waited_for_for_ever),
+		cmocka_unit_test(a_copy_that_was_reset_runs_before_a_load),
 		cmocka_unit_test(a_stopped_copy_is_given_up_after_a_second),
 		cmocka_unit_test(a_copy_that_owes_an_answer_has_three_seconds),
 		cmocka_unit_test(it_asks_for_nothing_before_it_counts_or_when_nothing_helps),
