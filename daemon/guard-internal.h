@@ -221,7 +221,7 @@ struct guard_standby {
 	bool refreshing, refreshed;	/* GUARD_OP_STANDBY_REFRESH is under way, is done, for load_wanted */
 	uint64_t refresh_until;		/* before this time GUARD_OP_STANDBY_REFRESH comes before each load */
 	uint64_t off_until;		/* the copy has switched itself off: no load before this time, see GUARD_OFF_NS; 0: it has not */
-	bool prelaunch;			/* it was reset from outside, maybe while it stood: it has to run before the next load */
+	bool prelaunch;			/* it was reset from outside, maybe while it stood, or is in S3: it has to run before the next load */
 	bool spoiled;			/* nothing can be loaded any more: its disk or its stream has failed */
 	uint64_t loads;
 	uint64_t repair_after;		/* while the copy is not fit, the peer is asked for a checkpoint, not before this time */

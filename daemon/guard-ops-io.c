@@ -570,7 +570,7 @@ on_qmp_event(const struct qmp_event *event, gpointer user_data)
 
 	if (event->type == QMP_EVENT_SHUTDOWN)
 		guard_copy_off(io->guard, guard_io_now());
-	else if (event->type == QMP_EVENT_RESET && !event->guest)
+	else if (event->type == QMP_EVENT_SUSPEND || (event->type == QMP_EVENT_RESET && !event->guest))
 		guard_copy_prelaunch(io->guard, guard_io_now());
 	else if (event->type == QMP_EVENT_RESET || event->type == QMP_EVENT_GUEST_PANICKED)
 		guard_copy_reset(io->guard, guard_io_now());

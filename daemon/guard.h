@@ -113,7 +113,7 @@ void guard_qemu_looked(struct guard *g, uint64_t now, bool stopped, uint64_t cpu
 void guard_data_failed(struct guard *g, uint64_t now, const char *format, ...) G_GNUC_PRINTF(3, 4);	/* a socket of a living QEMU, or its content, is bad */
 void guard_copy_reset(struct guard *g, uint64_t now);					/* standby: the SVM reset itself */
 void guard_copy_off(struct guard *g, uint64_t now);					/* standby: the SVM switched itself off; it may be reset from outside at any time */
-void guard_copy_prelaunch(struct guard *g, uint64_t now);				/* standby: the SVM was reset from outside */
+void guard_copy_prelaunch(struct guard *g, uint64_t now);				/* standby: the SVM was reset from outside, or has suspended itself to RAM */
 void guard_copy_runs(struct guard *g, uint64_t now);					/* standby: QEMU said RESUME */
 void guard_overlays_late(struct guard *g);						/* standby: what the copy wrote is still not in its images */
 void guard_claimed(struct guard *g, uint64_t now, enum arbiter_verdict verdict, const struct arbiter_record *holder, const char *error);

@@ -73,7 +73,7 @@ on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *
 	return 0;
 }
 
-/* A guest that switches itself off is stopped too, right after QEMU has said SHUTDOWN (system/runstate.c, main_loop_should_exit()); `virsh reboot` makes it
+/* A guest that suspends itself to RAM (S3) stands without a STOP. One that switches itself off is stopped too, right after QEMU has said SHUTDOWN (system/runstate.c, main_loop_should_exit()); `virsh reboot` makes it
  * do so, and libvirt resets and starts it again. */
 static void
 on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long seconds, unsigned micros, const char *details, void *opaque)
@@ -90,14 +90,16 @@ on_run_state(virConnectPtr conn, virDomainPtr dom, const char *event, long long 
 		was_off = g_hash_table_remove(e->shutting_down, uuid);
 	if (!e->watcher->cares(uuid, e->user_data))
 		return;
-	if (stop && !was_off)
+	if ((stop && !was_off) || strcmp(event, "SUSPEND") == 0)
 		tell(e, uuid, DOMAIN_STOPPED, when);
+	else if (strcmp(event, "WAKEUP") == 0)
+		tell(e, uuid, DOMAIN_RESUMED, NULL);
+	else if (strcmp(event, "SHUTDOWN") == 0 || strcmp(event, "GUEST_PANICKED") == 0)
+		tell(e, uuid, DOMAIN_OFF, NULL);
 	if (resume)
 		tell(e, uuid, DOMAIN_STARTED, when);
 	if (resume && !was_off)
 		tell(e, uuid, DOMAIN_ON, NULL);
-	if (!stop && !resume)
-		tell(e, uuid, DOMAIN_OFF, NULL);
 }
 
 static void
@@ -129,7 +131,7 @@ watch_once(struct events *e)
 	virConnectRegisterCloseCallback(conn, on_closed, e, NULL);
 	callbacks[0] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), e, NULL);
 	callbacks[1] = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error), e, NULL);
-	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN|GUEST_PANICKED)$", on_run_state, e, NULL,
+	stop = virConnectDomainQemuMonitorEventRegister(conn, NULL, "^(STOP|RESUME|SHUTDOWN|GUEST_PANICKED|SUSPEND|WAKEUP)$", on_run_state, e, NULL,
 							VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
 	while (callbacks[0] >= 0 && callbacks[1] >= 0 && stop >= 0 && !g_atomic_int_get(&e->broken) && virConnectIsAlive(conn) == 1)
 		sleep(RECONNECT_S);

@@ -17,6 +17,7 @@ static const struct known_event {
 	{ "RESUME", QMP_EVENT_RESUME, NULL },
 	{ "SHUTDOWN", QMP_EVENT_SHUTDOWN, "reason" },
 	{ "RESET", QMP_EVENT_RESET, "reason" },
+	{ "SUSPEND", QMP_EVENT_SUSPEND, NULL },
 	{ "GUEST_PANICKED", QMP_EVENT_GUEST_PANICKED, "action" },
 	{ "COLO_EXIT", QMP_EVENT_COLO_EXIT, "reason" },
 	{ "BLOCK_JOB_READY", QMP_EVENT_BLOCK_JOB_READY, "device" },

@@ -491,7 +491,8 @@ qmp_recipe_nbd_server_stop(void)
 	return p;
 }
 
-/* A copy that was reset while it stood is in RUN_STATE_PRELAUNCH, in which a checkpoint request aborts QEMU; in passive mode it stands.
+/* A copy that was reset while it stood is in RUN_STATE_PRELAUNCH, in which a checkpoint request aborts QEMU; from RUN_STATE_SUSPENDED (S3) it aborts at the end of the load,
+ * when it is to go on as it was (system/cpus.c, vm_prepare_start()); in passive mode it stands.
  * TCG keeps its translations when COLO copies new code into RAM; it drops them on the way into RUN_STATE_RESTORE_VM (accel/tcg/tcg-all.c), where a loadvm leaves the
  * VM however it ends. Only while the VM runs: a checkpoint request in that state aborts QEMU. */
 struct qmp_plan *
@@ -499,6 +500,7 @@ qmp_recipe_refresh(bool tcg)
 {
 	struct qmp_plan *p = qmp_plan_new("refresh");
 
+	qmp_plan_add(p, qmp_command("system_wakeup", NULL), NULL, -1, QMP_STEP_MAY_FAIL);
 	qmp_plan_add(p, qmp_cont(), NULL, -1, QMP_STEP_MAY_FAIL);
 	if (!tcg)
 		return p;

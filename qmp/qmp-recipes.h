@@ -56,4 +56,4 @@ struct qmp_plan *qmp_recipe_nbd_server_start(const char *path);
 struct qmp_plan *qmp_recipe_nbd_server_stop(void);
 /* All of a take-over that its guard began and did not end, from the loss of COLO to the last chardev; every step MAY_FAIL: it may have been done. */
 struct qmp_plan *qmp_recipe_standby_release(unsigned nics, unsigned disks, bool tcg);
-struct qmp_plan *qmp_recipe_refresh(bool tcg);					/* cont; under TCG hmp "loadvm nosuch", then cont (hazards: PRELAUNCH, stale translations after a load) */
+struct qmp_plan *qmp_recipe_refresh(bool tcg);					/* system_wakeup, cont; under TCG hmp "loadvm nosuch", then cont (hazards: S3, PRELAUNCH, stale translations after a load) */

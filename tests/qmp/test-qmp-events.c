@@ -14,6 +14,7 @@ known(void **state)
 		{ "{" AT ",\"event\":\"SHUTDOWN\",\"data\":{\"guest\":true,\"reason\":\"guest-shutdown\"}}", QMP_EVENT_SHUTDOWN, "guest-shutdown", true },
 		{ "{" AT ",\"event\":\"SHUTDOWN\",\"data\":{\"guest\":false,\"reason\":\"host-qmp-quit\"}}", QMP_EVENT_SHUTDOWN, "host-qmp-quit", false },
 		{ "{" AT ",\"event\":\"RESET\",\"data\":{\"guest\":true,\"reason\":\"guest-reset\"}}", QMP_EVENT_RESET, "guest-reset", true },
+		{ "{" AT ",\"event\":\"SUSPEND\"}", QMP_EVENT_SUSPEND, "", false },
 		{ "{" AT ",\"event\":\"GUEST_PANICKED\",\"data\":{\"action\":\"pause\"}}", QMP_EVENT_GUEST_PANICKED, "pause", false },
 		{ "{" AT ",\"event\":\"COLO_EXIT\",\"data\":{\"mode\":\"secondary\",\"reason\":\"error\"}}", QMP_EVENT_COLO_EXIT, "error", false },
 		{ "{" AT ",\"event\":\"BLOCK_JOB_READY\",\"data\":{\"device\":\"ftd-mirror0\",\"len\":16777216,\"offset\":16777216,\"speed\":0,\"type\":\"mirror\"}}",

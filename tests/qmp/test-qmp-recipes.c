@@ -317,8 +317,8 @@ standby_disk_drive(void **state)
 static void
 translations(void **state)
 {
-	assert_recipe(qmp_recipe_refresh(true), LINES("{\"execute\":\"cont\"}", C("human-monitor-command", "\"command-line\":\"loadvm nosuch\""), "{\"execute\":\"cont\"}"), NULL);
-	assert_recipe(qmp_recipe_refresh(false), LINES("{\"execute\":\"cont\"}"), NULL);
+	assert_recipe(qmp_recipe_refresh(true), LINES("{\"execute\":\"system_wakeup\"}", "{\"execute\":\"cont\"}", C("human-monitor-command", "\"command-line\":\"loadvm nosuch\""), "{\"execute\":\"cont\"}"), NULL);
+	assert_recipe(qmp_recipe_refresh(false), LINES("{\"execute\":\"system_wakeup\"}", "{\"execute\":\"cont\"}"), NULL);
 }
 
 int
