@@ -18,8 +18,8 @@
  *
  * Pacing: QEMU asks early (x-checkpoint-delay of 1 ms) and then blocks in REQUEST with the guest running; holding the REPLY is
  * what makes an epoch as long as wanted. A checkpoint is due when all of this holds: REQUEST is held; not suspended; min_epoch
- * has passed; it is not before what relay_not_before() says; no more than max_unacked_bytes are sealed and not committed; and someone wants one, or max_epoch has passed. Times
- * count from the end of the last one.
+ * has passed; it is not before what relay_not_before() says; no more than max_unacked_bytes are sealed and not committed; and
+ * someone wants one, or max_epoch has passed. Times count from the end of the last one.
  *
  * A wish that comes between REPLY and LOADED is fulfilled by the checkpoint that is being made: the guest either has not stopped
  * yet, or has sent nothing since it did. The first of several wishes is the one reported.

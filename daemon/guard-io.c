@@ -182,6 +182,13 @@ config_load(const char *path, GError **error)
 	return guard_config_decode(text, length, error);
 }
 
+/* No more of them than the largest checkpoint takes. */
+static struct fd_stream_pool *
+checkpoint_buffers(uint64_t most)
+{
+	return fd_stream_pool_new(CHECKPOINT_BUFFER, (unsigned)MIN(CHECKPOINT_BUFFERS, most), (unsigned)MIN(CHECKPOINT_BUFFERS_MOST, most));
+}
+
 /* What takes a privilege, or tells what may be kept. */
 static bool
 io_prepare(struct guard_io *io, const char *config_path, GError **error)
@@ -196,7 +203,7 @@ io_prepare(struct guard_io *io, const char *config_path, GError **error)
 	arbiter_remember_names(io->arbiter);
 	if (io->config->role == FAILOVER_PRIMARY) {
 		taps_open(io);
-		io->buffers = fd_stream_pool_new(CHECKPOINT_BUFFER, CHECKPOINT_BUFFERS, CHECKPOINT_BUFFERS_MOST);
+		io->buffers = checkpoint_buffers(io->config->max_checkpoint_bytes / CHECKPOINT_BUFFER);
 	}
 	qemu_look_open(io);
 	return fd_stream_reserve(io->config->n_nics * PORTS_PER_NIC + 1, error);

@@ -275,8 +275,8 @@ primary_off(struct guard *g, uint64_t now, bool off)
 /* -- disks -------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * QEMU stops, for a checkpoint, by an administrator's word or because the guest has switched itself off, and waits for every write with its big lock held. What comes then is bounded by the guest's queues, and a
- * suspended guest gets no checkpoint that would make room.
+ * QEMU stops, for a checkpoint, by an administrator's word or because the guest has switched itself off, and waits for every write with its big lock held. What comes then
+ * is bounded by the guest's queues, and a suspended guest gets no checkpoint that would make room.
  */
 static bool
 disk_is_awaited(const struct guard *g)

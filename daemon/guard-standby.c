@@ -508,7 +508,6 @@ standby_side_pump(struct guard *g, uint64_t now)
 	bool again;
 
 	do {
-		again = false;
 		while (standby_next(g->s.standby, &a)) {
 			standby_action_route(g, now, &a);
 			standby_action_clear(&a);
