@@ -299,6 +299,7 @@ nor_is_its_reset_waited_for_for_ever(void **state)
 	expect(&f, "");
 	pass(&f, 1);
 	expect(&f, "op standby-refresh; ");
+	assert_true(guard_deadline(f.g) > f.now);
 }
 
 /* It stands still at nobody's cost, and its end would cost protection: it gets as long as one that owes an answer. */
