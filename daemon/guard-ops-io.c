@@ -454,16 +454,6 @@ on_suspended(struct json_object *reply, const GError *error, gpointer user_data)
 	op_done(user_data, GUARD_OP_SUSPEND, error);
 }
 
-/* It stands until somebody starts it: an administrator has stopped it, or QEMU, for what happened to the guest. A checkpoint would start it; and from most of these states
- * there is no way to COLO, so it would abort QEMU (system/runstate.c, runstate_transitions_def[]). */
-static bool
-stands(const char *status)
-{
-	static const char *const states[] = { "paused", "prelaunch", "guest-panicked", "io-error", "internal-error", "debug", "watchdog", "suspended", NULL };
-
-	return g_strv_contains(states, status);
-}
-
 /* Running: a checkpoint has started it after somebody stopped it. */
 static void
 on_status_stopped(struct json_object *reply, const GError *error, gpointer user_data)
@@ -477,7 +467,7 @@ on_status_stopped(struct json_object *reply, const GError *error, gpointer user_
 		op_done(io, GUARD_OP_SUSPEND, error ? error : local);
 	else if (running)
 		qmp_client_execute(io->qmp, qmp_stop(), -1, 0, GUARD_QMP_TIMEOUT_MS, on_suspended, io);
-	else if (!stands(status))
+	else if (!qmp_status_stands(status))
 		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
 	if (!error && !running)
 		op_done(io, GUARD_OP_SUSPEND, local);
@@ -490,7 +480,7 @@ on_status_stands(struct json_object *reply, const GError *error, gpointer user_d
 	char status[32] = "?";
 	bool running = true;
 
-	if (!error && qmp_read_status(reply, status, &running, &local) && (running || !stands(status)))
+	if (!error && qmp_read_status(reply, status, &running, &local) && (running || !qmp_status_stands(status)))
 		local = g_error_new(FTD_ERROR, FTD_ERROR_QMP, "the guest is in state %s, which is no suspension", status);
 	op_done(user_data, GUARD_OP_STANDS, error ? error : local);
 }

@@ -95,6 +95,15 @@ qmp_read_status(struct json_object *reply, char status[32], bool *running, GErro
 	return true;
 }
 
+/* A checkpoint would start it; and from most of these states there is no way to COLO, so it would abort QEMU (system/runstate.c, runstate_transitions_def[]). */
+bool
+qmp_status_stands(const char *status)
+{
+	static const char *const states[] = { "paused", "prelaunch", "guest-panicked", "io-error", "internal-error", "debug", "watchdog", "suspended", NULL };
+
+	return g_strv_contains(states, status);
+}
+
 bool
 qmp_read_left_stopped(struct json_object *reply)
 {

@@ -18,6 +18,7 @@ struct qmp_job {
 };
 bool qmp_read_job(struct json_object *query_block_jobs_reply, const char *job_id, struct qmp_job *out, GError **error);
 bool qmp_read_status(struct json_object *query_status_reply, char status[32], bool *running, GError **error);
+bool qmp_status_stands(const char *status);	/* the guest stands until somebody starts it: an administrator has stopped it, or QEMU, for what happened to it */
 /* Is the guest stopped by our own doings (a migration that ended, COLO)? Then it is ours to continue; one that an administrator suspended is not. */
 bool qmp_read_left_stopped(struct json_object *query_status_reply);
 /* Was the end of the mirrors broken off (qmp-recipes.h)? From qom-list of /objects. */

@@ -80,6 +80,8 @@ status(void **state)
 	assert_true(running);
 	assert_false(READ("{\"return\":{\"status\":\"paused\"}}", qmp_read_status(r, name, &running, &e)));
 	assert_false(READ("{\"return\":[]}", qmp_read_status(r, name, &running, &e)));
+	assert_true(qmp_status_stands("paused") && qmp_status_stands("prelaunch") && qmp_status_stands("guest-panicked") && qmp_status_stands("suspended"));
+	assert_false(qmp_status_stands("running") || qmp_status_stands("shutdown") || qmp_status_stands("colo") || qmp_status_stands("finish-migrate"));
 	assert_string_equal(name, "running");
 }
 
