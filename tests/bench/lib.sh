@@ -48,12 +48,13 @@ wait_echo() { on_lan "$CACHE/bin/lab-client" wait --guest "$1" --duration 120; }
 
 # host_pids HOST NAME...: process ids in the host's own counting
 host_pids() { lab exec "$1" pgrep -x "$2" | tr '\n' ' '; }
-# CPU seconds used so far by these processes of a host
+# CPU seconds used so far by these processes of a host. From schedstat, in ns: the times in stat come of looking who runs at each tick of the clock, and a process that
+# wakes up for a moment by a timer wakes up where the ticks are.
 host_cpu() {
 	local h=$1
 	shift
 	[ $# -gt 0 ] || { echo 0; return; }	# not started yet: what it uses counts from its start
-	lab exec "$h" sh -c 'for p; do cat /proc/$p/stat; done' sh "$@" 2>/dev/null | sed 's/.*) //' | awk '{ s += $12 + $13 } END { printf "%.2f\n", s / 100 }'
+	lab exec "$h" sh -c 'for p; do cat /proc/$p/task/*/schedstat; done' sh "$@" 2>/dev/null | awk '{ s += $1 } END { printf "%.3f\n", s / 1e9 }'
 }
 host_rss() { # MiB, resident now
 	local h=$1
