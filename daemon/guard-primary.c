@@ -562,6 +562,24 @@ pump_releases(struct guard *g, uint64_t now)
 	note_left(g, now);
 }
 
+/* A mode begins with an epoch; the one that is configured with the first that is protected. A copy that stands hands over to nobody. */
+static void
+want_mode(struct guard *g, uint64_t now)
+{
+	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
+
+	if ((g->failover.state == FAILOVER_PROTECTED || (g->failover.state == FAILOVER_SWITCHING && g->p.passive)) && passive != g->p.passive)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
+/* A checkpoint under way may have passed its boundary already: asked for until it is there. */
+static void
+want_patterns(struct guard *g, uint64_t now)
+{
+	if (g->p.patterns_new && g->failover.state == FAILOVER_PROTECTED)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
+}
+
 static void
 pump_wants(struct guard *g, uint64_t now)
 {
@@ -574,6 +592,8 @@ pump_wants(struct guard *g, uint64_t now)
 
 	if (want != COMPARATOR_WANT_NONE && g->p.live)
 		relay_want_checkpoint(g->p.relay, now, wants[want]);
+	want_mode(g, now);
+	want_patterns(g, now);
 }
 
 /* A frame the guest receives: the standby's copy gets it in the same epoch. */
@@ -1017,16 +1037,6 @@ on_committed(struct guard *g, uint64_t now, uint64_t epoch)
 	primary_pump(g, now);
 }
 
-/* A mode begins with an epoch; the one that is configured with the first that is protected. A copy that stands hands over to nobody. */
-static void
-want_mode(struct guard *g, uint64_t now)
-{
-	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
-
-	if ((g->failover.state == FAILOVER_PROTECTED || (g->failover.state == FAILOVER_SWITCHING && g->p.passive)) && passive != g->p.passive)
-		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
-}
-
 /* -- arming -------------------------------------------------------------------------------------------------------------------------- */
 
 /* The pair's own record is written (or not): only now may the standby be told that it counts. */
@@ -1059,8 +1069,8 @@ on_armed(struct guard *g, uint64_t now)
 	guard_set_phase(g, GUARD_PHASE_RUN);
 	guard_event(g, "protected", "%s protects %s", g->config->peer, g->config->domain);
 	mode_init(&g->p.mode, now, g->p.mode.setting);
-	want_mode(g, now);
 	guard_started(g, NULL);
+	primary_pump(g, now);
 }
 
 /* -- the peer ------------------------------------------------------------------------------------------------------------------------- */
@@ -1378,16 +1388,7 @@ guard_set_mode(struct guard *g, uint64_t now, enum mode mode)
 	if (!guard_is_primary(g))
 		return;
 	mode_set(&g->p.mode, now, mode);
-	want_mode(g, now);
 	primary_pump(g, now);
-}
-
-/* A checkpoint under way may have passed its boundary already: asked for until it is there. */
-static void
-want_patterns(struct guard *g, uint64_t now)
-{
-	if (g->p.patterns_new && g->failover.state == FAILOVER_PROTECTED)
-		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 }
 
 void
@@ -1397,7 +1398,6 @@ guard_set_patterns(struct guard *g, uint64_t now, const char *bypass, const char
 		return;
 	keep_patterns(g, bypass, never_compare);
 	g->p.patterns_new = true;
-	want_patterns(g, now);
 	primary_pump(g, now);
 }
 
@@ -1415,7 +1415,6 @@ mode_tick(struct guard *g, uint64_t now)
 		.forced = g->p.wants[RELAY_WANT_TIMEOUT] + g->p.wants[RELAY_WANT_DIFFERENCE],
 		.stopped_ns = g->p.stopped_ns,
 	});
-	want_mode(g, now);
 }
 
 void
@@ -1449,8 +1448,6 @@ primary_tick(struct guard *g, uint64_t now)
 	if (now >= g->p.left_due)
 		primary_tell_left(g);
 	mode_tick(g, now);
-	want_mode(g, now);
-	want_patterns(g, now);
 	relay_tick(g->p.relay, now);
 	comparator_tick(g->p.comparator, now);
 	primary_pump(g, now);
