@@ -629,6 +629,12 @@ guard_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, G
 }
 
 static void
+send_heartbeat(struct guard *g, uint64_t now)
+{
+	guard_send_u64(g, PEER_HEARTBEAT, 3, (uint64_t[]){ now, g->peer_clock, now - g->peer_clock_at });
+}
+
+static void
 heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame)
 {
 	struct byte_reader r = byte_reader_init(frame->payload, frame->length);
@@ -642,6 +648,8 @@ heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame
 		return;		/* it came over the other connection already */
 	g->peer_clock = theirs;
 	g->peer_clock_at = now;
+	if (g->linked && liveness_answer_due(&g->liveness, now))
+		send_heartbeat(g, now);
 	if (echo == 0 || echo > now)
 		return;
 	histogram_record(&g->round_trip, now - echo - MIN(waited, now - echo));
@@ -740,7 +748,7 @@ liveness_tick(struct guard *g, uint64_t now)
 	if (!g->linked || g->finished)
 		return;
 	if (liveness_beat_due(&g->liveness, now))
-		guard_send_u64(g, PEER_HEARTBEAT, 3, (uint64_t[]){ now, g->peer_clock, now - g->peer_clock_at });
+		send_heartbeat(g, now);
 	if (liveness_check(&g->liveness, now) == LIVENESS_LOST || now >= fast_deadline(g)) {
 		g->linked = false;
 		if (g->failover.state == FAILOVER_FORMING)

@@ -5,6 +5,10 @@
  * The peer's silence is only known while we listen. A guard that was not scheduled (host overload, a debugger, a suspended laptop) finds its socket full and
  * its timer due in the same instant, and whichever the main loop takes first must not decide. So a look that comes more than limit/2 after the one before
  * gives the peer limit/2 from now. liveness_deadline() asks for a look often enough that an observer who keeps it never gives that grace by itself.
+ *
+ * A heartbeat that comes when ours is nearly due takes ours back with it. So the two sides fall into step: one sends by its timer, the other is awake anyway when it
+ * sends, and what it sends tells of the newest that it has heard. Only in the last quarter of an interval: else two sides whose frames travel for longer than that
+ * would send at each arrival, without end.
  */
 #include "policy/liveness.h"
 
@@ -37,13 +41,25 @@ liveness_heard(struct liveness *l, uint64_t now)
 		l->heard_at = now;
 }
 
-bool
-liveness_beat_due(struct liveness *l, uint64_t now)
+static bool
+send_after(struct liveness *l, uint64_t now, uint64_t interval)
 {
-	if (l->state == LIVENESS_LOST || since(now, l->sent_at) < l->interval_ns)
+	if (l->state == LIVENESS_LOST || since(now, l->sent_at) < interval)
 		return false;
 	l->sent_at = now;
 	return true;
+}
+
+bool
+liveness_beat_due(struct liveness *l, uint64_t now)
+{
+	return send_after(l, now, l->interval_ns);
+}
+
+bool
+liveness_answer_due(struct liveness *l, uint64_t now)
+{
+	return send_after(l, now, l->interval_ns - l->interval_ns / 4);
 }
 
 enum liveness_state

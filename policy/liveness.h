@@ -19,6 +19,8 @@ void liveness_init(struct liveness *l, uint64_t now, uint64_t interval_ns, uint6
 void liveness_heard(struct liveness *l, uint64_t now);
 /* True: send a heartbeat now (recorded as sent). Never after LOST, which is final. */
 bool liveness_beat_due(struct liveness *l, uint64_t now);
+/* The same where a heartbeat has just come: ours goes back with it if it would be due soon. */
+bool liveness_answer_due(struct liveness *l, uint64_t now);
 enum liveness_state liveness_check(struct liveness *l, uint64_t now);
 /* When to call both next; UINT64_MAX after LOST. */
 uint64_t liveness_deadline(const struct liveness *l);

@@ -15,6 +15,8 @@ struct fixture {
 	uint64_t now;		/* ns */
 	GString *did;
 	bool unread;		/* what was written to QEMU */
+	unsigned heartbeats;	/* sent to the peer */
+	uint64_t heartbeat_echo;	/* the peer's clock in the last one */
 };
 
 static void
@@ -23,8 +25,12 @@ fixture_peer_send(void *ctx, enum peer_type type, const void *head, size_t lengt
 	struct fixture *f = ctx;
 	struct byte_reader r = byte_reader_init(head, length);
 
-	if (type == PEER_HEARTBEAT)
+	if (type == PEER_HEARTBEAT) {
+		byte_reader_be64(&r);
+		f->heartbeat_echo = byte_reader_be64(&r);
+		f->heartbeats++;
 		return;
+	}
 	g_string_append_printf(f->did, "send %s", peer_type_name(type));
 	if (length == 8)
 		g_string_append_printf(f->did, " %d", (int)byte_reader_be64(&r));

@@ -1001,6 +1001,26 @@ a_late_heartbeat_says_nothing_new(void **state)
 	assert_int_equal(f.g->liveness.heard_at, f.now);
 }
 
+/* So that each side wakes up once for both, and the other hears of its newest. */
+static void
+a_heartbeat_takes_ours_back_with_it(void **state)
+{
+	unsigned sent;
+	g_auto(fixture) f;
+
+	protect(&f);
+	pass(&f, 100);
+	f.now = f.g->liveness.sent_at + 16 * MS;
+	sent = f.heartbeats;
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ f.now + 5, f.now, 0 });
+	assert_int_equal(f.heartbeats, sent + 1);
+	assert_int_equal(f.heartbeat_echo, f.now + 5);
+	f.now += 10 * MS;
+	guard_tick(f.g, f.now);
+	peer_says_u64(&f, PEER_HEARTBEAT, 3, (uint64_t[]){ f.now + 5, f.now, 0 });
+	assert_int_equal(f.heartbeats, sent + 1);
+}
+
 /* TCP may hold it up for a quarter of an hour, and what the standby has decided with it. */
 static void
 a_fast_connection_that_stands_still_is_noticed(void **state)
@@ -2263,6 +2283,7 @@ main(void)
 		cmocka_unit_test(what_has_left_is_told_with_the_next_frame),
 		cmocka_unit_test(what_waits_for_the_lease_has_not_left),
 		cmocka_unit_test(a_late_heartbeat_says_nothing_new),
+		cmocka_unit_test(a_heartbeat_takes_ours_back_with_it),
 		cmocka_unit_test(a_fast_connection_that_stands_still_is_noticed),
 		cmocka_unit_test(that_was_on_purpose_if_nobody_says_why),
 		cmocka_unit_test(that_was_on_purpose_as_soon_as_somebody_says_so),

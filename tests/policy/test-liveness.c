@@ -106,6 +106,46 @@ test_beats(void **state)
 	assert_true(liveness_deadline(&l) <= T0 + 120 * MS);
 }
 
+/* Ours goes back with theirs when it would be due soon, and the next one by the timer is that much later. */
+static void
+test_an_answer_takes_the_place_of_a_beat(void **state)
+{
+	struct liveness l = started();
+
+	assert_false(liveness_answer_due(&l, T0 + 14 * MS));
+	assert_true(liveness_answer_due(&l, T0 + 15 * MS));
+	assert_false(liveness_answer_due(&l, T0 + 16 * MS));
+	assert_false(liveness_beat_due(&l, T0 + 34 * MS));
+	assert_true(liveness_beat_due(&l, T0 + 35 * MS));
+	watch(&l, T0 + 2 * LIMIT);
+	assert_false(liveness_answer_due(&l, T0 + 3 * LIMIT));
+}
+
+/* However long a frame travels: answers to answers are no storm. */
+static void
+test_answers_are_no_storm(void **state)
+{
+	for (uint64_t way = 0; way <= 2 * BEAT; way += MS) {
+		struct liveness l[2] = { started(), started() };
+		uint64_t arrives[2][64] = { 0 };	/* at either side; what travels at once is less than that */
+		unsigned sent[2] = { 0 }, came[2] = { 0 };
+
+		for (uint64_t now = T0; now < T0 + 50 * BEAT; now += MS)
+			for (unsigned i = 0; i < 2; i++) {
+				bool send = false;
+
+				while (came[i] < sent[!i] && arrives[i][came[i] % 64] <= now) {
+					came[i]++;
+					send |= liveness_answer_due(&l[i], now);
+				}
+				if (send || liveness_beat_due(&l[i], now))
+					arrives[!i][sent[i]++ % 64] = now + way;
+			}
+		assert_in_range(sent[0], 48, 67);
+		assert_in_range(sent[1], 48, 67);
+	}
+}
+
 int
 main(void)
 {
@@ -116,6 +156,8 @@ main(void)
 		cmocka_unit_test(test_our_own_pause_is_not_the_peers_silence),
 		cmocka_unit_test(test_a_short_pause_takes_nothing_from_the_peer),
 		cmocka_unit_test(test_beats),
+		cmocka_unit_test(test_an_answer_takes_the_place_of_a_beat),
+		cmocka_unit_test(test_answers_are_no_storm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
