@@ -640,6 +640,12 @@ standby_settled(const struct standby *s)
 }
 
 bool
+standby_can_load(const struct standby *s)
+{
+	return s->qemu == Q_IDLE && checkpoint_merge_epoch(s->merge) != 0;
+}
+
+bool
 standby_broken(const struct standby *s)
 {
 	return s->qemu == Q_BROKEN;

@@ -55,6 +55,7 @@ void standby_load_now(struct standby *s, uint64_t now);	/* asks for a load of wh
 void standby_peer_lost(struct standby *s, uint64_t now);
 /* True when nothing committed waits to be loaded and no load is running: x-colo-lost-heartbeat may be sent. */
 bool standby_settled(const struct standby *s);
+bool standby_can_load(const struct standby *s);		/* something committed waits, and QEMU is idle: standby_load_now() has an effect */
 bool standby_broken(const struct standby *s);		/* a fault of QEMU: its state is not known */
 bool standby_loading(const struct standby *s);		/* REQUEST is out, LOADED is not in */
 bool standby_busy(const struct standby *s);		/* a checkpoint is coming in, is not committed, is to be loaded, or is being loaded */

@@ -328,6 +328,7 @@ void switchover_committed(struct guard *g, uint64_t now, uint64_t epoch);
 void switchover_give_back(struct guard *g);
 void switchover_tick(struct guard *g, uint64_t now);
 uint64_t switchover_deadline(const struct guard *g);
+void switchover_want(struct guard *g, uint64_t now);
 void switchover_clear(struct switchover *s);
 
 /* guard-standby.c */

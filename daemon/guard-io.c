@@ -29,14 +29,17 @@
 #define HEAP_KEPT (32 << 20)	/* free memory that does not go back to the kernel */
 #define HEAP_READY (8 << 20)	/* ... and is there from the beginning */
 
+#define STUCK_NS 500000
+
 static gboolean
 on_timer(gpointer user_data)
 {
 	struct guard_io *io = user_data;
 
 	io->armed_for = UINT64_MAX;
+	io->ticked_at = guard_io_now();
 	g_source_set_ready_time(io->timer, -1);
-	guard_tick(io->guard, guard_io_now());
+	guard_tick(io->guard, io->ticked_at);
 	links_flush(io);
 	guard_io_schedule(io);
 	return G_SOURCE_CONTINUE;
@@ -49,6 +52,8 @@ guard_io_schedule(struct guard_io *io)
 
 	disks_resume_reading(io);
 	/* Moving the ready time wakes the main context up. Deadlines mostly move away: let the timer come early then, and look again. */
+	if (t <= io->ticked_at)		/* a tick that left its own deadline in the past: the timer comes before all that might mend that */
+		t = io->ticked_at + STUCK_NS;
 	if (t >= io->armed_for)
 		return;
 	io->armed_for = t;

@@ -70,6 +70,7 @@ struct guard_io {
 	GMainLoop *loop;
 	GSource *timer;
 	uint64_t armed_for;	/* ns; UINT64_MAX: not armed */
+	uint64_t ticked_at;	/* ns: the last tick by the timer */
 	unsigned handled;	/* frames of QEMU and of the peer */
 	GError *fatal;
 
@@ -154,6 +155,7 @@ void qemu_closed(struct guard_io *io, bool surely_dead, const char *what);
 
 /* guard-priority-io.c */
 void priority_init(void);			/* before the privileges go, and the threads are made */
+void priority_take_turns(void);		/* after each piece of work of which there may be much: other guards get this processor now */
 void priority_moderate(struct guard_io *io);	/* just before the main loop runs */
 
 /* guard-taps-io.c */

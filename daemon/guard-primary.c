@@ -469,10 +469,10 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		else
 			disk_ship(g, now, disk, r, true);
 		disk_answer(g);
-		if (g->p.live && g->p.disk_epoch_bytes > g->config->max_disk_bytes / 2) {
+		if (g->p.live && g->p.disk_epoch_bytes > g->config->max_disk_bytes / 2)
 			relay_want_checkpoint(g->p.relay, now, RELAY_WANT_DISK);
+		if (relay_stopping(g->p.relay))		/* by this, or by what was heard of the guest */
 			primary_pump(g, now);
-		}
 		break;
 	case NBD_OP_FLUSH:
 		/* The copy's durability is the standby host's page cache, as for any mirror; QEMU does not even send it. */
@@ -594,6 +594,7 @@ pump_wants(struct guard *g, uint64_t now)
 		relay_want_checkpoint(g->p.relay, now, wants[want]);
 	want_mode(g, now);
 	want_patterns(g, now);
+	switchover_want(g, now);
 }
 
 /* A frame the guest receives: the standby's copy gets it in the same epoch. */
@@ -732,7 +733,8 @@ static void
 take_mode(struct guard *g, uint64_t now, uint64_t epoch)
 {
 	uint8_t payload[2];
-	bool passive = g->p.mode.mode == MODE_PASSIVE && g->failover.state == FAILOVER_PROTECTED;
+	bool stays = g->failover.state == FAILOVER_ASKING && g->p.passive;	/* a disable that the arbiter keeps waiting */
+	bool passive = g->p.mode.mode == MODE_PASSIVE && (g->failover.state == FAILOVER_PROTECTED || stays);
 
 	if (passive == g->p.passive || g->detaching)
 		return;

@@ -544,7 +544,7 @@ lazy_deadline(const struct guard *g)
 	const struct guard_config *c = g->config;
 	uint64_t limit = MIN(GUARD_LAZY_BYTES, c->max_checkpoint_bytes / 2);
 
-	if (!g->s.passive || g->s.load_wanted || standby_loading(g->s.standby) || standby_settled(g->s.standby))
+	if (!g->s.passive || g->s.load_wanted || !standby_can_load(g->s.standby))
 		return UINT64_MAX;
 	if (standby_held_bytes(g->s.standby) > limit || disk_queue_bytes(g->s.disks) > MIN(GUARD_LAZY_BYTES, c->max_disk_bytes / 2))
 		return 0;
@@ -560,7 +560,9 @@ repair_deadline(const struct guard *g)
 {
 	if (g->failover.state != FAILOVER_PROTECTED || g->failover.fit || g->s.spoiled || g->s.load_wanted || standby_loading(g->s.standby))
 		return UINT64_MAX;
-	return standby_settled(g->s.standby) ? g->s.repair_after : 0;
+	if (standby_settled(g->s.standby))
+		return g->s.repair_after;
+	return standby_can_load(g->s.standby) ? 0 : UINT64_MAX;
 }
 
 void

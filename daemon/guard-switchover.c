@@ -279,8 +279,6 @@ switchover_tick(struct guard *g, uint64_t now)
 		else
 			enter(g, now, SWITCHOVER_LAST, 0);
 	}
-	if (s->step == SWITCHOVER_LAST)		/* again and again: a checkpoint that was made already when it was asked for is not the last one */
-		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 	if (now < s->deadline)
 		return;
 	if (s->step == SWITCHOVER_WARM)
@@ -289,6 +287,14 @@ switchover_tick(struct guard *g, uint64_t now)
 		call_off(g, now, "the standby did not take over in time; it may still do so, if the arbiter was slow");
 	else
 		call_off(g, now, "QEMU did not send what it was given, or make the last checkpoint, in time");
+}
+
+/* Again and again: a checkpoint that was made already when it was asked for is not the last one. */
+void
+switchover_want(struct guard *g, uint64_t now)
+{
+	if (g->failover.state == FAILOVER_SWITCHING && g->p.switchover.step == SWITCHOVER_LAST)
+		relay_want_checkpoint(g->p.relay, now, RELAY_WANT_OPERATOR);
 }
 
 uint64_t

@@ -242,9 +242,11 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 	unsigned actions = failover_step(&g->failover, now, event, reason);
 
 	if (g->failover.state != before) {
+		bool plain = g->failover.reason == FAILOVER_REASON_NONE;
+
 		g->state_since = now;
-		guard_event(g, "state", "%s -> %s on %s: %s", failover_state_name(before), failover_state_name(g->failover.state), failover_event_name(event),
-			    failover_reason_text(g->failover.reason));
+		guard_event(g, "state", "%s -> %s on %s%s%s", failover_state_name(before), failover_state_name(g->failover.state), failover_event_name(event),
+			    plain ? "" : ": ", plain ? "" : failover_reason_text(g->failover.reason));
 	}
 	if (actions & FAILOVER_ACT_FREEZE)
 		act_freeze(g, now);
@@ -648,7 +650,7 @@ heartbeat_received(struct guard *g, uint64_t now, const struct peer_frame *frame
 		return;		/* it came over the other connection already */
 	g->peer_clock = theirs;
 	g->peer_clock_at = now;
-	if (g->linked && liveness_answer_due(&g->liveness, now))
+	if (g->linked && !g->finished && liveness_answer_due(&g->liveness, now))
 		send_heartbeat(g, now);
 	if (echo == 0 || echo > now)
 		return;
@@ -790,8 +792,8 @@ guard_deadline(const struct guard *g)
 
 	if (g->finished)
 		return UINT64_MAX;
-	if (g->linked)
-		t = MIN(t, MIN(liveness_deadline(&g->liveness), fast_deadline(g)));
+	if (g->linked)		/* and so often that nothing but sleep makes looked_at so old */
+		t = MIN(MIN(t, g->looked_at + GUARD_ASLEEP_NS / 2), MIN(liveness_deadline(&g->liveness), fast_deadline(g)));
 	return MIN(t, guard_is_primary(g) ? primary_deadline(g) : standby_side_deadline(g));
 }
 

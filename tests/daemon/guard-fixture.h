@@ -258,8 +258,10 @@ pass(struct fixture *f, unsigned ms)
 			peer_says_u64(f, PEER_HEARTBEAT, 3, (uint64_t[]){ f->now, f->now, 0 });
 			beat += 20 * MS;
 		}
-		if (guard_deadline(f->g) <= f->now)
+		if (guard_deadline(f->g) <= f->now) {
 			guard_tick(f->g, f->now);
+			assert_true(guard_deadline(f->g) > f->now);	/* whatever it was for is done, or will not be */
+		}
 	}
 }
 

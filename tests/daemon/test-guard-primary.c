@@ -290,6 +290,21 @@ a_guest_that_wakes_up_is_not_left_to_its_long_epoch(void **state)
 	assert_int_equal(f.g->p.epoch_events, 0);
 }
 
+static void
+so_is_one_that_writes_to_its_disk(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.g->p.epoch_length.length_ns = 10000 * MS;
+	pass(&f, 1000);
+	for (unsigned i = 0; i < 31; i++)
+		guest_writes(&f, 512);
+	assert_null(strstr(f.did->str, "checkpoint-reply"));
+	guest_writes(&f, 512);
+	assert_non_null(strstr(f.did->str, "checkpoint-reply"));
+}
+
 /* It computes, and what it writes meanwhile will have to be carried. */
 static void
 a_guest_that_works_is_not_left_to_its_long_epoch(void **state)
@@ -1893,6 +1908,38 @@ passive_mode_ends_with_the_switchover(void **state)
 	assert_true(f.g->p.passive);
 }
 
+/* Until the arbiter answers nothing changes for the guest. */
+static void
+passive_mode_outlasts_a_disable_that_waits(void **state)
+{
+	g_auto(fixture) f;
+
+	go_passive(&f);
+	guard_disable(f.g, f.now);
+	assert_int_equal(guard_state(f.g), FAILOVER_ASKING);
+	guest_frame(&f, GUARD_PORT_OUT);
+	pass(&f, 10);
+	one_checkpoint(&f);
+	assert_int_equal(f.g->p.wants[RELAY_WANT_OUTPUT], 1);
+	assert_true(f.g->p.passive);
+}
+
+/* Whatever its settings: else it would take each pause between two ticks for sleep, and put off what waits for a hanging peer or QEMU. */
+static void
+a_guard_that_is_awake_knows_it(void **state)
+{
+	g_auto(fixture) f;
+
+	protect(&f);
+	f.g->liveness.interval_ns = 1000 * MS;
+	f.g->liveness.limit_ns = 4000 * MS;
+	for (unsigned i = 0; i < 20; i++) {
+		f.now = MAX(guard_deadline(f.g), f.now + 1);
+		guard_tick(f.g, f.now);
+	}
+	assert_true(f.g->awake_since < f.now - GUARD_ASLEEP_NS);
+}
+
 /* It runs unheard, and no checkpoint is made, whatever asks for one: the copy would have to load it. */
 static void
 a_guest_whose_copy_is_level_is_handed_over_as_it_runs(void **state)
@@ -2006,6 +2053,28 @@ a_copy_that_does_not_catch_up_is_handed_it_all_the_same(void **state)
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_CATCHUP);
 	pass(&f, 2);
 	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+}
+
+/* One that was made already when time is up is not the last one. */
+static void
+the_last_checkpoint_is_asked_for_as_soon_as_one_can_be(void **state)
+{
+	g_autoptr(GByteArray) b = small_checkpoint();
+	g_auto(fixture) f;
+
+	warm_up(&f);
+	pass(&f, 480);
+	relay_want_checkpoint(f.g->p.relay, f.now, RELAY_WANT_TIMEOUT);
+	pass(&f, 1);
+	qemu_says_message(&f, COLO_VMSTATE_SEND);
+	pass(&f, 10);
+	assert_int_equal(f.g->p.switchover.step, SWITCHOVER_LAST);
+	qemu_says(&f, b);
+	committed(&f, 3);
+	g_string_truncate(f.did, 0);
+	qemu_says_message(&f, COLO_REQUEST);
+	pass(&f, 5);	/* an epoch is no shorter */
+	expect(&f, "qemu checkpoint-reply; ");
 }
 
 /* -- going on alone ------------------------------------------------------------------------------------------------------------ */
@@ -2249,6 +2318,7 @@ main(void)
 		cmocka_unit_test(a_guest_that_speaks_now_and_then_is_not_asked_each_time),
 		cmocka_unit_test(a_guest_that_is_silent_after_a_checkpoint_is_asked_too),
 		cmocka_unit_test(a_guest_that_wakes_up_is_not_left_to_its_long_epoch),
+		cmocka_unit_test(so_is_one_that_writes_to_its_disk),
 		cmocka_unit_test(a_guest_that_works_is_not_left_to_its_long_epoch),
 		cmocka_unit_test(loads_are_counted_by_what_they_load),
 		cmocka_unit_test(a_guest_that_does_not_answer_is_given_up),
@@ -2320,6 +2390,8 @@ main(void)
 		cmocka_unit_test(passive_output_asks_for_a_checkpoint),
 		cmocka_unit_test(passive_output_waits_for_an_answer_that_is_due),
 		cmocka_unit_test(passive_mode_ends_with_the_switchover),
+		cmocka_unit_test(passive_mode_outlasts_a_disable_that_waits),
+		cmocka_unit_test(a_guard_that_is_awake_knows_it),
 		cmocka_unit_test(a_guest_whose_copy_is_level_is_handed_over_as_it_runs),
 		cmocka_unit_test(a_guest_that_was_not_taken_over_gets_its_checkpoints_again),
 		cmocka_unit_test(a_copy_that_says_nothing_is_not_level),
@@ -2327,6 +2399,7 @@ main(void)
 		cmocka_unit_test(a_guest_that_sends_too_much_stays),
 		cmocka_unit_test(a_copy_that_is_slow_costs_a_checkpoint_more),
 		cmocka_unit_test(a_copy_that_does_not_catch_up_is_handed_it_all_the_same),
+		cmocka_unit_test(the_last_checkpoint_is_asked_for_as_soon_as_one_can_be),
 		cmocka_unit_test(a_guest_that_stands_goes_on_before_we_leave),
 		cmocka_unit_test(a_qemu_that_does_not_end_its_checkpoint_is_left),
 		cmocka_unit_test(a_guest_that_stood_for_its_output_goes_on),

@@ -152,6 +152,21 @@ it_loads_what_waits_for_a_load(void **state)
 	assert_true(f.g->failover.fit);
 }
 
+/* No load can be asked of it, however much waits for one. */
+static void
+it_does_not_turn_in_circles_when_qemu_is_broken(void **state)
+{
+	static const uint8_t passive[] = { 0, 1 };
+	g_auto(fixture) f;
+
+	protect(&f);
+	peer_says(&f, PEER_MODE, passive, sizeof passive);
+	receive(&f, 2);
+	expect(&f, "send COMMITTED 2; ");
+	qemu_says_message(&f, COLO_VMSTATE_LOADED);
+	pass(&f, 3000);
+}
+
 static void
 primary_hands_over(struct fixture *f, enum peer_switchover what, uint64_t value)
 {
@@ -722,6 +737,7 @@ main(void)
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),
+		cmocka_unit_test(it_does_not_turn_in_circles_when_qemu_is_broken),
 		cmocka_unit_test(it_is_urgent_while_somebody_waits_for_it),
 		cmocka_unit_test(it_loads_twice_for_a_switchover),
 		cmocka_unit_test(a_switchover_that_is_off_asks_for_no_loads),
