@@ -338,8 +338,8 @@ ftd_config_hosts_register(const struct ftd_config *c)
 static bool
 check_together(const struct ftd_config *c, const char *where, GError **error)
 {
-	if (c->suspect_ms < 3 * c->heartbeat_ms)
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: suspect-ms (%u) must be at least three times heartbeat-ms (%u)", where, c->suspect_ms, c->heartbeat_ms);
+	if (c->suspect_ms < 4 * c->heartbeat_ms)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: suspect-ms (%u) must be at least four times heartbeat-ms (%u)", where, c->suspect_ms, c->heartbeat_ms);
 	else if (ftd_config_hosts_register(c) && !(c->arbiter && g_str_has_prefix(c->arbiter, "etcd:")))
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "%s: hosts=etcd takes an arbiter=etcd:..., where they register", where);
 	else

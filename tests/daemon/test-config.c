@@ -107,7 +107,7 @@ test_complaints(void **state)
 		{ "[guard]\ntcg-flush=never\n", "f:2: tcg-flush: \"never\" is neither \"live\" nor \"load\"" },
 		{ "[ftd]\nhosts=etcd\narbiter=file:/srv/x\n", "f: hosts=etcd takes an arbiter=etcd:..., where they register" },
 		{ "[ftd]\nhosts=etcd\n", "f: hosts=etcd takes an arbiter=etcd:..., where they register" },
-		{ "[guard]\nheartbeat-ms=100\n", "f: suspect-ms (150) must be at least three times heartbeat-ms (100)" },
+		{ "[guard]\nheartbeat-ms=100\n", "f: suspect-ms (150) must be at least four times heartbeat-ms (100)" },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
