@@ -58,6 +58,8 @@ on_frame(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 	l->io->handled++;
 	guard_peer_frame(l->io->guard, guard_io_now(), frame, payload);
 	guard_io_schedule(l->io);
+	if (l->channel == PEER_CHANNEL_BULK)
+		priority_take_turns();
 }
 
 static void
@@ -140,6 +142,7 @@ send_packed(void *ctx, enum peer_type type, const void *head, size_t head_length
 
 	if (io->links[PEER_CHANNEL_BULK].up)
 		peer_link_send(io->links[PEER_CHANNEL_BULK].link, type, head, head_length, body);
+	priority_take_turns();
 }
 
 static bool
