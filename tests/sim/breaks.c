@@ -78,6 +78,7 @@ const struct break_info break_infos[BREAK_LAST] = {
 	[BREAK_HEARD] = { "heard", "after a reboot nobody knows that a copy was never heard" },
 	[BREAK_OVERTAKEN] = { "overtaken", "what is compared is sent after a later write of the same place" },
 	[BREAK_SAME] = { "same", "of disks that are compared nothing differs" },
+	[BREAK_OFF] = { "off", "checkpoints and loads go on while the guest is switched off and on" },
 	[BREAK_EMPTY_ARBITER] = { "empty-arbiter", "an arbiter that knows nothing of the pair is believed" },
 };
 

@@ -21,7 +21,7 @@ enum fault {
 	FAULT_PERSIST_FAILS, FAULT_PERSIST_CRASHES, FAULT_SLOW_DISK, FAULT_DISK_ERROR, FAULT_COPY_RESET, FAULT_COPY_STREAM,
 	FAULT_DISABLE, FAULT_FAILOVER, FAULT_SWITCHOVER, FAULT_GUEST_ENDS,
 	FAULT_HANG_QEMU, FAULT_HICCUP_QEMU, FAULT_STALL_HOST, FAULT_STALL_GUARDS, FAULT_POWER_BACK, FAULT_ARBITER_EMPTY,
-	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_SET_MODE, FAULT_STALE_FRAME,
+	FAULT_PANIC, FAULT_PRIMARY_DISK, FAULT_SUSPEND, FAULT_RESUME, FAULT_GUEST_RESET, FAULT_GUEST_OFF, FAULT_SET_MODE, FAULT_STALE_FRAME,
 	FAULT_STOP_QEMU,
 	FAULT_LAST
 };
@@ -64,6 +64,7 @@ static const struct { const char *text; unsigned weight; } faults[] = {
 	[FAULT_SUSPEND] = { "an administrator suspends the guest", 5 },
 	[FAULT_RESUME] = { "an administrator resumes the guest", 3 },
 	[FAULT_GUEST_RESET] = { "the guest reboots", 2 },
+	[FAULT_GUEST_OFF] = { "the guest switches itself off, to be started again", 3 },
 	[FAULT_SET_MODE] = { "the operator sets another mode", 5 },
 	[FAULT_STALE_FRAME] = { "a frame of an earlier generation arrives", 4 },
 	[FAULT_STOP_QEMU] = { "QEMU's process is stopped", 4 },
@@ -305,6 +306,11 @@ happen(struct world *w, enum fault f, unsigned host)
 		break;
 	case FAULT_RESUME: qemu_resume(&h->q); break;
 	case FAULT_GUEST_RESET: reboot_guest(w); break;
+	case FAULT_GUEST_OFF:
+		qemu_switch_off(&h->q);
+		if (chance(w, 80) && !w->host[STANDBY(w)].p.live)
+			qemu_switch_off(&w->host[STANDBY(w)].q);
+		break;
 	case FAULT_SET_MODE:
 		proc_tell(&h->p, ITEM_SET_MODE, 0, random_mode(w));
 		break;

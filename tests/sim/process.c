@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "checkpoint/colo-message.h"
+
 #define LINGER (5 * MS)		/* shorter than the shell's, both */
 #define OP_TIMEOUT (1000 * MS)
 #define LOOK (30 * MS)
@@ -100,6 +102,25 @@ op_item(struct proc *p, const struct item *i)
 	check_handed(p->w, p->host);
 }
 
+/* libvirt-events-io.c; of a standby, guard-ops-io.c, on_qmp_event(). */
+static void
+machine_item(struct proc *p, enum item_kind what)
+{
+	uint64_t now = p->w->now;
+
+	p->knows_off = what != ITEM_ON;
+	if (broken == BREAK_OFF)
+		return;
+	if (guard_is_primary(p->g))
+		guard_guest_off(p->g, now, what == ITEM_OFF);
+	else if (what == ITEM_OFF)
+		guard_copy_off(p->g, now);
+	else if (what == ITEM_PRELAUNCH)
+		guard_copy_prelaunch(p->g, now);
+	else
+		guard_copy_runs(p->g, now);
+}
+
 static void
 word_item(struct proc *p, const struct item *i)
 {
@@ -130,6 +151,11 @@ word_item(struct proc *p, const struct item *i)
 	case ITEM_RESUMED: guard_guest_resumed(p->g, now); break;
 	case ITEM_PANICKED: guard_guest_failed(p->g, now, FAILOVER_REASON_GUEST_PANICKED); break;
 	case ITEM_DISK_ERROR: guard_guest_failed(p->g, now, FAILOVER_REASON_DISK_ERROR); break;
+	case ITEM_OFF:
+	case ITEM_PRELAUNCH:
+	case ITEM_ON:
+		machine_item(p, i->kind);
+		break;
 	case ITEM_DATA:
 	case ITEM_CLOSED:
 		g_assert_not_reached();
@@ -240,6 +266,8 @@ on_timer(struct world *w, struct event *e)
 	p->armed_for = UINT64_MAX;
 	breaks_before_tick(p);
 	guard_tick(p->g, w->now);
+	if (proc_live(p) && guard_deadline(p->g) <= w->now)
+		violated(w, "deadline", "the guard on %c wants to be looked at again at once, and that would not end", NAME(p->host));
 	after(p);
 }
 
@@ -439,11 +467,24 @@ on_migration(struct world *w, struct event *e)
 		qemu_migration_input(&w->host[e->host].q, e->bytes);
 }
 
+/* REPLY to the primary's QEMU; the first word to an idle standby's is REQUEST. */
+static bool
+begins_step(const struct proc *p, GBytes *bytes)
+{
+	struct byte_reader r = byte_reader_init(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes));
+
+	if (!guard_is_primary(p->g))
+		return p->w->host[p->host].q.colo == COLO_IN_IDLE;
+	return byte_reader_be32(&r) == COLO_REPLY && byte_reader_done(&r);
+}
+
 static void
 env_migration_write(void *ctx, GBytes *bytes)
 {
 	struct proc *p = ctx;
 
+	if (calls(p) && p->migration_open && p->knows_off && qemu_of(p)->machine != MACHINE_ON && begins_step(p, bytes))
+		violated(p->w, "off", "the guard on %c begins a %s, and knows that the guest is switched off", NAME(p->host), guard_is_primary(p->g) ? "checkpoint" : "load");
 	if (calls(p) && p->migration_open)
 		later(p->w, 10 * US, &(struct event){ .fn = on_migration, .of_qemu = true, .host = p->host, .life = qemu_of(p)->life, .bytes = g_bytes_ref(bytes) });
 }
@@ -741,8 +782,10 @@ on_op(struct world *w, struct event *e)
 
 	if (e->life != p->life || !proc_live(p) || e->b != p->op_round)
 		return;
-	if (op == GUARD_OP_STANDBY_REFRESH)
+	if (op == GUARD_OP_STANDBY_REFRESH) {
 		q->restoring = false;
+		qemu_let_run(q);
+	}
 	if (p->op_fails && guard_state(p->g) == FAILOVER_FORMING) {
 		p->op_fails = false;
 		op_ends(p, op, true);

@@ -91,6 +91,7 @@ start_cpus(struct qemu *q)
 		proc_guest_started(guard_of(q));
 	}
 	q->running = true;
+	q->machine = MACHINE_ON;
 	wake(q);
 }
 
@@ -229,6 +230,85 @@ void
 qemu_resume(struct qemu *q)
 {
 	later(q->w, 0, &(struct event){ .fn = on_resume, .of_qemu = true, .host = q->host, .life = q->life });
+}
+
+/* -- off and on again --------------------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A reboot by libvirt (qemuProcessFakeReboot()): the guest switches itself off, is reset, and is started. In between its state is PRELAUNCH, from which there is no way to
+ * COLO: a checkpoint or a load that begins then aborts QEMU. A guard hears of the first step long before the second one; the shell of a standby's hears of all three.
+ */
+
+static uint64_t
+word_takes(const struct qemu *q)
+{
+	return q->net == NET_FILTERED ? between(q->w, 100 * US, 5 * MS) : between(q->w, 10 * US, 200 * US);
+}
+
+static bool
+in_colo_step(const struct qemu *q)
+{
+	return q->colo == COLO_OUT_INITIAL || q->colo == COLO_OUT_STOPPING || q->colo == COLO_OUT_SENT || qemu_loading(q);
+}
+
+static void
+on_machine_start(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || q->machine != MACHINE_PRELAUNCH)
+		return;
+	start_cpus(q);
+	proc_tell(guard_of(q), ITEM_ON, word_takes(q), 0);
+}
+
+static void
+on_machine_reset(struct world *w, struct event *e)
+{
+	struct qemu *q = &w->host[e->host].q;
+
+	if (e->life != q->life || q->machine != MACHINE_OFF || in_colo_step(q))
+		return;
+	q->machine = MACHINE_PRELAUNCH;
+	if (q->net == NET_STANDBY) {
+		qemu_reset_copy(q);
+		proc_tell(guard_of(q), ITEM_PRELAUNCH, word_takes(q), 0);
+	}
+	later(w, between(w, MS, 20 * MS), &(struct event){ .fn = on_machine_start, .of_qemu = true, .host = q->host, .life = q->life });
+}
+
+void
+qemu_switch_off(struct qemu *q)
+{
+	if (!q->alive || !q->running || q->suspended || q->hung_until > q->w->now || (q->net == NET_STANDBY && q->colo != COLO_IN_IDLE))
+		return;
+	q->machine = MACHINE_OFF;
+	q->running = false;
+	proc_tell(guard_of(q), ITEM_OFF, word_takes(q), 0);
+	later(q->w, between(q->w, 6 * MS, 30 * MS), &(struct event){ .fn = on_machine_reset, .of_qemu = true, .host = q->host, .life = q->life });
+	drained(q);
+}
+
+void
+qemu_let_run(struct qemu *q)
+{
+	if (q->alive && q->machine == MACHINE_PRELAUNCH)
+		start_cpus(q);
+}
+
+/* A checkpoint or a load begins. False: QEMU ends. */
+static bool
+may_begin(struct qemu *q)
+{
+	if (q->machine == MACHINE_PRELAUNCH) {
+		say(q->w, (int)q->host, "QEMU aborts: from PRELAUNCH there is no way to COLO");
+		q->w->host[q->host].damaged = q->w->host[q->host].copy_lost = true;
+		qemu_kill(q);
+		proc_tell(guard_of(q), ITEM_QEMU_GONE, rnd(q->w, 2 * MS), 0);
+		return false;
+	}
+	q->machine = MACHINE_ON;	/* it is started at the end, off or not */
+	return true;
 }
 
 /* -- network ------------------------------------------------------------------------------------------------------------------------------- */
@@ -535,7 +615,7 @@ drained(struct qemu *q)
 		send_initial(q);
 	else if (q->colo == COLO_OUT_STOPPING)
 		send_checkpoint(q);
-	else if (q->colo == COLO_IN_IDLE) {
+	else if (q->colo == COLO_IN_IDLE && q->machine == MACHINE_ON) {
 		q->colo = COLO_IN_REPLIED;
 		migration_reader_begin_checkpoint(q->reader);
 		message_to_guard(q, COLO_REPLY);
@@ -615,6 +695,8 @@ primary_input(struct qemu *q)
 		if ((q->colo == COLO_OUT_INITIAL && value == COLO_READY) || (q->colo == COLO_OUT_SENT && value == COLO_VMSTATE_LOADED)) {
 			run_epoch(q);
 		} else if (q->colo == COLO_OUT_REQUESTED && value == COLO_REPLY) {
+			if (!may_begin(q))
+				break;
 			q->colo = COLO_OUT_STOPPING;
 			stop_soon(q);
 		} else if (q->colo != COLO_OUT_SENT || value != COLO_VMSTATE_RECEIVED) {
@@ -773,7 +855,8 @@ qemu_migration_input(struct qemu *q, GBytes *bytes)
 		g_byte_array_set_size(q->in, 0);	/* REQUEST */
 		if (q->restoring)
 			violated(q->w, "protocol", "QEMU on %c got REQUEST while it drops translations: it aborts", NAME(q->host));
-		stop_soon(q);
+		if (may_begin(q))
+			stop_soon(q);
 	} else if (q->colo == COLO_IN_REPLIED) {
 		if (!checkpoint_whole(q))
 			return;
@@ -813,6 +896,7 @@ qemu_prepare_standby(struct qemu *q)
 	q->alive = true;
 	q->life++;
 	q->running = q->suspended = q->reset_at_load = false;
+	q->machine = MACHINE_ON;
 	q->hung_until = 0;
 	q->restoring = false;
 	q->kicked = false;
@@ -837,6 +921,7 @@ qemu_kill(struct qemu *q)
 	if (!q->alive)
 		return;
 	q->alive = q->running = q->suspended = false;
+	q->machine = MACHINE_ON;
 	q->life++;
 	q->hung_until = 0;
 	q->restoring = false;

@@ -100,6 +100,7 @@ enum sim_break {
 	BREAK_HEARD,
 	BREAK_OVERTAKEN,
 	BREAK_SAME,
+	BREAK_OFF,
 	BREAK_LAST
 };
 extern const struct break_info { const char *name, *text; } break_infos[BREAK_LAST];
@@ -157,6 +158,7 @@ guest_value_of(const struct guest *g, uint32_t n)
 
 /* -- QEMU ------------------------------------------------------------------------------------------------------------------------- */
 
+enum machine { MACHINE_ON, MACHINE_OFF, MACHINE_PRELAUNCH };	/* it has switched itself off; libvirt has reset it, and starts it in a moment */
 enum net { NET_DIRECT, NET_FILTERED, NET_STANDBY, NET_SHUT };
 enum colo { COLO_NONE, COLO_OUT_INITIAL, COLO_OUT_REQUESTED, COLO_OUT_STOPPING, COLO_OUT_SENT, COLO_OUT_RUNNING, COLO_IN_INITIAL, COLO_IN_STARTING, COLO_IN_IDLE, COLO_IN_REPLIED, COLO_IN_LOADING };
 
@@ -171,6 +173,7 @@ struct qemu {
 	uint64_t hung_since, hung_until;	/* stopped by SIGSTOP, or stuck */
 	bool restoring;				/* standby: GUARD_OP_STANDBY_REFRESH is under way: RUN_STATE_RESTORE_VM */
 	bool stopped;			/* ... by SIGSTOP, which its guard sees */
+	enum machine machine;
 	struct guest guest;
 	struct guest shadow;		/* PVM: as last sent, what differs is dirty. SVM: as last loaded (QEMU's colo_cache) */
 	enum net net;
@@ -200,7 +203,7 @@ struct qemu {
 
 enum source { SRC_MIR, SRC_OUT, SRC_CAP, SRC_MIG, SRC_NBD, SRC_FAST, SRC_BULK, SRC_DISK, SRC_CLAIM, SRC_OPS, SRC_DONE, SRC_QMP, SRC_READ, SRC_LAST };
 enum item_kind { ITEM_DATA, ITEM_CLOSED, ITEM_QEMU_GONE, ITEM_QEMU_CLOSED, ITEM_RESET, ITEM_DISABLE, ITEM_FAILOVER, ITEM_SWITCHOVER, ITEM_GUEST_ENDED, ITEM_START,
-	ITEM_STOPPED, ITEM_STARTED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE };
+	ITEM_STOPPED, ITEM_STARTED, ITEM_RESUMED, ITEM_PANICKED, ITEM_DISK_ERROR, ITEM_SET_MODE, ITEM_OFF, ITEM_PRELAUNCH, ITEM_ON };
 
 struct item {
 	enum item_kind kind;
@@ -231,6 +234,7 @@ struct proc {
 	uint64_t starts[GUARD_STARTS_MAX];	/* primary: when QEMU started the guest last, a ring */
 	unsigned next_start;
 	bool tell_starts;		/* primary: its guard has said that the guest stands, and wants to know when it runs */
+	bool knows_off;			/* it was told that its guest is switched off, and not yet that it runs */
 	bool known_unfit;		/* standby: it was told that its copy cannot go live */
 	bool asked;			/* it has claimed the VM for itself, and was not answered */
 	bool live;			/* standby: GUARD_OP_STANDBY_WAKE was started: the copy is the VM */
@@ -375,6 +379,8 @@ void qemu_suspend(struct qemu *q);				/* an administrator's wish, and the comman
 void qemu_resume(struct qemu *q);
 void qemu_look_after(struct qemu *q);
 void qemu_reset_copy(struct qemu *q);
+void qemu_let_run(struct qemu *q);				/* the monitor's `cont`, from PRELAUNCH */
+void qemu_switch_off(struct qemu *q);				/* the guest does it, to be started again by libvirt */
 void qemu_kill(struct qemu *q);
 void qemu_guard_gone(struct qemu *q);			/* the far ends of its sockets are closed */
 void lan_from_host(struct world *w, unsigned host, GBytes *frame, uint64_t life);
