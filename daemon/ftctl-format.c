@@ -53,21 +53,43 @@ format_number(struct json_object *o, const char *key)
 	return g_strdup("-");
 }
 
-/* What became of a pair that is no more, or why an active one is not well. */
+/* What became of a pair that is no more. */
 static char *
-format_note(struct json_object *d, gint64 now_s)
+format_end(struct json_object *d, const char *reason, gint64 now_s)
 {
-	const char *reason = text_or(d, "reason", ""), *peer = text_or(d, "peer", "?"), *state = text_or(d, "state", "");
-	g_autofree char *age = NULL;
+	const char *peer = text_or(d, "peer", "?");
+	g_autofree char *age = format_age(json_get_u64(d, "ended_at"), now_s);
 
-	if (!json_get(d, "ended_at"))
-		return g_strdup(strcmp(reason, "none") == 0 ? "" : reason);
-	age = format_age(json_get_u64(d, "ended_at"), now_s);
-	if (strcmp(state, "solo") != 0)
+	if (strcmp(text_or(d, "state", ""), "solo") != 0)
 		return g_strdup_printf("pair with %s ended %s: %s", peer, age, reason);
 	if (strcmp(text_or(d, "role", ""), "standby") == 0)
 		return g_strdup_printf("took over from %s %s: %s", peer, age, reason);
 	return g_strdup_printf("was protected by %s until %s: %s", peer, age, reason);
+}
+
+/* That, or why an active one is not well. */
+static char *
+format_note(struct json_object *d, gint64 now_s)
+{
+	const char *reason = text_or(d, "reason", "");
+
+	if (json_get(d, "ended_at"))
+		return format_end(d, reason, now_s);
+	return g_strdup(strcmp(reason, "none") == 0 ? "" : reason);
+}
+
+/* What an operator wants to know first, as a sentence. */
+static char *
+format_summary(struct json_object *d, gint64 now_s)
+{
+	const char *peer = text_or(d, "peer", "?"), *state = text_or(d, "state", "?"), *reason = text_or(d, "reason", "none");
+	const char *text = text_or(d, "reason_text", reason);
+
+	if (json_get(d, "ended_at"))
+		return format_end(d, text, now_s);
+	if (strcmp(state, "protected") == 0)
+		return strcmp(text_or(d, "role", ""), "standby") == 0 ? g_strdup_printf("runs on %s; its standby is here", peer) : g_strdup_printf("runs here; its standby is on %s", peer);
+	return strcmp(reason, "none") == 0 ? g_strdup(state) : g_strdup_printf("%s: %s", state, text);
 }
 
 #define STATUS_COLUMNS 8
@@ -219,6 +241,9 @@ format_status_detail(struct json_object *domain, gint64 now_s)
 	GString *out = g_string_new(NULL);
 
 	if (json_object_is_type(domain, json_type_object)) {
+		g_autofree char *summary = format_summary(domain, now_s);
+
+		g_string_append_printf(out, "%s: %s\n\n", text_or(domain, "domain", "?"), summary);
 		json_object_object_foreach(domain, key, value) {
 			g_autofree char *text = strcmp(key, "ended_at") == 0 ? format_age(json_get_u64(domain, key), now_s) : format_member(domain, key, value);
 

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 char *format_status_table(struct json_object *domains, gint64 now_s);	/* one line per domain, with a head line */
-char *format_status_detail(struct json_object *domain, gint64 now_s);	/* one line per member */
+char *format_status_detail(struct json_object *domain, gint64 now_s);	/* a sentence, and one line per member */
 /* One row per requirement or obstacle; to fit into columns, or with columns 0 one line each. */
 char *format_check(struct json_object *rows, unsigned columns);
 char *format_flows(struct json_object *flows);				/* one line per flow, with a head line */

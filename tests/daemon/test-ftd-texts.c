@@ -145,6 +145,32 @@ test_table(void **state)
 }
 
 static void
+test_detail(void **state)
+{
+	static const struct { const char *status, *first; } cases[] = {
+		{ "{\"domain\":\"vm1\",\"state\":\"protected\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"none\"}", "vm1: runs here; its standby is on b\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"protected\",\"role\":\"standby\",\"peer\":\"a\",\"reason\":\"none\"}", "vm1: runs on a; its standby is here\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"forming\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"none\"}", "vm1: forming\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"deciding\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"peer-silent\",\"reason_text\":\"it was silent\"}", "vm1: deciding: it was silent\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"solo\",\"role\":\"standby\",\"peer\":\"a\",\"reason\":\"peer-silent\",\"reason_text\":\"it was silent\",\"ended_at\":988}",
+		  "vm1: took over from a 12 s ago: it was silent\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"solo\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"peer-closed\",\"ended_at\":988}",
+		  "vm1: was protected by b until 12 s ago: peer-closed\n\n" },
+		{ "{\"domain\":\"vm1\",\"state\":\"fenced\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"peer-goodbye\",\"ended_at\":988}",
+		  "vm1: pair with b ended 12 s ago: peer-goodbye\n\n" },
+		{ "{}", "?: ?\n\n" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(json_object_ptr) status = parse(cases[i].status);
+		g_autofree char *text = format_status_detail(status, 1000);
+
+		if (!g_str_has_prefix(text, cases[i].first))
+			fail_msg("%s: %s", cases[i].status, text);
+	}
+}
+
+static void
 test_flows(void **state)
 {
 	g_autoptr(json_object_ptr) list = parse(
@@ -229,6 +255,7 @@ main(void)
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_event_kinds),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_detail),
 		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_progress),
