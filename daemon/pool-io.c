@@ -5,7 +5,8 @@
  * The host where a domain runs unprotected, and should not, makes it a wish (pairs-io.c, when a pair has ended here with the domain alone). Wishes are fulfilled one
  * at a time, so that hosts are chosen by what they hold after the one before, and a host that comes back is not asked for fifty standbys at once. An attempt looks at
  * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or had one that
- * was ended on purpose, or does not run here any more; else it is tried again, later and later, and at once when a host says that it is there.
+ * was ended on purpose, or libvirt does not know it here any more; else it is tried again, later and later, and at once when a host says that it is there. Of a domain
+ * that is off (both its hosts were, say) the wish waits until it runs.
  *
  * With hosts=etcd each host registers in the arbiter's etcd, again and again, and takes those that it finds there for the pool. While etcd is silent the pool is what it
  * was: nothing that is protected depends on it.
@@ -294,13 +295,19 @@ attempt_free(gpointer data)
 	g_free(a);
 }
 
-static bool
-still_runs_here(struct host *h, const char *uuid)
-{
-	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
-	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
+enum here { HERE_RUNS, HERE_OFF, HERE_NOT };
 
-	return !conn || (dom && libvirt_is_running(dom));
+/* A libvirt that does not answer is no reason to give up. */
+static enum here
+is_here(struct host *h, const char *uuid)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
+	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, &error) : NULL;
+
+	if (dom)
+		return libvirt_is_off(dom) ? HERE_OFF : HERE_RUNS;
+	return g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) ? HERE_NOT : HERE_RUNS;
 }
 
 /* The pair that was made by hand while the wish waited for its turn, and ended since, counts too. */
@@ -312,7 +319,7 @@ ends_wish(const struct pair_info *info)
 	return pair_ends_wish(info->phase == PAIR_ACTIVE, json_get_str(last, "state"), json_get_str(last, "reason"));
 }
 
-/* {done}, {busy}, or an error: it is to be tried again. */
+/* {done}, {off}, {busy}, or an error: it is to be tried again. */
 static struct json_object *
 fulfil(struct job *job, gpointer data, GError **error)
 {
@@ -320,9 +327,12 @@ fulfil(struct job *job, gpointer data, GError **error)
 	g_autoptr(pair_info) info = pairs_find(a->host->pairs, a->uuid);
 	g_autoptr(json_object_ptr) enabled = NULL;
 	g_autofree char *host = NULL;
+	enum here here = is_here(a->host, a->uuid);
 
-	if ((info && ends_wish(info)) || !still_runs_here(a->host, a->uuid))
+	if ((info && ends_wish(info)) || here == HERE_NOT)
 		return json_put_bool(json_object_new_object(), "done", true);
+	if (here == HERE_OFF)
+		return json_put_bool(json_object_new_object(), "off", true);
 	if (info && info->phase != PAIR_ENDED)
 		return json_put_bool(json_object_new_object(), "busy", true);
 	host = pool_place(a->host, a->uuid, a->peer, NULL, error);
@@ -340,7 +350,8 @@ fulfilled(struct json_object *reply, const GError *error, gpointer user_data)
 {
 	struct pool *p = user_data;
 	g_autofree char *domain = g_strdup(wishes_current(p->wishes)->domain);
-	gint64 wait = wishes_end(p->wishes, json_get_bool(reply, "done") ? WISH_OVER : reply ? WISH_NOT_YET : WISH_FAILED, g_get_monotonic_time());
+	enum wish_end end = !reply ? WISH_FAILED : json_get_bool(reply, "done") ? WISH_OVER : json_get_bool(reply, "off") ? WISH_OFF : WISH_NOT_YET;
+	gint64 wait = wishes_end(p->wishes, end, g_get_monotonic_time());
 
 	if (!reply)
 		host_event(p->host, domain, "self-heal-failed", "%s cannot be protected again; next attempt in %d s: %s", domain, (int)(wait / G_USEC_PER_SEC), error->message);

@@ -7,6 +7,7 @@
 
 #define FIRST_US (3 * G_USEC_PER_SEC)	/* an operation that protects again does so at once */
 #define NOT_YET_US G_USEC_PER_SEC
+#define OFF_US (60 * G_USEC_PER_SEC)
 
 struct entry {
 	struct wish wish;
@@ -129,9 +130,9 @@ wishes_end(struct wishes *w, enum wish_end end, gint64 now)
 		return 0;
 	}
 	e->renewed = false;
-	if (end == WISH_OVER)
+	if (end == WISH_OVER || end == WISH_OFF)
 		e->failures = 0;
-	wait = end == WISH_FAILED ? (gint64)(placement_retry_ns(++e->failures) / 1000) : NOT_YET_US;
+	wait = end == WISH_FAILED ? (gint64)(placement_retry_ns(++e->failures) / 1000) : end == WISH_OFF ? OFF_US : NOT_YET_US;
 	e->due = now + wait;
 	return wait;
 }

@@ -22,8 +22,9 @@ gint64 wishes_due(const struct wishes *w);		/* when the next one is to be begun;
 const struct wish *wishes_begin(struct wishes *w);	/* the next one; not while one is being fulfilled, nor without any */
 const struct wish *wishes_current(const struct wishes *w);	/* that is being fulfilled, or NULL */
 enum wish_end {
-	WISH_OVER,	/* the domain has a pair again, or does not run here any more */
+	WISH_OVER,	/* the domain has a pair again, or is not here any more */
 	WISH_NOT_YET,	/* its pair is being made, or is ending */
+	WISH_OFF,	/* the domain does not run, but may be started again */
 	WISH_FAILED,
 };
 gint64 wishes_end(struct wishes *w, enum wish_end end, gint64 now);	/* of the current one: how long until it is tried again */

@@ -63,6 +63,21 @@ test_failures(void **state)
 	assert_int_equal(fail_times(w, 1, &now), 2);
 }
 
+/* Looked for now and then: libvirt may start it at any time. */
+static void
+test_off(void **state)
+{
+	g_autoptr(wishes) w = wishes_new();
+
+	wishes_add(w, VM1, "vm1", "b", 0);
+	wishes_begin(w);
+	assert_int_equal(wishes_end(w, WISH_OFF, 5 * S), 60 * S);
+	assert_int_equal(wishes_due(w), 65 * S);
+	wishes_hurry(w, 6 * S);
+	assert_int_equal(wishes_due(w), 6 * S);
+	assert_int_equal(wishes_dismiss(w, VM1), WISH_DISMISSED);
+}
+
 /* The pair was made, and has ended before that was known here. */
 static void
 test_renewed(void **state)
@@ -125,6 +140,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_off),
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_failed_pair),
 		cmocka_unit_test(test_dismissed),
