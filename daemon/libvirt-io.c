@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEEPALIVE_S 5
+#define KEEPALIVE_COUNT 6
+
 static void
 ignore_error(void *user_data, virErrorPtr error)
 {
@@ -38,6 +41,8 @@ libvirt_open(const char *uri, GError **error)
 	if (!conn) {
 		libvirt_set_error(error, uri);
 		g_prefix_error(error, "libvirt does not answer, is its daemon running? ");
+	} else {
+		virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT);	/* a daemon that hangs is waited for no longer than that */
 	}
 	return conn;
 }
@@ -62,6 +67,14 @@ bool
 libvirt_is_running(virDomainPtr domain)
 {
 	return virDomainIsActive(domain) == 1;
+}
+
+bool
+libvirt_is_off(virDomainPtr domain)
+{
+	int active = virDomainIsActive(domain);
+
+	return active == 0 || (active < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN);
 }
 
 char *

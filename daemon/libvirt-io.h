@@ -22,6 +22,7 @@ virConnectPtr libvirt_open(const char *uri, GError **error);
 /* By UUID or name; FTD_ERROR_NO_DOMAIN. */
 virDomainPtr libvirt_find(virConnectPtr conn, const char *domain, GError **error);
 bool libvirt_is_running(virDomainPtr domain);
+bool libvirt_is_off(virDomainPtr domain);	/* ... for certain: false too when libvirt does not answer */
 char *libvirt_xml(virDomainPtr domain, unsigned flags, GError **error);
 /* One QMP command over libvirt's monitor; arguments (taken) may be NULL. The whole {"return": ...}; QEMU's refusal is FTD_ERROR_QMP. */
 struct json_object *libvirt_qmp(virDomainPtr domain, const char *command, struct json_object *arguments, GError **error);

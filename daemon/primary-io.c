@@ -20,7 +20,7 @@
 static bool
 destroy(virDomainPtr dom, GError **error)
 {
-	if (virDomainDestroy(dom) == 0 || !libvirt_is_running(dom))
+	if (virDomainDestroy(dom) == 0 || libvirt_is_off(dom))
 		return true;
 	libvirt_set_error(error, "destroying the stale domain");
 	return false;
@@ -101,7 +101,7 @@ primary_end(struct host *h, const struct pair_record *r, enum pair_end end, bool
 		return true;
 	conn = libvirt_open(h->config->libvirt_uri, &error);
 	dom = conn ? libvirt_find(conn, r->uuid, &error) : NULL;
-	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && !libvirt_is_running(dom)))
+	if (g_error_matches(error, FTD_ERROR, FTD_ERROR_NO_DOMAIN) || (dom && libvirt_is_off(dom)))
 		return true;
 	done = dom && (end == PAIR_END_KEEP ? release(h, dom, r, &error) : destroy(dom, &error));
 	if (!done)

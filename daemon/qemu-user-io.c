@@ -9,14 +9,17 @@
 #include <pwd.h>
 #include <string.h>
 
-/* A '+' says that it is a number; without it a name is tried first. */
+#define ENTRY_BYTES 65536	/* of the user database; a group may have many members */
+
+/* A '+' says that it is a number; without it a name is tried first. (Several jobs may be here at once.) */
 static bool
 parse_uid(const char *text, uid_t *uid)
 {
-	struct passwd *p = *text == '+' ? NULL : getpwnam(text);
+	g_autofree char *buffer = g_malloc(ENTRY_BYTES);
+	struct passwd entry, *p = NULL;
 	guint64 number;
 
-	if (p)
+	if (*text != '+' && getpwnam_r(text, &entry, buffer, ENTRY_BYTES, &p) == 0 && p)
 		*uid = p->pw_uid;
 	else if (g_ascii_string_to_unsigned(text + (*text == '+'), 10, 0, G_MAXUINT32 - 1, &number, NULL))
 		*uid = (uid_t)number;
@@ -28,10 +31,11 @@ parse_uid(const char *text, uid_t *uid)
 static bool
 parse_gid(const char *text, gid_t *gid)
 {
-	struct group *g = *text == '+' ? NULL : getgrnam(text);
+	g_autofree char *buffer = g_malloc(ENTRY_BYTES);
+	struct group entry, *g = NULL;
 	guint64 number;
 
-	if (g)
+	if (*text != '+' && getgrnam_r(text, &entry, buffer, ENTRY_BYTES, &g) == 0 && g)
 		*gid = g->gr_gid;
 	else if (g_ascii_string_to_unsigned(text + (*text == '+'), 10, 0, G_MAXUINT32 - 1, &number, NULL))
 		*gid = (gid_t)number;
