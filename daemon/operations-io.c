@@ -30,6 +30,7 @@
 
 #define CALL_TIMEOUT_MS 15000
 #define END_TIMEOUT_MS 20000
+#define FORMING_POLL_US 200000
 #define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* a disk is copied meanwhile; the connection itself tells a peer that is gone */
 
 static const char *const names[] = {
@@ -81,6 +82,33 @@ can_be_protected_again(const struct run *run, GError **error)
 	return enable_check_again(run->host, run->record->uuid, error);
 }
 
+/* Somebody else is at it, or has done it. */
+static bool
+await_protection(struct host *h, const char *uuid)
+{
+	for (;; g_usleep(FORMING_POLL_US)) {
+		g_autoptr(pair_info) info = pairs_find(h->pairs, uuid);
+
+		if (!info || info->record->role != FAILOVER_PRIMARY || (info->phase != PAIR_FORMING && info->phase != PAIR_ACTIVE))
+			return false;
+		if (info->phase == PAIR_ACTIVE)
+			return true;
+	}
+}
+
+/* Where the end of a pair took long, what heals by itself may have begun before us: protected is protected, by whatever host. */
+static bool
+protect_again(struct host *h, const char *uuid, const char *peer, struct job *job, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+	g_autoptr(json_object_ptr) done = enable_domain(h, uuid, peer, &as_before, job, &local);
+
+	if (done || (g_error_matches(local, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED) && await_protection(h, uuid)))
+		return true;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return false;
+}
+
 /* -- the other side has it now */
 
 static struct json_object *
@@ -97,9 +125,12 @@ protected_by_us(const struct run *run, GError **error)
 	return answer;
 }
 
-/* A claim that is out cannot be taken back: one that is answered much later would move the domain when nobody thinks of it any more. */
+/*
+ * A claim that is out cannot be taken back: one that is answered much later would move the domain, or end its protection, when nobody thinks of it any more; and after
+ * a standby that gave up the guest would be silent until then. `word`: a manual arbiter will do, since whoever ends the pair gives it the operator's word.
+ */
 static bool
-arbiter_answers(const struct run *run, GError **error)
+arbiter_answers(const struct run *run, bool word, GError **error)
 {
 	const struct pair_record *r = run->record;
 	struct arbiter_record newest;
@@ -109,13 +140,15 @@ arbiter_answers(const struct run *run, GError **error)
 
 	if (!a)
 		return false;
+	if (arbiter_is_manual(a) && word)
+		return true;
 	if (!arbiter_is_manual(a)) {
 		known = arbiter_read(a, r->uuid, &newest, error);
 		if (known == 0)
 			g_set_error(error, FTD_ERROR, FTD_ERROR_ARBITER_SILENT, "the arbiter knows nothing of the pair of %s; is it the same one, and mounted?", r->domain);
 		return known > 0;
 	}
-	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the arbiter is manual, so the guest would stand until somebody decides; ftctl failover %s moves it", r->domain);
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "the arbiter is manual, so the guest would be cut off until somebody decides; ftctl failover %s moves it", r->domain);
 	return false;
 }
 
@@ -124,7 +157,7 @@ switch_over(const struct run *run, GError **error)
 {
 	g_autoptr(json_object_ptr) done = NULL;
 
-	if (!can_be_protected_again(run, error) || !arbiter_answers(run, error))
+	if (!can_be_protected_again(run, error) || !arbiter_answers(run, false, error))
 		return NULL;
 	report(run, "switchover");
 	done = pair_verb_here(run->host, run->record, pair_verbs[VERB_SWITCHOVER].method, error);
@@ -136,7 +169,7 @@ test_failover(const struct run *run, GError **error)
 {
 	g_autoptr(json_object_ptr) done = NULL;
 
-	if (!can_be_protected_again(run, error))
+	if (!can_be_protected_again(run, error) || !arbiter_answers(run, true, error))
 		return NULL;
 	report(run, "failover");
 	done = pair_verb_at_peer(run->host, run->record, pair_verbs[VERB_FAILOVER].method, NULL, error);
@@ -151,9 +184,7 @@ test_failover(const struct run *run, GError **error)
 static struct json_object *
 protect_here(const struct run *run, const char *peer, GError **error)
 {
-	g_autoptr(json_object_ptr) done = enable_domain(run->host, run->record->uuid, peer, &as_before, run->job, error);
-
-	return done ? runs_on(run->host->name) : NULL;
+	return protect_again(run->host, run->record->uuid, peer, run->job, error) ? runs_on(run->host->name) : NULL;
 }
 
 static struct json_object *
@@ -164,7 +195,7 @@ test_restart(const struct run *run, GError **error)
 	g_autoptr(GError) local = NULL;
 	struct json_object *answer;
 
-	if (!can_be_protected_again(run, error))
+	if (!can_be_protected_again(run, error) || !arbiter_answers(run, false, error))
 		return NULL;
 	report(run, "restart");
 	done = pool_call(run->host, r->peer, "EndStandby", json_put_str(json_object_new_object(), "uuid", r->uuid), CALL_TIMEOUT_MS, error);
@@ -182,6 +213,7 @@ migrate_standby(const struct run *run, GError **error)
 {
 	const struct pair_record *r = run->record;
 	g_autoptr(json_object_ptr) ended = NULL, back = NULL;
+	g_autoptr(pair_info) now = NULL;
 	g_autoptr(GError) local = NULL;
 	g_autofree char *placed = NULL;
 	const char *peer = run->peer;
@@ -192,18 +224,22 @@ migrate_standby(const struct run *run, GError **error)
 		peer = placed = pool_place(run->host, r->uuid, NULL, r->peer, error);
 	else if (strcmp(peer, r->peer) == 0)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "the standby of %s is on %s already", r->domain, r->peer);
-	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, r->peer, error))
+	if (!peer || strcmp(peer, r->peer) == 0 || !enable_check_other(run->host, r->uuid, peer, r->peer, error) || !arbiter_answers(run, true, error))
 		return NULL;
 	ended = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
 	if (!ended)
 		return NULL;
+	/* Nobody has disabled it: whoever finds it alone from now on, after a restart too, protects it again. */
+	pairs_retell_end(run->host->pairs, r->uuid, "solo", failover_reason_name(FAILOVER_REASON_SETUP_FAILED));
 	answer = protect_here(run, peer, &local);
 	if (answer)
 		return answer;
 	back = protect_here(run, r->peer, NULL);
-	if (back)
-		g_set_error(error, FTD_ERROR, local->domain == FTD_ERROR ? local->code : FTD_ERROR_FAILED, "%s is protected by %s as before: %s", r->domain, r->peer, local->message);
-	else {
+	if (back) {
+		now = pairs_find(run->host->pairs, r->uuid);
+		g_set_error(error, FTD_ERROR, local->domain == FTD_ERROR ? local->code : FTD_ERROR_FAILED, "%s is protected by %s: %s", r->domain, now ? now->record->peer : r->peer,
+			    local->message);
+	} else {
 		say_unprotected(error, r, run->host->name, local);
 		pairs_retell_end(run->host->pairs, r->uuid, "solo", failover_reason_name(FAILOVER_REASON_SETUP_FAILED));
 		pool_heal(run->host, r->uuid, r->domain, r->peer);
@@ -222,6 +258,15 @@ pass_on(struct host *h, enum operation what, const struct pair_record *r, const 
 
 /* -- suspend and resume */
 
+/* The guard has refused it. Otherwise it may still end the pair, when the arbiter answers, and then that is what was asked for. */
+static bool
+is_whole(const struct run *run)
+{
+	g_autoptr(json_object_ptr) reply = guard_call(run->host, run->record->uuid, "Status", false, NULL, NULL, CALL_TIMEOUT_MS, NULL);
+
+	return g_strcmp0(json_get_str(json_get(reply, "status"), "state"), "protected") == 0;
+}
+
 static struct json_object *
 suspend(const struct run *run, GError **error)
 {
@@ -229,12 +274,13 @@ suspend(const struct run *run, GError **error)
 	g_autoptr(json_object_ptr) done = NULL;
 
 	report(run, "suspend");
-	if (!suspended_write(run->host, r->uuid, r->peer, error))
+	if (!arbiter_answers(run, true, error) || !suspended_write(run->host, r->uuid, r->peer, error))
 		return NULL;
 	done = pair_verb_here(run->host, r, pair_verbs[VERB_DISABLE].method, error);
 	if (done)
 		return runs_on(run->host->name);
-	suspended_clear(run->host, r->uuid);
+	if (is_whole(run))
+		suspended_clear(run->host, r->uuid);
 	return NULL;
 }
 
@@ -329,10 +375,26 @@ move_away(struct host *h, const struct pair_info *info, struct job *job, GError 
 	return moved != NULL;
 }
 
+/* One that is here now, in the role that it has now: moving another one may have taken hours. */
+static struct pair_info *
+next_to_move(struct host *h, GHashTable *tried)
+{
+	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+
+	for (guint i = 0; i < list->len; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+
+		if (info->phase != PAIR_ENDED && g_hash_table_add(tried, g_strdup(info->record->uuid)))
+			return pairs_find(h->pairs, info->record->uuid);
+	}
+	return NULL;
+}
+
 struct json_object *
 operation_drain(struct host *h, bool undo, struct job *job, GError **error)
 {
-	g_autoptr(GPtrArray) list = pairs_list(h->pairs);
+	g_autoptr(GHashTable) tried = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	struct pair_info *next;
 	guint64 moved = 0;
 
 	if (!h->config->hosts) {
@@ -342,11 +404,9 @@ operation_drain(struct host *h, bool undo, struct job *job, GError **error)
 	if (!pool_set_draining(h, !undo, error))
 		return NULL;
 	host_event(h, NULL, "hosts", undo ? "%s takes copies of domains again" : "%s is drained: every pair moves away, and none comes", h->name);
-	for (guint i = 0; i < list->len && !undo; i++) {
-		const struct pair_info *info = g_ptr_array_index(list, i);
+	while (!undo && (next = next_to_move(h, tried))) {
+		g_autoptr(pair_info) info = next;
 
-		if (info->phase == PAIR_ENDED)
-			continue;
 		if (job)
 			job_report(job, json_put_str(json_put_u64(json_put_u64(json_put_str(json_object_new_object(), "phase", "drain"), "done", 0), "total", 0), "domain",
 						     info->record->domain));
@@ -429,7 +489,6 @@ struct json_object *
 operation_protect(struct host *h, const struct peer_caller *caller, struct json_object *parameters, GError **error)
 {
 	g_autoptr(pair_info) before = pair_with(h, caller, parameters, error), info = NULL;
-	g_autoptr(json_object_ptr) done = NULL;
 	g_autofree char *peer = NULL;
 	struct json_object *answer;
 
@@ -439,8 +498,7 @@ operation_protect(struct host *h, const struct peer_caller *caller, struct json_
 	pairs_await_end(h->pairs, before->record->uuid, END_TIMEOUT_MS);
 	info = pairs_find(h->pairs, before->record->uuid);
 	peer = json_get_bool(parameters, "elsewhere") ? pool_place(h, before->record->uuid, NULL, caller->name, error) : g_strdup(caller->name);
-	done = !peer ? NULL : enable_domain(h, before->record->uuid, peer, &as_before, caller->job, error);
-	if (!done)
+	if (!peer || !protect_again(h, before->record->uuid, peer, caller->job, error))
 		return NULL;
 	answer = runs_on(h->name);
 	if (info && json_get(info->last, "gap_ms"))
