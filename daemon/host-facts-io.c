@@ -206,14 +206,23 @@ inspect_domain(virConnectPtr conn, const char *name, const char *uuid, struct js
 	json_put_bool(answer, "name_taken", by_name && virDomainGetUUIDString(by_name, found) == 0 && g_ascii_strcasecmp(found, uuid) != 0);
 }
 
+/* It is started, as root, because a peer has named it: not whatever program there is. */
+static bool
+is_emulator(const char *path)
+{
+	const char *name = path_is_plain(path) ? strrchr(path, '/') + 1 : "";
+
+	return g_str_has_prefix(name, "qemu") || strcmp(name, "kvm") == 0;
+}
+
 static void
 inspect_emulator(const char *emulator, struct json_object *answer)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(json_object_ptr) probe = path_is_plain(emulator) ? emulator_probe(emulator, &error) : NULL;
+	g_autoptr(json_object_ptr) probe = is_emulator(emulator) ? emulator_probe(emulator, &error) : NULL;
 
 	if (!probe) {
-		json_put_str(answer, "emulator_error", error ? error->message : "not an absolute path");
+		json_put_str(answer, "emulator_error", error ? error->message : "it is not an absolute path, or called neither qemu... nor kvm");
 		return;
 	}
 	json_put_str(answer, "qemu_version", json_get_str(probe, "version"));

@@ -54,8 +54,11 @@ struct pair {
 	} kept;				/* while it is ENDING, and before the next try: how it ended, when it is the standby's copy that goes on */
 	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
 	bool superseded;		/* ended, and another domain has its name now */
+	bool making;			/* FORMING, and PrepareStandby is at work on it */
+	char *called_off;		/* ... and whoever asked for it does not want it any more */
 	/* main thread only */
 	struct varlink_pending *watch;
+	unsigned watched_again;		/* since the guard was last heard */
 	guint retry;
 	char *finished, *why;		/* from the guard's last event */
 	guint64 gap_ms, last_generation;	/* ... of one that took over; under the lock */
@@ -294,11 +297,44 @@ take_place(struct pairs *p, const struct pair_record *record, guint64 connection
 		pair->lost = lost;
 		forget_kept(pair);
 		pair->phase = PAIR_FORMING;
+		pair->making = record->role == FAILOVER_STANDBY;
+		g_clear_pointer(&pair->called_off, g_free);
 		pair->connection = connection;
 		pair->orphan_since = 0;
 	}
 	g_mutex_unlock(&p->lock);
 	return !taken;
+}
+
+bool
+pairs_call_off(struct pairs *p, const char *uuid, const char *why)
+{
+	struct pair *pair;
+	bool making;
+
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	making = pair && pair->making;
+	if (making && !pair->called_off)
+		pair->called_off = g_strdup(why);
+	g_mutex_unlock(&p->lock);
+	return making;
+}
+
+char *
+pairs_made(struct pairs *p, const char *uuid)
+{
+	struct pair *pair;
+	char *called_off = NULL;
+
+	g_mutex_lock(&p->lock);
+	pair = g_hash_table_lookup(p->table, uuid);
+	if (pair) {
+		pair->making = false;
+		called_off = g_steal_pointer(&pair->called_off);
+	}
+	g_mutex_unlock(&p->lock);
+	return called_off;
 }
 
 bool
@@ -312,6 +348,7 @@ pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connectio
 	if (write_record(p->host, record, error))
 		return true;
 	g_prefix_error(error, "what is made for the pair cannot be written down: ");
+	g_free(pairs_made(p, record->uuid));
 	pairs_end(p, record->uuid, "ended", "setup-failed");
 	return false;
 }
@@ -359,7 +396,7 @@ domain_runs(const struct host *h, const char *uuid)
 	g_autoptr(virConnect) conn = libvirt_open(h->config->libvirt_uri, NULL);
 	g_autoptr(virDomain) dom = conn ? libvirt_find(conn, uuid, NULL) : NULL;
 
-	return !conn || (dom && libvirt_is_running(dom));
+	return !conn || (dom && !libvirt_is_off(dom));
 }
 
 /* The spec of the arbiter that the pair was formed with; NULL: none. */
@@ -715,6 +752,9 @@ retry_end(gpointer data)
 
 /* -- watching a guard */
 
+#define WATCH_AGAIN_MAX 10
+#define WATCH_AGAIN_MS 500
+
 static void
 news_told(struct json_object *parameters, const GError *error, gpointer user_data)
 {
@@ -753,6 +793,7 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 	struct pair *pair = user_data;
 	struct json_object *event = json_get(parameters, "event");
 
+	pair->watched_again = 0;
 	if (!event)
 		return;
 	if (g_strcmp0(json_get_str(event, "type"), "finished") == 0) {
@@ -772,13 +813,24 @@ on_guard_event(struct json_object *parameters, gpointer user_data)
 	host_event_take(pair->pairs->host, pair->record->domain, json_copy(event));
 }
 
+static gboolean watch_again(gpointer pair);
+
+/* A connection may end without its guard (no descriptors left, too much for it to keep for us); and a guard that is taken for gone is killed. */
 static void
 on_guard_gone(struct json_object *parameters, const GError *error, gpointer user_data)
 {
 	struct pair *pair = user_data;
-	g_autofree char *finished = g_steal_pointer(&pair->finished), *why = g_steal_pointer(&pair->why);
+	g_autofree char *finished = NULL, *why = NULL;
 
 	pair->watch = NULL;
+	if (!pair->finished && pair->watched_again < WATCH_AGAIN_MAX && guard_is_running(pair->pairs->host, pair->record->uuid)) {
+		pair->watched_again++;
+		log_warn("pairs", "the guard of %s runs, but told no more (%s): it is asked again", pair->record->domain, error ? error->message : "it closed its connection");
+		g_timeout_add(WATCH_AGAIN_MS, watch_again, pair);
+		return;
+	}
+	finished = g_steal_pointer(&pair->finished);
+	why = g_steal_pointer(&pair->why);
 	if (!finished)
 		host_event(pair->pairs->host, pair->record->domain, "guard-gone", "the guard is gone: %s", error ? error->message : "it closed its connection");
 	start_end(pair->pairs, pair->record->uuid, finished, why);
@@ -792,11 +844,20 @@ begin_watch(gpointer data)
 
 	if (pair->watch || pair->phase == PAIR_ENDING || pair->phase == PAIR_ENDED)
 		return;
-	g_clear_pointer(&pair->finished, g_free);
-	g_clear_pointer(&pair->why, g_free);
-	pair->gap_ms = pair->last_generation = 0;
-	pair->suspended = false;
+	if (!pair->watched_again) {
+		g_clear_pointer(&pair->finished, g_free);
+		g_clear_pointer(&pair->why, g_free);
+		pair->gap_ms = pair->last_generation = 0;
+		pair->suspended = false;
+	}
 	pair->watch = varlink_call_async(socket, GUARD_INTERFACE ".Events", NULL, true, 0, on_guard_event, on_guard_gone, pair);
+}
+
+static gboolean
+watch_again(gpointer pair)
+{
+	begin_watch(pair);
+	return G_SOURCE_REMOVE;
 }
 
 void

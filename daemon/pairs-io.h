@@ -51,6 +51,9 @@ void pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms);
 /* Takes a place for a forming pair and writes its record; FTD_ERROR_ALREADY_PROTECTED. Takes nothing. */
 bool pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error);
 bool pairs_update(struct pairs *p, const struct pair_record *record, GError **error);	/* by the owner of a forming pair */
+/* A standby that is still being made is not ended under the hands of who makes it. True: it is, and its maker hears of it, in pairs_made(). */
+bool pairs_call_off(struct pairs *p, const char *uuid, const char *why);
+char *pairs_made(struct pairs *p, const char *uuid);	/* by its maker, whatever came of it; why it was called off meanwhile, or NULL */
 void pairs_activate(struct pairs *p, const char *uuid);		/* from now on only its guard says how it ends */
 void pairs_watch(struct pairs *p, const char *uuid);		/* begin to follow its guard's events */
 /* Carries out the end of a pair: `finished` as in struct pair_end_facts. Blocks. `why` is for the event and the last status. Nothing when it is ending or ended already. */

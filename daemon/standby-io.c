@@ -174,10 +174,34 @@ make_overlays(struct preparation *p, const char *image, guint64 size, GError **e
 	return true;
 }
 
+/* Before anything is unlinked: two domains of different hosts may have images of the same name, and both their standbys here. */
+static bool
+is_free(const struct preparation *p, const char *image, GError **error)
+{
+	g_autoptr(GPtrArray) list = pairs_list(p->host->pairs);
+	g_autofree char *overlay = overlay_path(image, false);
+
+	for (guint i = 0; i < list->len; i++) {
+		const struct pair_info *info = g_ptr_array_index(list, i);
+
+		if (info->phase == PAIR_ENDED || strcmp(info->record->uuid, p->domain->uuid) == 0 ||
+		    !g_ptr_array_find_with_equal_func(info->record->overlays, overlay, g_str_equal, NULL))
+			continue;
+		g_set_error(error, FTD_ERROR, FTD_ERROR_PEER_STORAGE, "%s is the image of the standby of %s here; protect it by another host, or move one of them", image,
+			    info->record->domain);
+		return false;
+	}
+	return true;
+}
+
 static bool
 make_files(struct preparation *p, GError **error)
 {
 	struct json_object *disks = json_get(p->parameters, "disks");
+
+	for (size_t i = 0; i < json_length(disks); i++)
+		if (!is_free(p, json_get_str(json_at(disks, i), "path"), error))
+			return false;
 
 	for (size_t i = 0; i < json_length(disks); i++) {
 		struct json_object *d = json_at(disks, i);
@@ -384,6 +408,7 @@ standby_prepare(struct host *h, const struct peer_caller *caller, struct json_ob
 	g_autoptr(pair_record) record = NULL;
 	g_autoptr(virConnect) conn = NULL;
 	g_autoptr(json_object_ptr) found = json_object_new_array();
+	g_autofree char *called_off = NULL;
 	struct preparation p = { .host = h, .caller = caller, .parameters = parameters, .found = found };
 	struct json_object *answer;
 	bool ok = check_parameters(&p, error), defined = false;
@@ -397,10 +422,17 @@ standby_prepare(struct host *h, const struct peer_caller *caller, struct json_ob
 		return NULL;
 	host_event(h, domain->name, "prepare", "preparing a standby of %s for %s", domain->name, caller->name);
 	answer = make_standby(&p, conn, defined, error);
-	if (answer)
+	called_off = pairs_made(h->pairs, domain->uuid);
+	if (answer && called_off) {
+		g_clear_pointer(&answer, json_object_put);
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s has called it off meanwhile", caller->name);
+	}
+	if (answer) {
 		pairs_watch(h->pairs, domain->uuid);
-	else
-		pairs_end(h->pairs, domain->uuid, "ended", "setup-failed");
+	} else {
+		guard_await_end(h, domain->uuid, 0);
+		pairs_end(h->pairs, domain->uuid, "ended", called_off ? called_off : "setup-failed");
+	}
 	return answer;
 }
 
@@ -409,9 +441,13 @@ standby_prepare(struct host *h, const struct peer_caller *caller, struct json_ob
 void
 standby_call_off(struct host *h, const char *uuid, const char *why)
 {
-	g_autoptr(json_object_ptr) reply = guard_call(h, uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, NULL);
-	const char *state = json_get_str(json_get(reply, "status"), "state");
+	g_autoptr(json_object_ptr) reply = NULL;
+	const char *state;
 
+	if (pairs_call_off(h->pairs, uuid, why))
+		return;
+	reply = guard_call(h, uuid, "Status", false, NULL, NULL, STATUS_TIMEOUT_MS, NULL);
+	state = json_get_str(json_get(reply, "status"), "state");
 	if (state && strcmp(state, "forming") != 0) {
 		pairs_activate(h->pairs, uuid);
 		return;
@@ -428,14 +464,14 @@ destroy_copy(struct host *h, virDomainPtr dom, const char *uuid, GError **error)
 {
 	g_autofree char *monitor = host_pair_file(h, uuid, QMP_SOCKET), *xml = NULL;
 
-	if (!libvirt_is_running(dom))
+	if (libvirt_is_off(dom))
 		return REMOVAL_DONE;
 	xml = libvirt_xml(dom, 0, error);
 	if (!xml)
-		return libvirt_is_running(dom) ? REMOVAL_FAILED : REMOVAL_DONE;
+		return libvirt_is_off(dom) ? REMOVAL_DONE : REMOVAL_FAILED;
 	if (!domain_xml_is_standby(xml, monitor))
 		return REMOVAL_FOREIGN;
-	if (virDomainDestroy(dom) == 0 || !libvirt_is_running(dom))
+	if (virDomainDestroy(dom) == 0 || libvirt_is_off(dom))
 		return REMOVAL_DONE;
 	libvirt_set_error(error, "destroying the standby");
 	return REMOVAL_FAILED;
