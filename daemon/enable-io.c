@@ -303,6 +303,18 @@ check_certificates(struct attempt *a, struct check_report *report)
 	peer_credentials_unref(creds);
 }
 
+/* Before a standby is made: a firewall that lets ftd's own port through and not those of guards would be met when all is ready, by a guard that gets no answer. */
+static bool
+guards_are_reached(struct attempt *a, GError **error)
+{
+	g_autoptr(GError) local = NULL;
+
+	if (link_port_is_open(a->client, a->peer, &local) || !g_error_matches(local, FTD_ERROR, FTD_ERROR_PEER_UNREACHABLE))
+		return true;
+	g_propagate_error(error, g_steal_pointer(&local));
+	return false;
+}
+
 /* Takes half a second, so `enable` does without: it finds out by itself. */
 static void
 measure_link(struct attempt *a, struct check_report *report)
@@ -538,8 +550,10 @@ form_pair(struct attempt *a, bool *asked, GError **error)
 	struct json_object *request = token ? prepare_request(a, token, error) : NULL;
 	g_autoptr(json_object_ptr) prepared = NULL;
 
-	if (!request)
+	if (!request || !guards_are_reached(a, error)) {
+		json_object_put(request);
 		return false;
+	}
 	report(a, "prepare");
 	*asked = true;
 	prepared = peer_client_call(a->client, "PrepareStandby", request, PREPARE_TIMEOUT_MS, error);

@@ -6,6 +6,9 @@
 MANUAL=$(dirname "${BASH_SOURCE[0]}")/../../man/ftctl.1
 VARIANTS=/var/lib/ftd-test	# emulators of our own, in a host
 
+# The process whose namespaces are the host's: for programs of this machine's that look into them.
+host_pid() { "$LAB" status | awk -v h="$1" '$1 == h { print $3 }'; }
+
 # The exit status that the manual promises for an error's name.
 status_of() { sed -n "s/^\.It \([0-9]*\) Pq $1\$/\1/p" "$MANUAL"; }
 
@@ -37,7 +40,8 @@ refused() {
 	same "$what: the peer is as it was" "$peer_before" "$(host_picture "$peer" 2>&1)"
 }
 
-# odd HOST NAME <DEVICES: a domain that only runs its firmware, started with these devices. ODD_MEMORY (MiB), ODD_EMULATOR, ODD_UUID, ODD_OS (XML in <os>), ODD_MORE (XML).
+# odd HOST NAME <DEVICES: a domain that only runs its firmware, started with these devices. ODD_MEMORY (MiB), ODD_EMULATOR, ODD_UUID, ODD_OS (XML in <os>), ODD_MORE (XML),
+# ODD_USB (XML; no USB without).
 odd() {
 	"$LAB" virsh "$1" create /dev/stdin >/dev/null <<XML
 <domain type='qemu'>
@@ -49,7 +53,7 @@ odd() {
   <os><type arch='x86_64' machine='pc'>hvm</type>${ODD_OS:-}</os>
   <devices>
     ${ODD_EMULATOR:+<emulator>$ODD_EMULATOR</emulator>}
-    <controller type='usb' model='none'/>
+    ${ODD_USB:-<controller type='usb' model='none'/>}
     <memballoon model='none'/>
 $(cat)
   </devices>

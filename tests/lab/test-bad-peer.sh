@@ -48,6 +48,26 @@ VERBS=enable refused "the link is cut" PeerUnreachable 'cannot connect to b .*(t
 VERBS=enable refused "the host is off" PeerUnreachable 'cannot connect to c .*(timed out|No route)' a odd c
 "$LAB" boot c >/dev/null 2>&1
 
+# Guards listen on ports that the kernel chooses; ftd on one that is named.
+nsenter --target "$(host_pid b)" --net nft 'add table inet odd; add chain inet odd in { type filter hook input priority 0; }; add rule inet odd in tcp dport 32768-65535 tcp flags & (syn|ack) == syn drop' ||
+	die "nft"
+refused "a firewall before the guards' ports" PeerUnreachable 'port [0-9]+ of b is not reached \(.*imed out\); guards listen on ports.*firewalls' a odd b
+nsenter --target "$(host_pid b)" --net nft 'delete table inet odd'
+
+# -- what is told, and is no obstacle
+"$LAB" slow ft-b --delay 30 --rate 20
+check "a link that is slow and narrow" eval 'out=$(ftctl a check odd --peer b) && grep -qE "link .*warning .*link-slow.*the round trip to b takes [0-9.]+ ms" <<<"$out" && grep -qE "link-narrow.*the link to b carries [0-9] MiB/s" <<<"$out"'
+echo "$out"
+"$LAB" heal ft-b
+"$LAB" exec b sh -c 'printf "\144\0\0\0\0\0\0\0" >/etc/ftd-lab-clock && echo /usr/lib/ftd-build/tests/lab/libclock-step.so >/etc/ld.so.preload'
+"$LAB" restart-ftd b
+until_true 5 ftctl b status >/dev/null 2>&1
+check "a clock that is 100 s ahead" eval 'out=$(ftctl a check odd --peer b) && grep -qE "clock .*warning .*the clock of b is (99|100)\.[0-9] s ahead" <<<"$out"'
+echo "$out"
+"$LAB" exec b rm /etc/ld.so.preload /etc/ftd-lab-clock
+"$LAB" restart-ftd b
+until_true 5 ftctl b status >/dev/null 2>&1
+
 # -- who is it
 "$LAB" pki b wrong
 until_true 5 ftctl b status >/dev/null 2>&1
