@@ -45,6 +45,8 @@ nic virtio "<driver name='qemu' queues='2'/>" | refused_device "multiqueue" NicM
 nic rtl8139 | refused_device "a model that is not supported" NicModel 'rtl8139; use virtio'
 echo "<interface type='user'><model type='virtio'/></interface>" | refused_device "user networking" NicModel 'type user; only bridge'
 
+for _ in $(seq 9); do nic virtio; done | refused_device "more NICs than a guard carries" Limit 'odd has more than 16 disks or 8 interfaces; remove some'
+
 # There is no vhost where there is no /dev/vhost-net. What is looked for is that file among QEMU's open ones, so one of that name is passed to it (a double):
 # a file in a mount that is gone has its path from there.
 nic virtio | odd a odd
@@ -52,7 +54,7 @@ check "a virtio NIC that says nothing of vhost, and has none, is no obstacle" ft
 # shellcheck disable=SC2016 # expanded in there
 unshare --mount sh -c 'mount -t tmpfs root /mnt && mkdir /mnt/dev && : >/mnt/dev/vhost-net && exec 3</mnt/dev/vhost-net &&
 	virsh -c "$1" qemu-monitor-command odd "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"vhost\"}}" --pass-fds 3' \
-	sh "qemu+unix:///system?socket=/proc/$("$LAB" status | awk '$1 == "a" { print $3 }')/root/run/libvirt/libvirt-sock" >/dev/null || die "pass an fd"
+	sh "qemu+unix:///system?socket=/proc/$(host_pid a)/root/run/libvirt/libvirt-sock" >/dev/null || die "pass an fd"
 refused "vhost" NicVhost "net0 uses vhost.*<driver name='qemu'/>" a odd b
 odd_end a odd
 
@@ -61,6 +63,9 @@ echo "<shmem name='odd'><model type='ivshmem-plain'/><size unit='M'>4</size></sh
 	refused_device "shared memory" Device 'device shmem.* is not known to survive.*remove it'
 echo "<filesystem type='mount' accessmode='squash'><source dir='/var/tmp'/><target dir='odd'/></filesystem>" |
 	refused_device "a shared directory" Device 'device filesystem.*remove it'
+
+echo "<redirdev bus='usb' type='tcp'><source mode='bind' host='127.0.0.1' service='4000'/><protocol type='raw'/></redirdev>" |
+	ODD_USB="<controller type='usb' model='piix3-uhci'/>" refused_device "a device of another machine's" Device 'device redirdev.* belongs to this host; remove it'
 
 # BIOS where UEFI would be: what counts is the file for the variables.
 "$LAB" exec a truncate -s 64K $images/odd.fd
