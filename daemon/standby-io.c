@@ -159,14 +159,11 @@ make_image(struct preparation *p, const char *path, const char *format, guint64 
 }
 
 static bool
-make_overlays(struct preparation *p, const char *image, guint64 size, GError **error)
+make_overlays(const char *image, guint64 size, GError **error)
 {
 	for (int hidden = 0; hidden < 2; hidden++) {
 		g_autofree char *path = overlay_path(image, hidden);
 
-		g_ptr_array_add(p->record->overlays, g_strdup(path));
-		if (!pairs_update(p->host->pairs, p->record, error))
-			return false;
 		g_unlink(path);
 		if (!image_create(path, "qcow2", size, error))
 			return false;
@@ -174,7 +171,6 @@ make_overlays(struct preparation *p, const char *image, guint64 size, GError **e
 	return true;
 }
 
-/* Before anything is unlinked: two domains of different hosts may have images of the same name, and both their standbys here. */
 static bool
 is_free(const struct preparation *p, const char *image, GError **error)
 {
@@ -194,21 +190,38 @@ is_free(const struct preparation *p, const char *image, GError **error)
 	return true;
 }
 
+/*
+ * Before any is unlinked, now or when it ends: two domains of different hosts may have images of the same name, and their standbys be made here at once. The overlays in
+ * its record are a pair's own.
+ */
+static bool
+claim_overlays(struct preparation *p, struct json_object *disks, GError **error)
+{
+	static GMutex claiming;
+	g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&claiming);
+
+	for (size_t i = 0; i < json_length(disks); i++)
+		if (!is_free(p, json_get_str(json_at(disks, i), "path"), error))
+			return false;
+	for (size_t i = 0; i < json_length(disks); i++)
+		for (int hidden = 0; hidden < 2; hidden++)
+			g_ptr_array_add(p->record->overlays, overlay_path(json_get_str(json_at(disks, i), "path"), hidden));
+	return pairs_update(p->host->pairs, p->record, error);
+}
+
 static bool
 make_files(struct preparation *p, GError **error)
 {
 	struct json_object *disks = json_get(p->parameters, "disks");
 
-	for (size_t i = 0; i < json_length(disks); i++)
-		if (!is_free(p, json_get_str(json_at(disks, i), "path"), error))
-			return false;
-
+	if (!claim_overlays(p, disks, error))
+		return false;
 	for (size_t i = 0; i < json_length(disks); i++) {
 		struct json_object *d = json_at(disks, i);
 		const char *path = json_get_str(d, "path");
 		guint64 size = json_get_u64(d, "size");
 
-		if (!make_image(p, path, json_get_str(d, "format"), size, error) || !make_overlays(p, path, size, error))
+		if (!make_image(p, path, json_get_str(d, "format"), size, error) || !make_overlays(path, size, error))
 			return false;
 	}
 	return guard_prepare_dir(p->host, p->domain->uuid, &p->user, error);
@@ -469,8 +482,8 @@ destroy_copy(struct host *h, virDomainPtr dom, const char *uuid, GError **error)
 	xml = libvirt_xml(dom, 0, error);
 	if (!xml)
 		return libvirt_is_off(dom) ? REMOVAL_DONE : REMOVAL_FAILED;
-	if (!domain_xml_is_standby(xml, monitor))
-		return REMOVAL_FOREIGN;
+	if (!domain_xml_is_standby(xml, monitor))	/* one that has ended meanwhile has the XML of its definition */
+		return libvirt_is_off(dom) ? REMOVAL_DONE : REMOVAL_FOREIGN;
 	if (virDomainDestroy(dom) == 0 || libvirt_is_off(dom))
 		return REMOVAL_DONE;
 	libvirt_set_error(error, "destroying the standby");

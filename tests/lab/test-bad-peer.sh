@@ -8,6 +8,7 @@ undo() {
 	odd_end a odd
 	odd_end b odd
 	odd_end c odd
+	odd_end c odd2
 	for at in $mounted; do "$LAB" exec "${at%%:*}" umount "${at#*:}"; done
 	for h in a b c; do "$LAB" exec "$h" sh -c "rm -rf $VARIANTS $images/odd* /var/lib/odd*; rm -f /srv/ftd-arbiter/odd*"; done
 } >/dev/null 2>&1
@@ -145,6 +146,10 @@ for verb in check enable; do
 	out=$(ftctl b $verb odd --peer c 2>&1)
 	says "it has a pair, asked on the standby's host: $verb" AlreadyProtected 'has a pair with a already; see ftctl status' $? "$out"
 done
+image c $images/odd.qcow2 16M
+disk $images/odd.qcow2 | odd c odd2 || die "odd2"
+VERBS=enable refused "the image of another standby" PeerStorage "b: .*$images/odd.qcow2 is the image of the standby of odd here" c odd2 b
+odd_end c odd2
 check "and is still protected" state_is a odd protected
 ftctl a disable odd || not_ok "disable"
 odd_end a odd
