@@ -79,7 +79,7 @@ on_signal(int signal_number)
 	stopped = 1;
 }
 
-/* SIGUSR1: the longest silence is counted from here on. */
+/* SIGUSR1: the longest silence, and datagrams, are counted from here on. */
 static void
 on_mark(int signal_number)
 {
@@ -660,8 +660,18 @@ run_open(const struct options *opt, const struct kind *kind)
 
 struct udp_count {
 	uint64_t sent, answered, doubled, out_of_order, wrong, last;
+	uint64_t uncounted;	/* so many were sent before the mark; what answers them later is not counted either */
 	int64_t last_answer, gap;
 };
+
+static void
+udp_count_from_here(struct udp_count *u)
+{
+	marked = 0;
+	u->uncounted = u->sent;
+	u->answered = u->gap = 0;
+	u->last_answer = now_ns();
+}
 
 static void
 udp_take(struct udp_count *u, const char *in, ssize_t n)
@@ -675,9 +685,7 @@ udp_take(struct udp_count *u, const char *in, ssize_t n)
 	u->doubled += number == u->last;
 	u->out_of_order += number < u->last;
 	u->last = number > u->last ? number : u->last;
-	u->answered++;
-	if (marked)
-		u->gap = marked = 0;
+	u->answered += number > u->uncounted;
 	if (now - u->last_answer > u->gap)
 		u->gap = now - u->last_answer;
 	u->last_answer = now;
@@ -685,12 +693,14 @@ udp_take(struct udp_count *u, const char *in, ssize_t n)
 
 /* Sends one and takes what comes, its own answer or late ones, until it is answered or given up. */
 static void
-udp_exchange(int fd, struct udp_count *u)
+udp_exchange(int fd, struct udp_count *u, bool progress)
 {
+	struct timespec sent_at;
 	char out[32], in[2048];
 	int n = snprintf(out, sizeof(out), "echo%011" PRIu64 "\n", ++u->sent);
 	int64_t deadline = now_ns() + UDP_PATIENCE;
 
+	clock_gettime(CLOCK_REALTIME, &sent_at);
 	if (send(fd, out, n, 0) != n)
 		return;
 	while (u->last < u->sent && wait_fd(fd, POLLIN, deadline)) {
@@ -701,6 +711,8 @@ udp_exchange(int fd, struct udp_count *u)
 		in[got] = '\0';
 		udp_take(u, in, got);
 	}
+	if (progress && u->last < u->sent)
+		fprintf(stderr, "udp: no answer in time to number %" PRIu64 ", sent at %lld.%06ld\n", u->sent, (long long)sent_at.tv_sec, sent_at.tv_nsec / 1000);
 }
 
 static int
@@ -716,14 +728,16 @@ run_udp(const struct options *opt)
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, len))
 		die("udp socket: %s", strerror(errno));
 	for (int64_t next_progress = now_ns() + SECOND; !stopped && now_ns() < end; sleep_until(now_ns() + interval * MS)) {
-		udp_exchange(fd, &u);
+		if (marked)
+			udp_count_from_here(&u);
+		udp_exchange(fd, &u, opt->progress);
 		if (opt->progress && now_ns() >= next_progress) {
 			fprintf(stderr, "udp: %" PRIu64 " answered\n", u.answered);
 			next_progress = now_ns() + SECOND;
 		}
 	}
 	printf(opt->json ? "{\"kind\":\"udp\"" : "udp\n");
-	report_number(opt, "requests", u.sent, "%.0f");
+	report_number(opt, "requests", u.sent - u.uncounted, "%.0f");
 	report_number(opt, "answered", u.answered, "%.0f");
 	report_number(opt, "doubled", u.doubled, "%.0f");
 	report_number(opt, "out_of_order", u.out_of_order, "%.0f");
@@ -754,7 +768,7 @@ static void __attribute__((noreturn))
 usage(int status)
 {
 	fputs("Usage: lab client echo|ledger|http|open|udp|wait [OPTION...]\n\n"
-	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report; SIGUSR1 starts the count of gap_ms anew\n"
+	      "  --duration SECONDS   default 10; SIGINT and SIGTERM end it early, with the report; SIGUSR1 starts the counts of gap_ms and of datagrams anew\n"
 	      "  --interval-ms N      at least this long between two requests (echo 10, ledger 5, http 10,\n"
 	      "                       open 10, in each of its connections)\n"
 	      "  --connections N      open: at once (default 4)\n"
