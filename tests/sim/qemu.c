@@ -284,6 +284,8 @@ qemu_switch_off(struct qemu *q)
 		return;
 	q->machine = MACHINE_OFF;
 	q->running = false;
+	if (!guard_of(q)->live && q->net == NET_STANDBY)
+		q->w->host[q->host].damaged = true;	/* as when it is reset, which follows: not fit from now on */
 	proc_tell(guard_of(q), ITEM_OFF, word_takes(q), 0);
 	later(q->w, between(q->w, 6 * MS, 30 * MS), &(struct event){ .fn = on_machine_reset, .of_qemu = true, .host = q->host, .life = q->life });
 	drained(q);
