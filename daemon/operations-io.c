@@ -31,7 +31,7 @@
 #define CALL_TIMEOUT_MS 15000
 #define END_TIMEOUT_MS 20000
 #define FORMING_POLL_US 200000
-#define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* a disk is copied meanwhile; the connection itself tells a peer that is gone */
+#define LONG_TIMEOUT_MS (6 * 3600 * 1000)	/* of silence: an older version tells nothing while a disk is copied; the connection itself tells a peer that is gone */
 
 static const char *const names[] = {
 	[OPERATION_SWITCHOVER] = "switchover",

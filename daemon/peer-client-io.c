@@ -18,6 +18,8 @@ struct peer_client {
 	gpointer progress_data;
 	gint64 second;			/* monotonic: when the counting of `heard` began */
 	unsigned heard;
+	GSource *deadline;		/* of what is waited for; NULL: nothing */
+	gint64 timeout_us;
 	bool expired;
 };
 
@@ -41,6 +43,8 @@ hear_progress(struct peer_client *c, const struct peer_message *m)
 		c->second = now;
 		c->heard = 0;
 	}
+	if (c->deadline)
+		g_source_set_ready_time(c->deadline, now + c->timeout_us);	/* it is at work: what is limited is its silence */
 	progress = c->heard++ < PROGRESS_PER_S ? peer_progress_read(m->parameters) : NULL;
 	if (progress)
 		c->progress(progress, c->progress_data);
@@ -87,14 +91,15 @@ on_expired(gpointer user_data)
 static bool
 wait_for(struct peer_client *c, bool (*ready)(const struct peer_client *c), unsigned timeout_ms, GError **error)
 {
-	g_autoptr(GSource) deadline = g_timeout_source_new(timeout_ms);
-
 	c->expired = false;
-	g_source_set_callback(deadline, on_expired, c, NULL);
-	g_source_attach(deadline, c->context);
+	c->timeout_us = timeout_ms * (gint64)1000;
+	c->deadline = g_timeout_source_new(timeout_ms);
+	g_source_set_callback(c->deadline, on_expired, c, NULL);
+	g_source_attach(c->deadline, c->context);
 	while (!ready(c) && c->link && !c->expired)
 		g_main_context_iteration(c->context, TRUE);
-	g_source_destroy(deadline);
+	g_source_destroy(c->deadline);
+	g_clear_pointer(&c->deadline, g_source_unref);
 	if (ready(c))
 		return true;
 	if (c->error)

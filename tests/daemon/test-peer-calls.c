@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #define TIMEOUT_MS 5000
+#define SILENCE_MS 1000
 #define STEPS 3
 #define FLOOD 20000
 #define FLOOD_KEPT 2000	/* twice 64 KiB of them are less */
@@ -29,6 +30,7 @@ struct fixture {
 	struct peer_credentials *creds;
 	unsigned port;
 	gint told;	/* Flood has told all, atomic */
+	gint slow;	/* calls of Slowly that have ended, atomic */
 	gint doubts, offers;	/* calls that are still refused; offers that were heard; atomic */
 };
 
@@ -37,6 +39,7 @@ struct ask {
 	struct fixture *f;
 	const char *method;
 	bool follow;
+	unsigned timeout_ms;
 	GString *heard;		/* "phase done/total," for each; written by the thread, read when it is over */
 	struct json_object *reply;
 	GError *error;
@@ -66,6 +69,20 @@ do_work(const struct peer_caller *caller, struct json_object *parameters, gpoint
 	for (guint i = 0; i < STEPS; i++)
 		tell(caller, progress_of("disk", i, STEPS));
 	return json_put_str(json_put_bool(json_object_new_object(), "followed", caller->job != NULL), "for", caller->name);
+}
+
+/* Longer in all than it may be silent. */
+static struct json_object *
+do_slowly(const struct peer_caller *caller, struct json_object *parameters, gpointer user_data, GError **error)
+{
+	struct fixture *f = user_data;
+
+	for (guint i = 0; i < STEPS; i++) {
+		tell(caller, progress_of("disk", i, STEPS));
+		g_usleep(SILENCE_MS * 1000 / 2);
+	}
+	g_atomic_int_inc(&f->slow);
+	return json_object_new_object();
 }
 
 static struct json_object *
@@ -136,7 +153,7 @@ do_offer(const struct peer_caller *caller, struct json_object *parameters, gpoin
 	return json_object_new_object();
 }
 
-static const struct peer_method_entry methods[] = { { "Offer", do_offer }, { "Work", do_work }, { "Fail", do_fail }, { "Pass", do_pass }, { "Flood", do_flood }, { NULL, NULL } };
+static const struct peer_method_entry methods[] = { { "Offer", do_offer }, { "Work", do_work }, { "Slowly", do_slowly }, { "Fail", do_fail }, { "Pass", do_pass }, { "Flood", do_flood }, { NULL, NULL } };
 
 static struct peer_credentials *
 credentials(gpointer user_data)
@@ -168,7 +185,7 @@ ask_work(struct job *job, gpointer data, GError **error)
 
 	if (!c)
 		return NULL;
-	return a->follow ? peer_client_follow(c, a->method, NULL, TIMEOUT_MS, hear, a, error) : peer_client_call(c, a->method, NULL, TIMEOUT_MS, error);
+	return a->follow ? peer_client_follow(c, a->method, NULL, a->timeout_ms, hear, a, error) : peer_client_call(c, a->method, NULL, a->timeout_ms, error);
 }
 
 static void
@@ -182,14 +199,20 @@ ask_done(struct json_object *reply, const GError *error, gpointer user_data)
 }
 
 static struct ask
-ask(struct fixture *f, const char *method, bool follow)
+ask_for(struct fixture *f, const char *method, bool follow, unsigned timeout_ms)
 {
-	struct ask a = { .f = f, .method = method, .follow = follow, .heard = g_string_new(NULL) };
+	struct ask a = { .f = f, .method = method, .follow = follow, .timeout_ms = timeout_ms, .heard = g_string_new(NULL) };
 
 	job_start(ask_work, &a, NULL, NULL, ask_done, &a);
 	while (!a.over)
 		g_main_context_iteration(NULL, TRUE);
 	return a;
+}
+
+static struct ask
+ask(struct fixture *f, const char *method, bool follow)
+{
+	return ask_for(f, method, follow, TIMEOUT_MS);
 }
 
 static void
@@ -244,6 +267,24 @@ test_followed(void **state)
 	assert_true(json_get_bool(a.reply, "followed"));
 	assert_string_equal(json_get_str(a.reply, "for"), "localhost");
 	ask_clear(&a);
+}
+
+/* What tells of its progress is not silent. */
+static void
+test_long(void **state)
+{
+	struct fixture *f = *state;
+	struct ask told = ask_for(f, "Slowly", true, SILENCE_MS), silent = ask_for(f, "Slowly", false, SILENCE_MS);
+	gint64 end;
+
+	assert_null(told.error);
+	assert_true(g_error_matches(silent.error, FTD_ERROR, FTD_ERROR_TIMEOUT));
+	while (g_atomic_int_get(&f->slow) < 2)	/* nobody waits for it, but the server may not go before it */
+		g_usleep(1000);
+	for (end = g_get_monotonic_time() + G_USEC_PER_SEC / 5; g_get_monotonic_time() < end; g_usleep(1000))
+		g_main_context_iteration(NULL, FALSE);
+	ask_clear(&told);
+	ask_clear(&silent);
 }
 
 /* As every caller of before: no message but the answer. */
@@ -400,7 +441,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_followed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_followed, set_up, tear_down), cmocka_unit_test_setup_teardown(test_long, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_followed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_passed_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_served, set_up, tear_down),
