@@ -247,6 +247,13 @@ check_failed(struct check_report *r, enum check_requirement requirement, GError 
 }
 
 void
+check_unknown(struct check_report *r, enum check_requirement requirement, GError *error)
+{
+	insert_row(r, requirement, CHECK_UNKNOWN, CHECK_REASON_NONE, FTD_ERROR_FAILED, g_strdup_printf("not looked at: %s", error->message), NULL);
+	g_error_free(error);
+}
+
+void
 check_close(struct check_report *r, const char *why)
 {
 	for (enum check_requirement i = 0; i < CHECK_REQUIREMENT_LAST; i++)

@@ -64,6 +64,7 @@ void check_fine(struct check_report *r, enum check_requirement requirement, cons
 /* A step that failed, or could not be made (takes error): the reason of that requirement with the error's code, or its last one. */
 void check_failed(struct check_report *r, enum check_requirement requirement, GError *error);
 /* Requirements without a row are not looked at, because of that. */
+void check_unknown(struct check_report *r, enum check_requirement requirement, GError *error);	/* takes the error, for which it could not be looked at */
 void check_close(struct check_report *r, const char *why);
 
 guint check_report_length(const struct check_report *r);

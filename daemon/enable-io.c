@@ -303,7 +303,10 @@ check_certificates(struct attempt *a, struct check_report *report)
 	peer_credentials_unref(creds);
 }
 
-/* Before a standby is made: a firewall that lets ftd's own port through and not those of guards would be met when all is ready, by a guard that gets no answer. */
+/*
+ * Before a standby is made: a firewall that lets ftd's own port through and not those of guards would be met when all is ready, by a guard that gets no answer.
+ * A host that is being asked by many just now, or an ftd that does not know the question, has not closed any.
+ */
 static bool
 guards_are_reached(struct attempt *a, GError **error)
 {
@@ -313,6 +316,19 @@ guards_are_reached(struct attempt *a, GError **error)
 		return true;
 	g_propagate_error(error, g_steal_pointer(&local));
 	return false;
+}
+
+static void
+check_ports(struct attempt *a, struct check_report *report)
+{
+	GError *error = NULL;
+
+	if (link_port_is_open(a->client, a->peer, &error))
+		check_fine(report, CHECK_PORTS, "%u, and those that guards listen on, are reached", a->host->config->peer_port);
+	else if (g_error_matches(error, FTD_ERROR, FTD_ERROR_PEER_UNREACHABLE))
+		check_failed(report, CHECK_PORTS, error);
+	else
+		check_unknown(report, CHECK_PORTS, error);
 }
 
 /* Takes half a second, so `enable` does without: it finds out by itself. */
@@ -326,10 +342,6 @@ measure_link(struct attempt *a, struct check_report *report)
 		peer_check_link(&link, a->host->config->suspect_ms, peer_client_name(a->client), report);
 	else
 		check_failed(report, CHECK_LINK, g_steal_pointer(&error));
-	if (link_port_is_open(a->client, a->peer, &error))
-		check_fine(report, CHECK_PORTS, "%u, and those that guards listen on, are reached", a->host->config->peer_port);
-	else
-		check_failed(report, CHECK_PORTS, error);
 }
 
 static void
@@ -366,8 +378,10 @@ check_domain(struct host *h, const char *domain, const char *peer, GError **erro
 	if (!look(&a, domain, error))
 		return NULL;
 	check_all(&a, report);
-	if (a.client)
+	if (a.client) {
 		measure_link(&a, report);
+		check_ports(&a, report);
+	}
 	check_close(report, !peer ? "not looked at without a peer" : "not looked at, for what stands above");
 	return json_put_value(json_object_new_object(), "rows", check_report_to_json(report));
 }
@@ -402,6 +416,8 @@ enable_check_other(struct host *h, const char *domain, const char *peer, const c
 		return false;
 	check_itself(&a, has_pair(&a), report);
 	look_at_peer(&a, report);
+	if (a.client)
+		check_ports(&a, report);
 	if (a.client && g_strcmp0(peer_client_name(a.client), but) == 0) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "%s is %s, where the standby of %s is already", peer, but, a.domain->name);
 		return false;

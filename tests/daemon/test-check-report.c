@@ -103,6 +103,21 @@ test_failed_steps(void **state)
 	}
 }
 
+/* It is no obstacle, and says why. */
+static void
+test_unknown(void **state)
+{
+	g_autoptr(check_report) r = check_report_new();
+	g_autoptr(GError) error = NULL;
+
+	check_unknown(r, CHECK_PORTS, g_error_new_literal(FTD_ERROR, FTD_ERROR_LIMIT, "too many ask"));
+	check_close(r, "something else");
+	assert_true(check_report_verdict(r, &error));
+	for (guint i = 0; i < check_report_length(r); i++)
+		if (check_report_row(r, i)->requirement == CHECK_PORTS)
+			assert_string_equal(check_report_row(r, i)->found, "not looked at: too many ask");
+}
+
 static void
 test_text(void **state)
 {
@@ -133,7 +148,7 @@ main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_failed_steps),
-		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_unknown), cmocka_unit_test(test_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,6 @@
 MANUAL=$(dirname "${BASH_SOURCE[0]}")/../../man/ftctl.1
 VARIANTS=/var/lib/ftd-test	# emulators of our own, in a host
 
-# The process whose namespaces are the host's: for programs of this machine's that look into them.
-host_pid() { "$LAB" status | awk -v h="$1" '$1 == h { print $3 }'; }
-
 # The exit status that the manual promises for an error's name.
 status_of() { sed -n "s/^\.It \([0-9]*\) Pq $1\$/\1/p" "$MANUAL"; }
 

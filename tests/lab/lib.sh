@@ -121,6 +121,9 @@ client_end() {
 }
 result() { jq -r "$2" "$TEST_WORK/result-$1"; }
 
+# The process whose namespaces are the host's: for programs of this machine's that look into them.
+host_pid() { "$LAB" status | awk -v h="$1" '$1 == h { print $3 }'; }
+
 # HOST: its guards have all that they ask for, confined as they are
 nothing_refused() {
 	"$LAB" exec "$1" sh -c 'cat /run/ftd/pairs/*/guard.log' >"$TEST_WORK/guard.log" && ! grep -E 'was refused|will be lost|no Landlock' "$TEST_WORK/guard.log"

@@ -3,7 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 
 # The hosts have no curl: this machine's, through a host's first process.
-host_pid() { "$LAB" status | awk -v host="$1" '$1 == host { print $3 }'; }
 scrape() {	# HOST [CURL-OPTION...]
 	local host=$1
 	shift
