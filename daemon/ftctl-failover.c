@@ -25,7 +25,7 @@ confirmed(const char *domain)
 {
 	char line[300];
 
-	fprintf(stderr, "Type the domain's name to go on: ");
+	fprintf(stderr, "Type %s to go on: ", domain);
 	if (!fgets(line, sizeof(line), stdin))
 		return false;
 	line[strcspn(line, "\n")] = '\0';

@@ -98,8 +98,11 @@ format_summary(struct json_object *d, gint64 now_s)
 static void
 append_row(GString *out, char *const *row, unsigned columns, const int *width)
 {
-	for (guint i = 0; i < columns; i++)
-		g_string_append_printf(out, "%-*s%s", i + 1 < columns ? width[i] : 0, row[i], i + 1 < columns ? "  " : "");
+	for (guint i = 0; i < columns; i++) {
+		int blanks = width[i] - (int)g_utf8_strlen(row[i], -1);
+
+		g_string_append_printf(out, "%s%*s", row[i], i + 1 < columns ? blanks + 2 : 0, "");
+	}
 	while (out->len && out->str[out->len - 1] == ' ')
 		g_string_truncate(out, out->len - 1);
 	g_string_append_c(out, '\n');

@@ -83,6 +83,16 @@ ftctl_parse(struct ftctl *f, const char *verb, const char *usage, const char *su
 		fprintf(stderr, "ftctl: %s: %s (see ftctl %s --help)\n", verb, error->message, verb);
 		return false;
 	}
+	if (*argc > 1 && strcmp((*argv)[1], "--") == 0) {	/* GOption leaves it where what follows begins with a dash */
+		memmove(*argv + 1, *argv + 2, (size_t)(*argc - 1) * sizeof **argv);
+		(*argc)--;
+	}
+	for (int i = 1; i < *argc; i++) {
+		if (g_utf8_validate((*argv)[i], -1, NULL))
+			continue;
+		fprintf(stderr, "ftctl: %s: what is given as operand %d is not UTF-8, as names of domains and hosts are\n", verb, i);
+		return false;
+	}
 	if (*argc - 1 >= min && *argc - 1 <= max)
 		return true;
 	fprintf(stderr, "ftctl: %s: usage: ftctl %s %s\n", verb, verb, usage);
@@ -99,6 +109,8 @@ ftctl_call(struct ftctl *f, const char *verb, const char *domain, const char *me
 	struct json_object *reply = varlink_call_sync(f->socket ? f->socket : DEFAULT_SOCKET, full, parameters, progress != NULL, progress, user_data,
 						      timeout_s ? MIN(timeout_s, G_MAXINT / 1000) * 1000 : -1, &error);
 
+	if (!reply && progress == ftctl_on_progress)
+		ftctl_progress_end(user_data);		/* what is wrong has a line of its own */
 	if (!reply)
 		*status = ftctl_fail(f, verb, domain, error);
 	return reply;
@@ -109,7 +121,7 @@ ftctl_try(struct ftctl *f, const char *method, struct json_object *parameters, i
 {
 	g_autofree char *full = g_strconcat(FTD_INTERFACE ".", method, NULL);
 
-	return varlink_call_sync(f->socket ? f->socket : DEFAULT_SOCKET, full, parameters, false, NULL, NULL, timeout_s * 1000, error);
+	return varlink_call_sync(f->socket ? f->socket : DEFAULT_SOCKET, full, parameters, false, NULL, NULL, timeout_s ? MIN(timeout_s, G_MAXINT / 1000) * 1000 : -1, error);
 }
 
 static void

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/base/error.h"
 #include "daemon/ftctl.h"
 #include "daemon/json-util.h"
 #include "daemon/report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,10 +45,28 @@ ask(struct ftctl *f, const char *domain, int *status)
 	return json_put_value(json_put_value(all, "history", json_object_get(json_get(history, "history"))), "events", events);
 }
 
+/* FILE itself is written, not replaced: it may be a device, or a link. */
+static bool
+write_to(const char *path, const char *text, GError **error)
+{
+	FILE *out = fopen(path, "we");
+	bool written;
+
+	if (!out) {
+		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s cannot be opened: %s", path, g_strerror(errno));
+		return false;
+	}
+	written = fputs(text, out) != EOF;
+	if (fclose(out) == 0 && written)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "%s cannot be written: %s", path, g_strerror(errno));
+	return false;
+}
+
 int
 ftctl_report(struct ftctl *f, int argc, char **argv)
 {
-	g_autofree char *path = NULL, *html = NULL;
+	g_autofree char *path = NULL, *text = NULL;
 	const GOptionEntry entries[] = { { "output", 'o', 0, G_OPTION_ARG_FILENAME, &path, "Where to write it (default: standard output)", "FILE" }, { NULL } };
 	g_autoptr(json_object_ptr) all = NULL;
 	g_autoptr(GError) error = NULL;
@@ -58,16 +78,15 @@ ftctl_report(struct ftctl *f, int argc, char **argv)
 	all = ask(f, argv[1], &status);
 	if (!all)
 		return status;
-	if (f->json) {
-		ftctl_print_json(all);
-		return 0;
-	}
-	html = report_html(json_get(all, "status"), json_get(all, "history"), json_get(all, "events"), json_get_str(all, "host"), g_get_real_time() / G_USEC_PER_SEC);
+	if (f->json)
+		text = g_strdup_printf("%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	else
+		text = report_html(json_get(all, "status"), json_get(all, "history"), json_get(all, "events"), json_get_str(all, "host"), g_get_real_time() / G_USEC_PER_SEC);
 	if (!path || strcmp(path, "-") == 0) {
-		fputs(html, stdout);
+		fputs(text, stdout);
 		return fflush(stdout) == 0 ? 0 : 1;
 	}
-	if (g_file_set_contents(path, html, -1, &error))
+	if (write_to(path, text, &error))
 		return 0;
 	return ftctl_fail(f, "report", argv[1], error);
 }

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define PERIOD_US G_USEC_PER_SEC
-#define TIMEOUT_S 5
+#define TIMEOUT_S 10
 
 static const char enter_text[] = "\033[?1049h\033[?25l\033[?7l", leave_text[] = "\033[?7h\033[?25h\033[?1049l";	/* no wrapping: a narrow terminal cuts */
 static struct termios before_us;
@@ -138,7 +138,7 @@ look(struct ftctl *f, const char *domain, struct watch *w, struct json_object **
 {
 	g_autoptr(json_object_ptr) parameters = json_put_str(json_object_new_object(), "domain", domain);
 	g_autoptr(GError) error = NULL;
-	struct json_object *reply = ftctl_try(f, "Status", parameters, TIMEOUT_S, &error);
+	struct json_object *reply = ftctl_try(f, "Status", parameters, f->timeout_s >= 0 ? f->timeout_s : TIMEOUT_S, &error);
 	gint64 now = g_get_monotonic_time();
 
 	g_clear_pointer(trouble, g_free);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """usage: check-watch.py FTCTL
-The live screen on a terminal of our own: it draws, follows a change of size, and however it ends the terminal is as it was. A socket of our own plays ftd."""
+What is shown on a terminal of our own. The live screen: it draws, follows a change of size, and however it ends the terminal is as it was. A socket of our own plays ftd."""
 import fcntl, json, os, pty, select, signal, socket, struct, sys, tempfile, termios, threading, time
 
 ftctl = os.path.abspath(sys.argv[1])
@@ -19,7 +19,11 @@ def answer(connection):
     while (part := connection.recv(4096)):
         data += part
         while b"\0" in data:
-            _, data = data.split(b"\0", 1)
+            call, data = data.split(b"\0", 1)
+            if b"Enable" in call:
+                connection.sendall(b'{"parameters": {"phase": "check"}, "continues": true}\0')
+                connection.sendall(b'{"error": "org.ftd.PeerUnreachable", "parameters": {"message": "nobody there"}}\0')
+                continue
             asked += 1
             STATUS["parameters"]["domains"][0]["bytes_sent"] += 2000000
             connection.sendall(json.dumps(STATUS).encode() + b"\0")
@@ -77,6 +81,12 @@ def check(text, ok):
     if not ok:
         sys.exit(1)
 
+
+s = Screen(command=[ftctl, "--socket", path, "enable", "--peer", "b", "--", "-vm"])
+s.read_until(b"nobody there\r\n")
+check("what is wrong with a long verb has its own line, and a name may begin with a dash", b"\r\033[Kftctl: enable -vm: nobody there" in s.output)
+os.waitpid(s.pid, 0)
+os.close(s.fd)
 
 s = Screen()
 s.read_until(b"LINK/s")

@@ -144,6 +144,18 @@ test_table(void **state)
 			    "longer  solo       standby  a     -     -      -                 took over from a 12 s ago: peer-silent\n");
 }
 
+/* Columns are of characters, not of bytes. */
+static void
+test_table_of_any_names(void **state)
+{
+	g_autoptr(json_object_ptr) list = parse("[{\"domain\":\"büro\",\"state\":\"solo\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"none\"},"
+						"{\"domain\":\"office\",\"state\":\"solo\",\"role\":\"primary\",\"peer\":\"b\",\"reason\":\"none\"}]");
+	g_autofree char *text = format_status_table(list, 1000);
+
+	assert_non_null(strstr(text, "\nbüro    solo"));
+	assert_non_null(strstr(text, "\noffice  solo"));
+}
+
 static void
 test_detail(void **state)
 {
@@ -254,7 +266,7 @@ main(void)
 		cmocka_unit_test(test_peer_progress),
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_event_kinds),
-		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table), cmocka_unit_test(test_table_of_any_names),
 		cmocka_unit_test(test_detail),
 		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_hosts),
