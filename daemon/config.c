@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 
 #include "daemon/base/error.h"
+#include "policy/etcd-protocol.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -98,6 +99,19 @@ ftd_config_free(struct ftd_config *c)
 }
 
 static bool
+arbiter_is_valid(const char *value, GError **error)
+{
+	g_auto(etcd_spec) spec = { 0 };
+
+	if (g_str_has_prefix(value, "etcd:"))
+		return etcd_spec_parse(value + strlen("etcd:"), &spec, error);
+	if (g_str_has_prefix(value, "file:/") || g_str_has_prefix(value, "manual:/") || strcmp(value, "manual:") == 0)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:", value);
+	return false;
+}
+
+static bool
 set_text(const struct key *k, const char *value, char **field, GError **error)
 {
 	if (!*value) {
@@ -112,10 +126,8 @@ set_text(const struct key *k, const char *value, char **field, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not a host name", value);
 		return false;
 	}
-	if (k->type == KEY_ARBITER && !g_str_has_prefix(value, "file:/") && !g_str_has_prefix(value, "etcd:") && !g_str_has_prefix(value, "manual:")) {
-		g_set_error(error, FTD_ERROR, FTD_ERROR_CONFIG, "\"%s\" is not an arbiter; write file:/directory that both hosts can write, etcd:https://host:2379,... or manual:", value);
+	if (k->type == KEY_ARBITER && !arbiter_is_valid(value, error))
 		return false;
-	}
 	g_free(*field);
 	*field = g_strdup(value);
 	return true;
