@@ -113,19 +113,16 @@ on_request_gone(struct varlink_request *r, gpointer user_data)
 
 /* Takes r into *slot; false (and r is answered) when one waits there already or this side is not in the right state. */
 static bool
-keep(struct guard_io *io, struct varlink_request **slot, struct varlink_request *r, const char *refusal)
+keep(struct guard_io *io, struct varlink_request **slot, struct varlink_request *r, const GError *refusal)
 {
-	g_autoptr(GError) error = NULL;
+	g_autoptr(GError) twice = *slot ? g_error_new(FTD_ERROR, FTD_ERROR_FAILED, "this was asked for already") : NULL;
 
-	if (*slot)
-		refusal = "this was asked for already";
-	if (!refusal) {
+	if (!twice && !refusal) {
 		*slot = r;
 		varlink_request_on_gone(r, on_request_gone, io);
 		return true;
 	}
-	error = g_error_new_literal(FTD_ERROR, FTD_ERROR_FAILED, refusal);
-	varlink_request_fail(r, error);
+	varlink_request_fail(r, twice ? twice : refusal);
 	return false;
 }
 
@@ -133,8 +130,11 @@ static void
 call_start(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
+	g_autoptr(GError) refusal = NULL;
 
-	if (!keep(io, &io->start_request, r, guard_current_phase(io->guard) != GUARD_PHASE_IDLE ? "this guard was started already" : NULL))
+	if (guard_current_phase(io->guard) != GUARD_PHASE_IDLE)
+		g_set_error(&refusal, FTD_ERROR, FTD_ERROR_FAILED, "this guard was started already");
+	if (!keep(io, &io->start_request, r, refusal))
 		return;
 	guard_start(io->guard, guard_io_now());
 	guard_io_schedule(io);
@@ -144,23 +144,37 @@ static void
 call_disable(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
+	g_autoptr(GError) refusal = NULL;
 
-	if (!keep(io, &io->disable_request, r, io->config->role != FAILOVER_PRIMARY ? "protection is ended on the primary's host" : NULL))
+	if (io->config->role != FAILOVER_PRIMARY)
+		g_set_error(&refusal, FTD_ERROR, FTD_ERROR_FAILED, "protection is ended on the primary's host");
+	if (!keep(io, &io->disable_request, r, refusal))
 		return;
 	guard_disable(io->guard, guard_io_now());
 	guard_io_schedule(io);
+}
+
+static bool
+needs_protection(const struct guard_io *io, GError **error)
+{
+	enum failover_state state = guard_state(io->guard);
+
+	if (state == FAILOVER_PROTECTED)
+		return true;
+	g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "the pair is not protected, it is %s", failover_state_name(state));
+	return false;
 }
 
 static void
 call_failover(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	const char *refusal = NULL;
+	g_autoptr(GError) refusal = NULL;
 
 	if (io->config->role != FAILOVER_STANDBY)
-		refusal = "the standby takes over, not the primary: ask its host";
-	else if (guard_state(io->guard) != FAILOVER_PROTECTED)
-		refusal = "the pair is not protected";
+		g_set_error(&refusal, FTD_ERROR, FTD_ERROR_FAILED, "the standby takes over, not the primary: ask its host");
+	else
+		needs_protection(io, &refusal);
 	if (!keep(io, &io->failover_request, r, refusal))
 		return;
 	guard_failover(io->guard, guard_io_now());
@@ -190,14 +204,12 @@ static void
 call_switchover(struct varlink_request *r, struct json_object *parameters, gpointer user_data)
 {
 	struct guard_io *io = user_data;
-	const char *refusal = NULL;
+	g_autoptr(GError) refusal = NULL;
 
 	if (io->config->role != FAILOVER_PRIMARY)
-		refusal = "the primary hands over, not the standby: ask its host";
-	else if (guard_state(io->guard) != FAILOVER_PROTECTED)
-		refusal = "the pair is not protected";
-	else if (guard_is_suspended(io->guard))
-		refusal = "the domain is suspended: resume it first (virsh resume)";
+		g_set_error(&refusal, FTD_ERROR, FTD_ERROR_FAILED, "the primary hands over, not the standby: ask its host");
+	else if (needs_protection(io, &refusal) && guard_is_suspended(io->guard))
+		g_set_error(&refusal, FTD_ERROR, FTD_ERROR_FAILED, "the domain is suspended: resume it first (virsh resume)");
 	if (!keep(io, &io->switchover_request, r, refusal))
 		return;
 	guard_switchover(io->guard, guard_io_now());
