@@ -49,7 +49,7 @@ make_directories(const struct ftd_config *c, GError **error)
 {
 	const struct { const char *parent, *name; mode_t mode; } dirs[] = {
 		{ c->run_dir, "", 0755 }, { c->run_dir, "pairs", 0711 }, { c->run_dir, "ended", 0700 }, { c->state_dir, "", 0700 }, { c->state_dir, "pairs", 0700 },
-		{ c->state_dir, "stale", 0700 },
+		{ c->state_dir, "stale", 0700 }, { c->state_dir, "unprotected", 0700 },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(dirs); i++) {

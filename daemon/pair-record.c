@@ -150,9 +150,9 @@ won_unheard(const struct pair_end_facts *f)
 static enum pair_end
 judge_winner(const struct pair_end_facts *f)
 {
-	if (f->register_known < 0)
-		return PAIR_END_WAIT;
-	if (f->register_known == 0 || f->newest->generation <= f->generation || strcmp(f->newest->active, f->self) != 0)
+	if (f->register_known <= 0 || f->newest->generation <= f->generation)
+		return PAIR_END_WAIT;	/* it does not know of what was granted: not the register that granted it */
+	if (strcmp(f->newest->active, f->self) != 0)
 		return PAIR_END_REMOVE;
 	return won_unheard(f) ? PAIR_END_RETURN : PAIR_END_KEEP;
 }

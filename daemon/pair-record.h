@@ -51,7 +51,7 @@ struct pair_end_facts {
 	bool armed;			/* its guard wrote that the pair's own record stands at the arbiter */
 	bool domain_runs;
 	bool silent;			/* standby: the copy was never heard (GUARD_SILENT_SUFFIX) */
-	bool granted;			/* its guard owned a newer generation than the pair's, by its own state */
+	bool granted;			/* its guard owned a newer generation than the pair's, by its own state or its last word */
 	bool waited_for_return;		/* primary: long enough for a winner that cannot go on to give the domain back */
 	bool waited;			/* long enough for the other side to have claimed, were it there */
 };

@@ -30,10 +30,11 @@ pair_verb_find(struct host *h, const char *domain, GError **error)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_USAGE, "no domain was named");
 	else if (!info || info->phase == PAIR_ENDED)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s is not protected on %s; see ftctl status", domain, h->name);
+	else if (info->phase == PAIR_ORPHAN)
+		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s %s", domain, pair_info_orphan_text(info, h->config->arbiter));
 	else if (info->phase != PAIR_ACTIVE)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_NOT_PROTECTED, "%s %s; try again in a moment", domain,
-			    info->phase == PAIR_FORMING ? "is just being protected" :
-			    info->phase == PAIR_ORPHAN ? "has lost its guard here and waits for the arbiter to tell who goes on" : "is just ending its protection");
+			    info->phase == PAIR_FORMING ? "is just being protected" : "is just ending its protection");
 	else
 		return g_steal_pointer(&info);
 	return NULL;

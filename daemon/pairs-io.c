@@ -23,6 +23,7 @@
 #include "policy/arbiter-io.h"
 #include "policy/durable-state-io.h"
 #include "policy/failover.h"
+#include "policy/small-file-io.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -48,12 +49,13 @@ struct pair {
 	guint64 connection;
 	struct json_object *last;
 	gint64 orphan_since;		/* 0: it is none */
+	bool settled;			/* ... of which it is known who goes on */
 	struct {
 		char *finished, *why;
 		struct standby_kept copy;
 	} kept;				/* while it is ENDING, and before the next try: how it ended, when it is the standby's copy that goes on */
 	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
-	bool superseded;		/* ended, and another domain has its name now */
+	bool superseded, removed;	/* ended, and another domain has its name now; and nothing is told of it any more after a restart */
 	bool making;			/* FORMING, and PrepareStandby is at work on it */
 	char *called_off;		/* ... and whoever asked for it does not want it any more */
 	/* main thread only */
@@ -80,6 +82,53 @@ final_file(const struct host *h, const char *uuid)
 	return g_strdup_printf("%s/ended/%s.json", h->config->run_dir, uuid);
 }
 
+/* Of a domain that is to be protected again: a host that is started anew must not forget that. */
+static char *
+unprotected_file(const struct host *h, const char *uuid)
+{
+	return g_strdup_printf("%s/unprotected/%s.json", h->config->state_dir, uuid);
+}
+
+static void
+remove_last(const struct host *h, const char *uuid)
+{
+	g_autofree char *final = final_file(h, uuid), *unprotected = unprotected_file(h, uuid);
+
+	small_file_remove(unprotected);
+	g_unlink(final);
+}
+
+static bool
+wants_protection(struct json_object *last)
+{
+	return pair_wants_protection(json_get_str(last, "state"), json_get_str(last, "reason"));
+}
+
+static bool
+write_status(const char *path, struct json_object *last, GFileSetContentsFlags flags)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT | flags, 0600, &error))
+		return true;
+	log_warn("pairs", "what became of %s cannot be kept: %s", json_get_str(last, "domain"), error->message);
+	return false;
+}
+
+/* A wish that nobody has any more must not come back, not even after a loss of power; one that cannot be kept over that outlives a restart of this daemon at least. */
+static void
+write_last(const struct host *h, const char *uuid, struct json_object *last)
+{
+	g_autofree char *final = final_file(h, uuid), *unprotected = unprotected_file(h, uuid);
+
+	if (pool_heals(h) && wants_protection(last) && write_status(unprotected, last, G_FILE_SET_CONTENTS_DURABLE)) {
+		g_unlink(final);
+		return;
+	}
+	small_file_remove(unprotected);
+	write_status(final, last, 0);
+}
+
 void
 pair_info_free(struct pair_info *i)
 {
@@ -89,6 +138,16 @@ pair_info_free(struct pair_info *i)
 	g_free(i->lost);
 	json_object_put(i->last);
 	g_free(i);
+}
+
+const char *
+pair_info_orphan_text(const struct pair_info *i, const char *spec)
+{
+	if (i->settled)
+		return "has lost its guard here; who goes on is settled, but what is left to do here failed and is tried again: see ftctl events";
+	if (spec && g_str_has_prefix(spec, "manual:"))
+		return "has lost its guard here and waits for a word who goes on: ftctl failover --force where it is to, see ftd(8)";
+	return "has lost its guard here and waits for the arbiter to tell who goes on";
 }
 
 struct pairs *
@@ -117,7 +176,7 @@ info_of(const struct pair *pair)
 {
 	struct pair_info *i = g_new0(struct pair_info, 1);
 
-	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->gap_ms, pair->last_generation, g_strdup(pair->lost), json_copy(pair->last) };
+	*i = (struct pair_info){ pair_record_copy(pair->record), pair->phase, pair->connection, pair->orphan_since, pair->settled, pair->gap_ms, pair->last_generation, g_strdup(pair->lost), json_copy(pair->last) };
 	return i;
 }
 
@@ -189,14 +248,33 @@ supersede(struct pairs *p, const struct pair_record *record)
 	g_hash_table_iter_init(&iter, p->table);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		struct pair *other = value;
-		g_autofree char *path = NULL;
 
 		if (other->phase != PAIR_ENDED || strcmp(other->record->domain, record->domain) != 0 || strcmp(other->record->uuid, record->uuid) == 0)
 			continue;
 		other->superseded = true;
-		path = final_file(p->host, other->record->uuid);
-		g_unlink(path);
 	}
+}
+
+/* Not under the lock, for which the main thread may wait: what is told of pairs that are superseded. */
+static void
+remove_superseded(struct pairs *p)
+{
+	g_autoptr(GPtrArray) uuids = g_ptr_array_new_with_free_func(g_free);
+	GHashTableIter iter;
+	gpointer value;
+
+	g_mutex_lock(&p->lock);
+	g_hash_table_iter_init(&iter, p->table);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		struct pair *pair = value;
+
+		if (pair->superseded && !pair->removed)
+			g_ptr_array_add(uuids, g_strdup(pair->record->uuid));
+		pair->removed = pair->superseded;
+	}
+	g_mutex_unlock(&p->lock);
+	for (guint i = 0; i < uuids->len; i++)
+		remove_last(p->host, g_ptr_array_index(uuids, i));
 }
 
 /* Under the lock. */
@@ -214,7 +292,7 @@ place_for(struct pairs *p, const struct pair_record *record)
 		g_clear_pointer(&pair->last, json_object_put);
 	}
 	pair->record = pair_record_copy(record);
-	pair->superseded = false;
+	pair->superseded = pair->removed = false;
 	supersede(p, record);
 	return pair;
 }
@@ -260,12 +338,6 @@ pairs_await_end(struct pairs *p, const char *domain, unsigned patience_ms)
 	}
 }
 
-static bool
-wants_protection(struct json_object *last)
-{
-	return pair_wants_protection(json_get_str(last, "state"), json_get_str(last, "reason"));
-}
-
 static char *
 lost_before(struct json_object *last)
 {
@@ -303,6 +375,7 @@ take_place(struct pairs *p, const struct pair_record *record, guint64 connection
 		pair->orphan_since = 0;
 	}
 	g_mutex_unlock(&p->lock);
+	remove_superseded(p);
 	return !taken;
 }
 
@@ -340,11 +413,15 @@ pairs_made(struct pairs *p, const char *uuid)
 bool
 pairs_begin(struct pairs *p, const struct pair_record *record, guint64 connection, GError **error)
 {
+	g_autofree char *durable = host_state_file(p->host, record->uuid, GUARD_STATE_SUFFIX), *silent = host_state_file(p->host, record->uuid, GUARD_SILENT_SUFFIX);
+
 	pairs_settle(p, record->uuid, NULL, EARLIER_END_MS);
 	if (!take_place(p, record, connection)) {
 		g_set_error(error, FTD_ERROR, FTD_ERROR_ALREADY_PROTECTED, "%s has a pair on %s already; see ftctl status", record->domain, p->host->name);
 		return false;
 	}
+	g_unlink(durable);	/* of an earlier pair: they would tell that this one was armed, and heard */
+	g_unlink(silent);
 	if (write_record(p->host, record, error))
 		return true;
 	g_prefix_error(error, "what is made for the pair cannot be written down: ");
@@ -382,10 +459,8 @@ change_phase(struct pairs *p, const char *uuid, unsigned from, enum pair_phase t
 void
 pairs_activate(struct pairs *p, const char *uuid)
 {
-	g_autofree char *path = final_file(p->host, uuid);
-
 	if (change_phase(p, uuid, 1u << PAIR_FORMING, PAIR_ACTIVE))
-		g_unlink(path);
+		remove_last(p->host, uuid);
 }
 
 /* -- the end of a pair */
@@ -486,14 +561,31 @@ return_to_peer(struct pairs *p, const struct pair_record *r, struct arbiter *ask
 	return PAIR_END_STOP;
 }
 
-/* Its guard owned a generation that is newer than the pair's. */
+/* Its guard owned a generation that is newer than the pair's, and wrote it down. */
 static bool
-was_granted(const struct host *h, const struct pair_record *r)
+read_granted(const struct host *h, const struct pair_record *r, struct durable_state *state)
 {
 	g_autofree char *path = host_state_file(h, r->uuid, GUARD_STATE_SUFFIX);
+
+	return durable_state_read(path, state, NULL) && state->generation > r->generation;
+}
+
+/* ... or could not write it, on a disk that is full, and told it. */
+static bool
+was_granted(const struct host *h, const struct pair_info *info)
+{
 	struct durable_state state;
 
-	return durable_state_read(path, &state, NULL) && state.generation > r->generation;
+	return info->last_generation > info->record->generation || read_granted(h, info->record, &state);
+}
+
+/* Of one whose last word nobody heard. */
+static char *
+written_reason(const struct host *h, const struct pair_record *r)
+{
+	struct durable_state state;
+
+	return read_granted(h, r, &state) && state.reason != FAILOVER_REASON_NONE ? g_strdup(failover_reason_name(state.reason)) : NULL;
 }
 
 static enum pair_end
@@ -510,7 +602,7 @@ judge(struct pairs *p, const struct pair_info *info, const char *finished)
 	if (r->role == FAILOVER_PRIMARY && !finished)
 		primary_let_go(p->host, r);
 	facts.silent = g_file_test(silent, G_FILE_TEST_EXISTS);
-	facts.granted = was_granted(p->host, r);
+	facts.granted = was_granted(p->host, info);
 	if (!finished || facts.granted) {
 		facts.register_known = ask_register(p, r, &asked, &facts.armed, &newest);
 		facts.domain_runs = domain_runs(p->host, r->uuid);
@@ -574,14 +666,15 @@ static void
 forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 {
 	g_autofree char *record = host_state_file(p->host, r->uuid, RECORD_SUFFIX), *durable = host_state_file(p->host, r->uuid, GUARD_STATE_SUFFIX);
-	g_autofree char *path = final_file(p->host, r->uuid), *silent = host_state_file(p->host, r->uuid, GUARD_SILENT_SUFFIX);
+	g_autofree char *silent = host_state_file(p->host, r->uuid, GUARD_SILENT_SUFFIX);
 	struct pair *pair;
 
-	g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
+	write_last(p->host, r->uuid, last);
 	guard_remove_dir(p->host, r->uuid);
 	g_unlink(record);	/* first: without the others it would tell another story */
 	g_unlink(durable);
 	g_unlink(silent);
+	small_file_sync_directory_of(record);	/* nor do they after a loss of power */
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	json_object_put(pair->last);
@@ -593,19 +686,21 @@ forget(struct pairs *p, const struct pair_record *r, struct json_object *last)
 void
 pairs_retell_end(struct pairs *p, const char *uuid, const char *state, const char *reason)
 {
-	g_autofree char *path = final_file(p->host, uuid);
+	g_autoptr(json_object_ptr) told = NULL;
 	struct pair *pair;
 	struct json_object *last;
 
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, uuid);
-	if (pair && pair->phase == PAIR_ENDED && pair->last) {
+	if (pair && pair->phase == PAIR_ENDED && pair->last && !pair->superseded) {
 		last = json_put_str(json_put_str(json_copy(pair->last), "state", state), "reason", reason);
-		g_file_set_contents_full(path, json_object_to_json_string_ext(last, JSON_C_TO_STRING_PRETTY), -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, NULL);
+		told = json_copy(last);
 		json_object_put(pair->last);	/* others may be reading it */
 		pair->last = last;
 	}
 	g_mutex_unlock(&p->lock);
+	if (told)
+		write_last(p->host, uuid, told);
 }
 
 static gboolean retry_end(gpointer pair);
@@ -620,7 +715,7 @@ schedule_retry(gpointer data)
 }
 
 static void
-become_orphan(struct pairs *p, const struct pair_record *r, bool say)
+become_orphan(struct pairs *p, const struct pair_record *r, bool say, bool settled)
 {
 	struct pair *pair;
 
@@ -629,6 +724,7 @@ become_orphan(struct pairs *p, const struct pair_record *r, bool say)
 	g_mutex_lock(&p->lock);
 	pair = g_hash_table_lookup(p->table, r->uuid);
 	pair->phase = PAIR_ORPHAN;
+	pair->settled = settled;
 	if (!pair->orphan_since)
 		pair->orphan_since = g_get_monotonic_time();
 	g_mutex_unlock(&p->lock);
@@ -695,9 +791,11 @@ pairs_end(struct pairs *p, const char *uuid, const char *guard_finished, const c
 	if (end == PAIR_END_WAIT || !carry_out(p, info->record, end, finished != NULL, &pair->kept.copy) || !note_stale(p, info->record, end)) {
 		if (end == PAIR_END_KEEP && info->record->role == FAILOVER_STANDBY)
 			remember(pair, finished, why);
-		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN);
+		become_orphan(p, info->record, end == PAIR_END_WAIT && info->phase != PAIR_ORPHAN, end != PAIR_END_WAIT);
 		return;
 	}
+	if (!why && end == PAIR_END_KEEP)
+		why = written_reason(p->host, info->record);
 	last = last_status(info, end, finished, why);
 	if (wants_protection(last))
 		pool_heal(p->host, uuid, info->record->domain, json_get_str(last, "peer"));
@@ -1013,10 +1111,19 @@ read_final(const char *path)
 	return g_file_get_contents(path, &text, &length, NULL) ? json_parse(text, length, NULL) : NULL;
 }
 
+static struct json_object *
+read_last(const struct host *h, const char *uuid)
+{
+	g_autofree char *final = final_file(h, uuid), *unprotected = unprotected_file(h, uuid);
+	struct json_object *last = read_final(unprotected);
+
+	return last ? last : read_final(final);
+}
+
 static void
 load_record(struct pairs *p, const char *path)
 {
-	g_autofree char *text = NULL, *before = NULL;
+	g_autofree char *text = NULL;
 	g_autoptr(GError) error = NULL;
 	g_autoptr(pair_record) record = NULL;
 	g_autoptr(json_object_ptr) last = NULL;
@@ -1029,8 +1136,7 @@ load_record(struct pairs *p, const char *path)
 		record = repair_record(p->host, path, error);
 	if (!record)
 		return;
-	before = final_file(p->host, record->uuid);
-	last = read_final(before);
+	last = read_last(p->host, record->uuid);
 	g_mutex_lock(&p->lock);
 	pair = place_for(p, record);
 	pair->lost = lost_before(last);
@@ -1079,7 +1185,10 @@ void
 pairs_load(struct pairs *p)
 {
 	g_autofree char *records = g_strdup_printf("%s/pairs", p->host->config->state_dir), *ended = g_strdup_printf("%s/ended", p->host->config->run_dir);
+	g_autofree char *unprotected = g_strdup_printf("%s/unprotected", p->host->config->state_dir);
 
 	load_all(p, records, RECORD_SUFFIX, load_record);
+	load_all(p, unprotected, ".json", load_final);
 	load_all(p, ended, ".json", load_final);
+	remove_superseded(p);
 }

@@ -17,7 +17,7 @@ enum pair_phase {
 	PAIR_FORMING,	/* made by a job that owns it; may be called off */
 	PAIR_ACTIVE,	/* its guard is watched */
 	PAIR_ENDING,	/* one job carries out its end; nobody else touches it */
-	PAIR_ORPHAN,	/* the guard vanished and the arbiter does not tell yet */
+	PAIR_ORPHAN,	/* the guard vanished and the arbiter does not tell yet, or what is to be done then failed; tried again */
 	PAIR_ENDED,	/* only its last status is kept; a new pair may take its place */
 };
 
@@ -26,12 +26,14 @@ struct pair_info {		/* a copy */
 	enum pair_phase phase;
 	guint64 connection;	/* of the peer's daemon that asked for a forming standby */
 	gint64 orphan_since;	/* 0: it is none */
+	bool settled;		/* an orphan of which it is known who goes on */
 	guint64 gap_ms;			/* of one that took over; 0: not known */
 	guint64 last_generation;	/* the guard's, by its last word; 0: none. The record has the one that the pair was armed with */
 	char *lost;			/* before it the domain was alone here, without its copy on that host, and to be protected again; NULL: it was not */
 	struct json_object *last;	/* ended: its last status */
 };
 void pair_info_free(struct pair_info *i);
+const char *pair_info_orphan_text(const struct pair_info *i, const char *spec);	/* why it is none of the other phases, and the way out; static */
 typedef struct pair_info pair_info;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(pair_info, pair_info_free)
 

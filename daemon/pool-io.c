@@ -6,7 +6,8 @@
  * at a time, so that hosts are chosen by what they hold after the one before, and a host that comes back is not asked for fifty standbys at once. An attempt looks at
  * every host of the pool as `ftctl check` does, chooses (policy/placement.h) and enables. A wish ends when the domain has a pair again, whoever made it, or had one that
  * was ended on purpose, or libvirt does not know it here any more; else it is tried again, later and later, and at once when a host says that it is there. Of a domain
- * that is off (both its hosts were, say) the wish waits until it runs.
+ * that is off (both its hosts were, say) the wish waits until it runs. Wishes are kept with what is told of the pair (pairs-io.c, unprotected_file()), over a restart of
+ * the host too.
  *
  * With hosts=etcd each host registers in the arbiter's etcd, again and again, and takes those that it finds there for the pool. While etcd is silent the pool is what it
  * was: nothing that is protected depends on it.
@@ -124,6 +125,55 @@ facts_of(struct host *h, const char *name)
 	return json_put_str(json_put_bool(json_put_str(json_object_new_object(), "name", name), "reachable", false), "why", error->message);
 }
 
+struct question {
+	struct host *host;
+	const char *name;
+	GThread *thread;	/* NULL: none could be started */
+	struct json_object *facts;
+};
+
+/* A connection to a peer turns the main context of its thread. */
+static gpointer
+ask_facts(gpointer data)
+{
+	struct question *q = data;
+	GMainContext *context = g_main_context_new();
+
+	g_main_context_push_thread_default(context);
+	q->facts = facts_of(q->host, q->name);
+	g_main_context_pop_thread_default(context);
+	g_main_context_unref(context);
+	return NULL;
+}
+
+static void
+put_facts(gpointer facts)
+{
+	json_object_put(facts);
+}
+
+/* struct json_object *, one for each name. All are asked at once: one that is off takes its time to be found so, and a pool may have many. */
+static GPtrArray *
+facts_of_all(struct host *h, char **names)
+{
+	guint n = g_strv_length(names);
+	g_autofree struct question *questions = g_new0(struct question, n);
+	GPtrArray *all = g_ptr_array_new_with_free_func(put_facts);
+
+	for (guint i = 0; i < n; i++) {
+		questions[i] = (struct question){ .host = h, .name = names[i] };
+		questions[i].thread = g_thread_try_new("pool", ask_facts, &questions[i], NULL);
+	}
+	for (guint i = 0; i < n; i++) {
+		if (questions[i].thread)
+			g_thread_join(questions[i].thread);
+		else
+			ask_facts(&questions[i]);
+		g_ptr_array_add(all, questions[i].facts);
+	}
+	return all;
+}
+
 /* This one too, whether it could register or not. */
 static char **
 registered_names(struct pool *p)
@@ -209,12 +259,14 @@ struct json_object *
 pool_hosts(struct host *h)
 {
 	g_auto(GStrv) names = NULL;
+	g_autoptr(GPtrArray) all = NULL;
 	struct json_object *hosts = json_object_new_array();
 
 	look_again(h->pool, &h->pool->looked_at);
 	names = names_of(h);
-	for (guint i = 0; names[i]; i++)
-		json_object_array_add(hosts, facts_of(h, names[i]));
+	all = facts_of_all(h, names);
+	for (guint i = 0; i < all->len; i++)
+		json_object_array_add(hosts, json_object_get(g_ptr_array_index(all, i)));
 	return json_put_value(json_object_new_object(), "hosts", hosts);
 }
 
@@ -233,9 +285,8 @@ fits(struct host *h, const char *uuid, const char *name, GString *why)
 }
 
 static struct placement_host
-look_at(struct host *h, const char *uuid, const char *name, const char *had_it, GString *why)
+look_at(struct host *h, const char *uuid, const char *name, struct json_object *facts, const char *had_it, GString *why)
 {
-	g_autoptr(json_object_ptr) facts = facts_of(h, name);
 	struct placement_host p = {
 		.name = name,
 		.reachable = json_get_bool(facts, "reachable"),
@@ -257,6 +308,7 @@ pool_place(struct host *h, const char *uuid, const char *had_it, const char *not
 {
 	g_auto(GStrv) names = NULL;
 	g_autofree struct placement_host *hosts = NULL;
+	g_autoptr(GPtrArray) all = NULL;
 	GString *why;
 	unsigned n = 0;
 	int chosen;
@@ -266,10 +318,11 @@ pool_place(struct host *h, const char *uuid, const char *had_it, const char *not
 	why = g_string_new(NULL);
 	look_again(h->pool, &h->pool->looked_at);
 	names = names_of(h);
-	hosts = g_new0(struct placement_host, g_strv_length(names));
+	all = facts_of_all(h, names);
+	hosts = g_new0(struct placement_host, all->len);
 	for (guint i = 0; names[i]; i++)
 		if (strcmp(names[i], h->name) != 0 && g_strcmp0(names[i], not_on) != 0)
-			hosts[n++] = look_at(h, uuid, names[i], had_it, why);
+			hosts[n++] = look_at(h, uuid, names[i], g_ptr_array_index(all, i), had_it, why);
 	chosen = placement_choose(hosts, n);
 	if (chosen < 0)
 		g_set_error(error, FTD_ERROR, FTD_ERROR_FAILED, "no host of the pool can take the standby: %s", why->len ? why->str : "there is no other");
@@ -329,6 +382,8 @@ fulfil(struct job *job, gpointer data, GError **error)
 	g_autofree char *host = NULL;
 	enum here here = is_here(a->host, a->uuid);
 
+	if (here == HERE_NOT)
+		pairs_retell_end(a->host->pairs, a->uuid, "ended", failover_reason_name(FAILOVER_REASON_GUEST_ENDED));
 	if ((info && ends_wish(info)) || here == HERE_NOT)
 		return json_put_bool(json_object_new_object(), "done", true);
 	if (here == HERE_OFF)
@@ -450,12 +505,18 @@ add_wish(gpointer data)
 	schedule(p);
 }
 
+bool
+pool_heals(const struct host *h)
+{
+	return h->config->hosts && h->config->self_heal;
+}
+
 void
 pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer)
 {
 	struct attempt *a;
 
-	if (!h->pool || !h->config->hosts || !h->config->self_heal)
+	if (!h->pool || !pool_heals(h))
 		return;
 	a = g_new0(struct attempt, 1);
 	*a = (struct attempt){ h, g_strdup(uuid), g_strdup(domain), g_strdup(peer) };

@@ -9,7 +9,8 @@
 
 struct pool;
 void pool_start(struct host *host);			/* main thread; sets host->pool, tells the others that this host is there */
-/* Any thread: that domain runs here unprotected, and its other copy was with that host. Nothing without a pool or with self-heal=no. */
+bool pool_heals(const struct host *h);			/* a domain that has lost its other side is protected again by itself: there is a pool, and not self-heal=no */
+/* Any thread: that domain runs here unprotected, and its other copy was with that host. Nothing where nothing heals. */
 void pool_heal(struct host *h, const char *uuid, const char *domain, const char *peer);
 bool pool_has(const struct host *h, const char *name);	/* blocks where hosts register: may ask there */
 enum wish_dismissal pool_dismiss(struct host *h, const char *uuid);	/* blocks; not the main thread: nobody wants that domain protected again any more */

@@ -97,6 +97,8 @@ status_of(struct host *h, const struct pair_info *info)
 	status = json_object_is_type(json_get(reply, "status"), json_type_object) ? json_object_get(json_get(reply, "status")) : json_object_new_object();
 	if (!json_get(status, "state"))
 		json_put_str(json_put_str(status, "state", phases[info->phase]), "reason", error && info->phase == PAIR_ACTIVE ? error->message : NULL);
+	if (info->phase == PAIR_ORPHAN)
+		json_put_str(json_put_str(status, "reason", "guard-gone"), "reason_text", pair_info_orphan_text(info, h->config->arbiter));
 	if (!json_get(status, "domain"))
 		json_put_str(status, "domain", r->domain);
 	if (!json_get(status, "uuid"))
@@ -256,7 +258,7 @@ begin(struct varlink_request *request, struct json_object *parameters, struct se
 	struct work *w;
 
 	if ((needs_domain && (!domain || !*domain)) || (needs_peer && (!peer || !*peer))) {
-		g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the parameter %s is missing", needs_domain && !domain ? "domain" : "peer");
+		g_autoptr(GError) error = g_error_new(FTD_ERROR, FTD_ERROR_USAGE, "the parameter %s is missing", needs_domain && (!domain || !*domain) ? "domain" : "peer");
 
 		varlink_request_fail(request, error);
 		return;

@@ -22,12 +22,8 @@ failed(GError **error, int e, const char *what, const char *path)
 static bool
 sync_directory_of(const char *path, GError **error)
 {
-	g_autofree char *directory = g_path_get_dirname(path);
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int e = fd < 0 ? errno : small_file_sync_directory(fd);
+	int e = small_file_sync_directory_of(path);
 
-	if (fd >= 0)
-		close(fd);
 	return e == 0 || failed(error, e, "make durable the directory of", path);
 }
 

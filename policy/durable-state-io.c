@@ -39,20 +39,6 @@ write_file(const char *path, const char *text)
 	return e;
 }
 
-static int
-sync_directory_of(const char *path)
-{
-	g_autofree char *directory = g_path_get_dirname(path);
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int e;
-
-	if (fd < 0)
-		return errno;
-	e = small_file_sync_directory(fd);
-	close(fd);
-	return e;
-}
-
 bool
 durable_state_write(const char *path, const struct durable_state *s, GError **error)
 {
@@ -70,7 +56,7 @@ durable_state_write(const char *path, const struct durable_state *s, GError **er
 		return file_error(error, e, "write", beside);
 	if (rename(beside, path) < 0)
 		return file_error(error, errno, "replace", path);
-	e = sync_directory_of(path);
+	e = small_file_sync_directory_of(path);
 	return e ? file_error(error, e, "make durable the directory of", path) : true;
 }
 

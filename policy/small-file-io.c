@@ -81,3 +81,25 @@ small_file_sync_directory(int directory)
 {
 	return fsync(directory) < 0 && errno != EINVAL && errno != ENOTSUP ? errno : 0;
 }
+
+int
+small_file_sync_directory_of(const char *path)
+{
+	g_autofree char *directory = g_path_get_dirname(path);
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int e;
+
+	if (fd < 0)
+		return errno;
+	e = small_file_sync_directory(fd);
+	close(fd);
+	return e;
+}
+
+int
+small_file_remove(const char *path)
+{
+	if (unlink(path) < 0)
+		return errno == ENOENT ? 0 : errno;
+	return small_file_sync_directory_of(path);
+}

@@ -9,3 +9,5 @@ int small_file_read(int directory, const char *name, size_t max, char **text, si
 int small_file_write_all(int fd, const char *text, size_t length);
 /* fsync of a directory; a file system that has no such thing (EINVAL) orders its metadata itself. */
 int small_file_sync_directory(int directory);
+int small_file_sync_directory_of(const char *path);
+int small_file_remove(const char *path);	/* durably; 0 too when there is none */
