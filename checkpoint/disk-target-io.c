@@ -385,6 +385,8 @@ disk_target_connect(const char *unix_path, const char *export_name, guint64 expe
 	((struct target_source *)t->source)->target = t;
 	t->nbd = nbd_create();
 	g_assert(t->nbd);	/* fails for lack of memory only */
+	/* Not asked for its block size, QEMU takes requests of any, and reads what is around them itself; libnbd would refuse those that a guest's 512-byte sectors make. */
+	nbd_set_request_block_size(t->nbd, false);
 	if (nbd_set_export_name(t->nbd, export_name) < 0 || nbd_aio_connect_unix(t->nbd, unix_path) < 0)
 		fail_libnbd(t);
 	watch(t, context);

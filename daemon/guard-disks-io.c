@@ -56,6 +56,7 @@ on_nbd_closed(struct fd_stream *s, const char *why, gpointer user_data)
 {
 	struct disk_io *d = user_data;
 
+	guard_mirror_gone(d->io->guard);
 	qemu_closed(d->io, false, "a disk's mirror connection");
 }
 

@@ -22,6 +22,7 @@
 
 #define GUARD_BULK_QUEUE_MAX (1u << 20)		/* initial stream: more than this unsent and the guard stops reading QEMU */
 #define GUARD_FAST_QUEUE_MAX (4u << 20)		/* frames to the peer: more than this unsent and further ones are left out, heartbeats never */
+#define GUARD_LINK_TIMEOUT_NS (120 * 1000000000ull)	/* from the guard's start to the connection; preparing QEMU, or its disks, may take its time */
 #define GUARD_ARM_TIMEOUT_NS (10 * 1000000000ull)	/* from LIVE to ARMED */
 /* From the end of the initial stream to READY. In that time the standby's QEMU makes a second copy of all RAM, in memory that nobody has touched yet (migration/ram.c,
  * colo_init_ram_cache()), so for each byte it may take so long: 40 MB/s. The guest runs meanwhile. */
@@ -64,7 +65,6 @@
 #define GUARD_DETACH_CHECKPOINT_NS (1 * 1000000000ull)	/* going solo: for as long QEMU may take to end the checkpoint that it is in */
 #define GUARD_LOOKS_STOPPED 3			/* as many looks at QEMU's process find it stopped, and for suspect_ms: it is given up as a host would be */
 #define GUARD_ASLEEP_NS (300 * 1000000ull)		/* no look at the time for this long: we slept */
-#define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
 #define GUARD_DISK_HANG_NS (5 * 1000000000ull)		/* the standby's disk completes nothing for this long, and a load or the guest waits for it */
 /* The pair counts from this checkpoint on. Not from the first: under TCG about one copy in ten does not survive what the first load after the initial migration leaves
  * (its kernel finds broken lists and pointers within 50 ms; not one after the second load in some 300 pairs). That was before READY waited for GUARD_OP_TRACK, which
@@ -189,6 +189,7 @@ struct guard_primary {
 	GQueue recent, older;		/* while memory is copied: what came in the last GUARD_RECENT_NS, or somewhat more */
 	uint64_t recent_since;
 	uint64_t ended_due;		/* QEMU has ended in good order: that was on purpose, unless another cause is told until then; 0: it has not; UINT64_MAX: judged */
+	bool mirror_gone;		/* a disk's mirror has ended: what the guest writes now no checkpoint may count on */
 	bool took_leave;		/* QEMU said NBD_CMD_DISC: it ends in good order, or the mirror was taken away */
 };
 

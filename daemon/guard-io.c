@@ -156,6 +156,7 @@ static const struct guard_env env = {
 	.peer_queued = links_env_queued,
 	.frame_write = filters_env_write,
 	.filters_drain = filters_env_drain,
+	.formed = links_env_formed,
 	.frames_take_back = filters_env_take_back,
 	.writes_unread = filters_env_unread,
 	.speaks = env_speaks,

@@ -189,6 +189,7 @@ void links_flush(struct guard_io *io);	/* heartbeats do not wait for the main lo
 void links_pause_bulk(struct guard_io *io, bool paused);	/* back-pressure on the peer */
 void links_env_send(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
 size_t links_env_queued(void *ctx, enum peer_channel channel);
+void links_env_formed(void *ctx);
 void links_env_generation(void *ctx, uint64_t generation);
 
 /* guard-ops-io.c */

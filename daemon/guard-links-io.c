@@ -12,6 +12,7 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define FLUSH_BYTES (16 << 10)	/* longer queues are left to the links' sources, which have priorities */
+#define DEAD_AFTER_S 30		/* ... and as long as the other side may take to load what it holds, and reads nothing meanwhile */
 #define STRANGERS_MAX 8		/* accepted connections that have not introduced themselves; beyond it the newcomer is turned away */
 
 static const enum peer_channel pair_channels[] = { PEER_CHANNEL_FAST, PEER_CHANNEL_BULK, PEER_CHANNEL_DISK };
@@ -145,6 +146,28 @@ send_packed(void *ctx, enum peer_type type, const void *head, size_t head_length
 	priority_take_turns();
 }
 
+/* What a peer may owe that keeps its own limits. */
+static void
+limit_queue(const struct guard_io *io, struct link_io *l)
+{
+	const struct guard_config *c = io->config;
+	size_t most = l->channel == PEER_CHANNEL_BULK ? 2 * c->max_checkpoint_bytes : l->channel == PEER_CHANNEL_DISK ? 2 * c->max_disk_bytes + GUARD_DISK_IN_FLIGHT_BYTES : 0;
+
+	peer_link_set_queue_limit(l->link, PEER_LINK_QUEUE_SOFT, MAX(PEER_LINK_QUEUE_HARD, most));
+}
+
+/* FAST has its heartbeats. One of the others may stand still while those come: a firewall drops a flow, a member of a bond is bad, large packets get lost. */
+void
+links_env_formed(void *ctx)
+{
+	struct guard_io *io = ctx;
+	unsigned seconds = DEAD_AFTER_S + (unsigned)MIN(3 * io->config->max_checkpoint_bytes * GUARD_LOAD_NS_PER_BYTE / 1000000000u, 3600);
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(pair_channels); i++)
+		if (pair_channels[i] != PEER_CHANNEL_FAST && io->links[pair_channels[i]].link)
+			peer_link_set_dead_after(io->links[pair_channels[i]].link, seconds);
+}
+
 static bool
 may_pack(void *ctx)
 {
@@ -165,6 +188,7 @@ links_connect(struct guard_io *io)
 		*l = (struct link_io){ .io = io, .channel = pair_channels[i] };
 		l->link = peer_link_connect(io->config->peer_address, io->config->peer_port, io->config->peer, l->channel, io->credentials, CONNECT_TIMEOUT_MS, &callbacks, l);
 		peer_link_set_generation(l->link, io->config->generation);
+		limit_queue(io, l);
 	}
 }
 
@@ -230,6 +254,7 @@ on_hello(struct peer_link *link, const struct peer_frame *frame, GBytes *payload
 	g_ptr_array_remove(io->strangers, stranger);
 	peer_link_set_channel(l->link, l->channel);
 	peer_link_set_generation(l->link, io->config->generation);
+	limit_queue(io, l);
 	peer_link_send(l->link, PEER_WELCOME, (uint8_t[]){ 0, PEER_VERSION }, 2, NULL);
 	link_is_up(l);
 }

@@ -483,10 +483,16 @@ guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_requ
 		g->env.nbd_reply(g->ctx, disk, r->cookie, 22);
 		break;
 	case NBD_OP_DISCONNECT:
-		g->p.took_leave = true;
+		g->p.took_leave = g->p.mirror_gone = true;
 		break;
 	}
 	nbd_request_clear(r);
+}
+
+void
+guard_mirror_gone(struct guard *g)
+{
+	g->p.mirror_gone = true;
 }
 
 bool
@@ -758,7 +764,8 @@ on_paused(struct guard *g, uint64_t now, uint64_t epoch)
 	if (g->p.patterns_new)
 		take_patterns(g);
 	disk_answer(g);
-	guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
+	if (!g->p.mirror_gone)		/* without its mark it is not committed, and we are about to end */
+		guard_send_u64(g, PEER_DISK_MARK, 1, &epoch);
 	g->p.closing_epoch = true;
 	if (switchover_stands(g, now, epoch))
 		return;

@@ -49,7 +49,8 @@ standby_side_init(struct guard *g)
 	const struct guard_config *c = g->config;
 	struct standby_limits sl = {
 		.max_checkpoint_bytes = c->max_checkpoint_bytes,
-		.max_held_bytes = 2 * c->max_checkpoint_bytes,
+		/* One that is being loaded, half of one that waits to be committed, and one that was begun before that. */
+		.max_held_bytes = 3 * c->max_checkpoint_bytes,
 		/* The peer begins no checkpoint while half a checkpoint is not committed, and a whole one may be under way then: that is room for both. */
 		.max_unloaded_bytes = c->max_checkpoint_bytes / 4,
 	};
@@ -60,7 +61,7 @@ standby_side_init(struct guard *g)
 
 	g->s.standby = standby_new(&sl);
 	g->s.proxy = standby_proxy_new(&pl);
-	g->s.disks = disk_queue_new(4 * c->max_disk_bytes);
+	g->s.disks = disk_queue_new(4 * c->max_disk_bytes + GUARD_DISK_IN_FLIGHT_BYTES);
 	g->s.in_flight = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_write);
 	g->s.disk_done = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 	g->s.comparing = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, free_comparison);

@@ -248,6 +248,8 @@ guard_policy(struct guard *g, uint64_t now, enum failover_event_type event, enum
 		guard_event(g, "state", "%s -> %s on %s%s%s", failover_state_name(before), failover_state_name(g->failover.state), failover_event_name(event),
 			    plain ? "" : ": ", plain ? "" : failover_reason_text(g->failover.reason));
 	}
+	if (before == FAILOVER_FORMING && g->failover.state == FAILOVER_PROTECTED)
+		g->env.formed(g->ctx);
 	if (actions & FAILOVER_ACT_FREEZE)
 		act_freeze(g, now);
 	if (actions & FAILOVER_ACT_PERSIST)
@@ -744,6 +746,22 @@ fast_deadline(const struct guard *g)
 	return MAX(g->fast_heard_at, g->awake_since) + MAX(GUARD_FAST_SILENT_NS, 5 * g->liveness.limit_ns);
 }
 
+/* A pair that is not formed, and whose other side never came: whoever made this guard may have ended meanwhile, and cleans up once it has ended too. */
+static uint64_t
+link_deadline(const struct guard *g)
+{
+	return g->failover.state == FAILOVER_FORMING && !g->linked && !g->finished ? g->state_since + GUARD_LINK_TIMEOUT_NS : UINT64_MAX;
+}
+
+static void
+link_tick(struct guard *g, uint64_t now)
+{
+	if (now < link_deadline(g))
+		return;
+	remember_failure(g, "the other side did not connect");
+	guard_policy(g, now, FAILOVER_EV_PEER_LOST, FAILOVER_REASON_PEER_SILENT);
+}
+
 static void
 liveness_tick(struct guard *g, uint64_t now)
 {
@@ -765,6 +783,7 @@ guard_tick(struct guard *g, uint64_t now)
 	if (now > g->looked_at + GUARD_ASLEEP_NS)
 		g->awake_since = now;
 	g->looked_at = now;
+	link_tick(g, now);
 	liveness_tick(g, now);
 	if (failover_deadline(&g->failover) <= now && !g->claim_out)
 		guard_policy(g, now, FAILOVER_EV_TICK, g->failover.reason);
@@ -792,6 +811,7 @@ guard_deadline(const struct guard *g)
 
 	if (g->finished)
 		return UINT64_MAX;
+	t = MIN(t, link_deadline(g));
 	if (g->linked)		/* and so often that nothing but sleep makes looked_at so old */
 		t = MIN(MIN(t, g->looked_at + GUARD_ASLEEP_NS / 2), MIN(liveness_deadline(&g->liveness), fast_deadline(g)));
 	return MIN(t, guard_is_primary(g) ? primary_deadline(g) : standby_side_deadline(g));

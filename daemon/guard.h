@@ -48,6 +48,9 @@ enum guard_op {
 };
 const char *guard_op_name(enum guard_op op);
 
+#define GUARD_DISK_IN_FLIGHT_BYTES ((size_t)1 << 30)	/* of a guest's queues, which QEMU empties when it stops: of one virtio disk 256 requests of 1 MiB */
+#define GUARD_LOAD_NS_PER_BYTE 10			/* loading a large checkpoint is no hang: 100 MB/s */
+
 struct guard_env {
 	void (*peer_send)(void *ctx, enum peer_type type, const void *head, size_t head_length, GBytes *body);
 	size_t (*peer_queued)(void *ctx, enum peer_channel channel);
@@ -66,6 +69,7 @@ struct guard_env {
 	void (*claim)(void *ctx, const struct arbiter_record *record);	/* answered by guard_claimed() */
 	bool (*persist)(void *ctx, const struct durable_state *state, GError **error);
 	void (*generation_changed)(void *ctx, uint64_t generation);
+	void (*formed)(void *ctx);	/* protected: whatever takes its time while a pair is formed is over, and a connection that stands still is a lost one */
 	void (*event)(void *ctx, struct json_object *event);	/* takes it; logged, kept, sent to ftd */
 	void (*started)(void *ctx, const GError *error);		/* the answer to guard_start() */
 	void (*switchover_off)(void *ctx, const char *why);	/* the answer to guard_switchover() when nothing came of it */
@@ -100,6 +104,7 @@ void guard_guest_off(struct guard *g, uint64_t now, bool off);	/* primary: it ha
 void guard_op_done(struct guard *g, uint64_t now, enum guard_op op, const GError *error);
 void guard_frame(struct guard *g, uint64_t now, enum guard_port port, unsigned nic, GBytes *frame);
 void guard_migration_bytes(struct guard *g, uint64_t now, GBytes *bytes);
+void guard_mirror_gone(struct guard *g);	/* primary: a disk's mirror closed its connection; whether QEMU has ended is told by guard_qemu_gone(), or guard_qemu_failed() */
 void guard_disk_request(struct guard *g, uint64_t now, unsigned disk, struct nbd_request *request);	/* takes what is in it */
 void guard_disk_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno);
 void guard_disk_read_done(struct guard *g, uint64_t now, uint64_t cookie, int nbd_errno, GBytes *data);	/* data NULL after an error */

@@ -160,6 +160,7 @@ static const struct guard_env fixture_env = {
 	.peer_queued = fixture_peer_queued,
 	.frame_write = fixture_frame_write,
 	.filters_drain = fixture_nothing,
+	.formed = fixture_nothing,
 	.frames_take_back = fixture_nothing,
 	.writes_unread = fixture_unread,
 	.speaks = fixture_speaks,

@@ -57,6 +57,26 @@ protect(struct fixture *f)
 	assert_int_equal(guard_state(f->g), FAILOVER_PROTECTED);
 }
 
+/* Whoever made the pair may have ended before the primary's guard was started: nobody else would end this one. */
+static void
+nobody_connects(void **state)
+{
+	g_auto(fixture) f;
+
+	fixture_init(&f, FAILOVER_STANDBY);
+	guard_start(f.g, f.now);
+	guard_op_done(f.g, f.now, GUARD_OP_STANDBY_ATTACH, NULL);
+	expect(&f, "op standby-attach; ");
+	f.now += GUARD_LINK_TIMEOUT_NS - MS;
+	guard_tick(f.g, f.now);
+	expect(&f, "");
+	assert_int_equal(guard_deadline(f.g), f.now + MS);
+	f.now += MS;
+	guard_tick(f.g, f.now);
+	expect(&f, "op stop-copy; ");
+	assert_int_equal(guard_state(f.g), FAILOVER_ENDED);
+}
+
 /* QEMU starts the copy on its own, before the first load and after each. Until the pair counts it stands. */
 static void
 it_stands_until_the_pair_counts(void **state)
@@ -733,7 +753,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(it_stands_until_the_pair_counts), cmocka_unit_test(it_asks_for_a_checkpoint_at_once),
+		cmocka_unit_test(nobody_connects), cmocka_unit_test(it_stands_until_the_pair_counts), cmocka_unit_test(it_asks_for_a_checkpoint_at_once),
 		cmocka_unit_test(it_asks_again_but_not_often),
 		cmocka_unit_test(it_asks_when_a_load_did_not_mend_it),
 		cmocka_unit_test(it_loads_what_waits_for_a_load),

@@ -920,6 +920,12 @@ env_unread(void *ctx, enum guard_port port)
 	return between(((struct proc *)ctx)->w, 0, 3) == 0;
 }
 
+/* The model's connections end, or all stand still together. */
+static void
+env_formed(void *ctx)
+{
+}
+
 static void
 env_switchover_off(void *ctx, const char *why)
 {
@@ -930,6 +936,7 @@ static const struct guard_env env = {
 	.peer_queued = env_peer_queued,
 	.frame_write = env_frame_write,
 	.filters_drain = env_drain,
+	.formed = env_formed,
 	.frames_take_back = env_take_back,
 	.writes_unread = env_unread,
 	.switchover_off = env_switchover_off,
