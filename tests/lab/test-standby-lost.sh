@@ -45,7 +45,7 @@ other=$(echo ab | tr -d $alone)
 comes 20 "the other one has given up its copy" eval '! "$LAB" virsh $other domstate vm1 2>/dev/null | grep -q running'
 trap lost_end EXIT
 pool hosts=a,b
-enable $alone vm1 $other
+comes 40 "with a pool it is protected again by itself" eval 'state_is $alone vm1 protected && state_is $other vm1 protected'
 "$LAB" crash $other
 comes 20 "the standby is lost once more" state_is $alone vm1 solo
 "$LAB" crash $alone
