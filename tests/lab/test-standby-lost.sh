@@ -47,7 +47,7 @@ trap lost_end EXIT
 pool hosts=a,b
 comes 40 "with a pool it is protected again by itself" eval 'state_is $alone vm1 protected && state_is $other vm1 protected'
 "$LAB" crash $other
-comes 20 "the standby is lost once more" state_is $alone vm1 solo
+comes 20 "the standby is lost once more, and the pair is no more" eval 'state_is $alone vm1 solo && [ "$(status $alone vm1 .ended_at)" -gt 0 ] 2>/dev/null'
 "$LAB" crash $alone
 "$LAB" boot $alone
 until_true 10 ftctl $alone status >/dev/null
