@@ -307,17 +307,6 @@ check_certificates(struct attempt *a, struct check_report *report)
  * Before a standby is made: a firewall that lets ftd's own port through and not those of guards would be met when all is ready, by a guard that gets no answer.
  * A host that is being asked by many just now, or an ftd that does not know the question, has not closed any.
  */
-static bool
-guards_are_reached(struct attempt *a, GError **error)
-{
-	g_autoptr(GError) local = NULL;
-
-	if (link_port_is_open(a->client, a->peer, &local) || !g_error_matches(local, FTD_ERROR, FTD_ERROR_PEER_UNREACHABLE))
-		return true;
-	g_propagate_error(error, g_steal_pointer(&local));
-	return false;
-}
-
 static void
 check_ports(struct attempt *a, struct check_report *report)
 {
@@ -329,6 +318,15 @@ check_ports(struct attempt *a, struct check_report *report)
 		check_failed(report, CHECK_PORTS, error);
 	else
 		check_unknown(report, CHECK_PORTS, error);
+}
+
+static bool
+guards_are_reached(struct attempt *a, GError **error)
+{
+	g_autoptr(check_report) report = check_report_new();
+
+	check_ports(a, report);
+	return check_report_verdict(report, error);
 }
 
 /* Takes half a second, so `enable` does without: it finds out by itself. */
